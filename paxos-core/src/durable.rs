@@ -1,0 +1,206 @@
+//! What an acceptor keeps in stable storage, and the token that says it is there.
+//!
+//! *Paxos Made Simple*, section 2.5: "An acceptor records its intended response in stable storage before
+//! actually sending the response." A [`Write`] is such a record; a [`Durable`] is the proof that it has been
+//! made, and only a `Write` can be turned into one. Writes are numbered without gaps, and the replica asserts
+//! that proofs come back in that order: a driver that loses a write stalls, it never lies.
+
+use crate::id::{Ballot, NodeId, Slot};
+use crate::value::Value;
+
+/// What an acceptor remembers apart from the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct HardState {
+    /// No proposal below this ballot will ever be accepted here.
+    pub promised: Ballot,
+    /// Every slot up to here is chosen, and the log (or a snapshot) holds the chosen value of each.
+    ///
+    /// A lower bound: it is written along with other things, never for its own sake.
+    pub chosen: Slot,
+}
+
+/// What the log holds for one slot.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Entry {
+    /// This acceptor accepted `value` under `ballot`. Whether it was chosen is another matter.
+    Accepted {
+        /// The ballot of the accepted proposal, the highest so far in this slot.
+        ballot: Ballot,
+        /// Its value.
+        value: Value,
+    },
+    /// `value` is known to be chosen, learned from a peer that knew.
+    Chosen {
+        /// The chosen value.
+        value: Value,
+    },
+}
+
+impl Entry {
+    /// The value, accepted or chosen.
+    #[must_use]
+    pub fn value(&self) -> &Value {
+        match self {
+            Entry::Accepted { value, .. } | Entry::Chosen { value } => value,
+        }
+    }
+}
+
+/// The number of a [`Write`]. The first one after a start is 1.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct WriteNumber(pub u64);
+
+/// Something to be put in stable storage as a whole or not at all.
+///
+/// Covers the contiguous range of write numbers `first..=last`; more than one after [`Write::merge`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[must_use = "a write that is not stored stalls the replica"]
+pub struct Write {
+    first: WriteNumber,
+    last: WriteNumber,
+    hard_state: HardState,
+    entries: Vec<(Slot, Entry)>,
+}
+
+impl Write {
+    /// A write of `hard_state` and `entries`, in any order of slots; where a slot comes twice the later counts.
+    ///
+    /// The replica makes the writes of the protocol. This is public for who tests a storage.
+    pub fn new(number: WriteNumber, hard_state: HardState, entries: Vec<(Slot, Entry)>) -> Write {
+        Write { first: number, last: number, hard_state, entries }
+    }
+
+    /// The hard state to store: it replaces the one before.
+    #[must_use]
+    pub fn hard_state(&self) -> HardState {
+        self.hard_state
+    }
+
+    /// The entries to store: each replaces what its slot held.
+    #[must_use]
+    pub fn entries(&self) -> &[(Slot, Entry)] {
+        &self.entries
+    }
+
+    /// The write numbers that this write covers, first and last.
+    #[must_use]
+    pub fn numbers(&self) -> (WriteNumber, WriteNumber) {
+        (self.first, self.last)
+    }
+
+    /// Bytes of all values in this write.
+    #[must_use]
+    pub fn value_bytes(&self) -> usize {
+        self.entries.iter().map(|(_, entry)| entry.value().size_bytes()).sum()
+    }
+
+    /// Joins the write that comes directly after this one to it, so that one sync serves both.
+    ///
+    /// # Panics
+    ///
+    /// If `next` is not the direct successor: a write in between was lost or overtaken.
+    pub fn merge(&mut self, next: Write) {
+        assert_eq!(
+            next.first.0,
+            self.last.0 + 1,
+            "writes are stored in the order they were made, without gaps"
+        );
+        self.last = next.last;
+        self.hard_state = next.hard_state;
+        self.entries.extend(next.entries);
+    }
+
+    /// The proof that this write is in stable storage.
+    ///
+    /// Call it after the sync has returned without an error, and only then: every promise and acceptance in
+    /// the write is sent to peers on the strength of it.
+    #[must_use = "the replica waits for this proof"]
+    pub fn into_durable(self) -> Durable {
+        Durable { first: self.first, last: self.last }
+    }
+}
+
+/// The proof that writes are in stable storage. Made from a [`Write`] alone.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "the replica waits for this proof"]
+pub struct Durable {
+    first: WriteNumber,
+    last: WriteNumber,
+}
+
+impl Durable {
+    /// The write numbers that are durable, first and last.
+    #[must_use]
+    pub fn numbers(&self) -> (WriteNumber, WriteNumber) {
+        (self.first, self.last)
+    }
+}
+
+/// Which state a snapshot holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SnapshotMeta {
+    /// The snapshot is the state after applying this slot and all before it.
+    pub slot: Slot,
+    /// Its length in bytes.
+    pub size_bytes: u64,
+    /// CRC32C of all of its bytes.
+    pub checksum: u32,
+}
+
+/// All that stable storage held when the node started.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Recovered {
+    /// The last durable hard state.
+    pub hard_state: HardState,
+    /// The newest whole snapshot.
+    pub snapshot: Option<SnapshotMeta>,
+    /// The durable entries after the snapshot, in ascending order of slots, each slot at most once.
+    pub entries: Vec<(Slot, Entry)>,
+}
+
+/// A [`Recovered`] that no correct storage and replica could have left behind.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum RecoverError {
+    /// A slot at or below the chosen watermark is in neither the log nor the snapshot.
+    MissingChosen {
+        /// The slot without a value.
+        slot: Slot,
+    },
+    /// The entries are not in ascending order of slots.
+    OutOfOrder {
+        /// The slot that came too late.
+        slot: Slot,
+    },
+    /// An entry was accepted under a ballot above the promise.
+    AcceptedAbovePromise {
+        /// Its slot.
+        slot: Slot,
+    },
+    /// This node is not among the members of its own configuration.
+    NotAMember {
+        /// The node.
+        node: NodeId,
+    },
+}
+
+impl std::fmt::Display for RecoverError {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            RecoverError::MissingChosen { slot } => {
+                write!(formatter, "slot {slot} is chosen, but neither log nor snapshot holds it")
+            }
+            RecoverError::OutOfOrder { slot } => {
+                write!(formatter, "slot {slot} stands behind a higher slot in the recovered log")
+            }
+            RecoverError::AcceptedAbovePromise { slot } => {
+                write!(formatter, "slot {slot} was accepted under a ballot above the promise")
+            }
+            RecoverError::NotAMember { node } => {
+                write!(formatter, "node {node} is not a member of the configuration it was started with")
+            }
+        }
+    }
+}
+
+impl std::error::Error for RecoverError {}

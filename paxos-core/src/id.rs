@@ -1,0 +1,106 @@
+//! The names of things: nodes, slots, ballots and configuration epochs.
+//!
+//! Each is a type of its own, so that the compiler refuses a slot where a round was meant. All of them are
+//! totally ordered; nothing in the protocol depends on anything but that order and on equality.
+
+use std::fmt;
+
+/// A member of the cluster: a proposer, acceptor and learner in one.
+///
+/// Ids are names, never indices: they need not be dense, and `0` is reserved for "nobody" (it owns only
+/// [`Ballot::ZERO`]).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct NodeId(pub u64);
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+/// The number of one instance of the consensus algorithm (*Paxos Made Simple*, section 3): the position of a
+/// value in the replicated log.
+///
+/// The first slot is 1. [`Slot::ZERO`] holds no value; as a watermark it means "nothing yet".
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Slot(pub u64);
+
+impl Slot {
+    /// Before the first slot.
+    pub const ZERO: Slot = Slot(0);
+    /// The first slot that holds a value.
+    pub const FIRST: Slot = Slot(1);
+
+    /// The slot after this one.
+    ///
+    /// Saturates at the last slot: at a billion slots a second that is reached after five centuries.
+    #[must_use]
+    pub fn next(self) -> Slot {
+        Slot(self.0.saturating_add(1))
+    }
+
+    /// The slot before this one; [`Slot::ZERO`] stays where it is.
+    #[must_use]
+    pub fn previous(self) -> Slot {
+        Slot(self.0.saturating_sub(1))
+    }
+
+    /// This slot moved up by `count`, saturating.
+    #[must_use]
+    pub fn advanced_by(self, count: u64) -> Slot {
+        Slot(self.0.saturating_add(count))
+    }
+
+    /// How many slots lie in `self..=last`; zero if `last` is before `self`.
+    #[must_use]
+    pub fn count_through(self, last: Slot) -> u64 {
+        last.0.saturating_add(1).saturating_sub(self.0)
+    }
+}
+
+impl fmt::Display for Slot {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+/// A ballot: what *Paxos Made Simple* calls a proposal number.
+///
+/// "Different proposals have different numbers" (section 2.2): two nodes never share a ballot because the node
+/// is part of it, and a node never uses one twice because it persists its promise to it before the first
+/// prepare leaves. Ballots compare by round first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Ballot {
+    /// Counts up with each attempt of anybody.
+    pub round: u64,
+    /// Whose proposals carry this ballot.
+    pub node: NodeId,
+}
+
+impl Ballot {
+    /// Below every ballot that a proposer uses: the promise of an acceptor that has promised nothing.
+    pub const ZERO: Ballot = Ballot { round: 0, node: NodeId(0) };
+
+    /// The lowest ballot of `node` that is above this one.
+    #[must_use]
+    pub fn successor_for(self, node: NodeId) -> Ballot {
+        Ballot { round: self.round.saturating_add(1), node }
+    }
+}
+
+impl fmt::Display for Ballot {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}.{}", self.round, self.node)
+    }
+}
+
+/// The number of a cluster configuration. Every message carries it, and a message of another epoch is ignored:
+/// its sender counts quorums among other members.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Epoch(pub u64);
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}

@@ -1,0 +1,52 @@
+//! What a node knows about itself.
+
+use paxos_core::{Ballot, NodeId, Slot};
+
+/// What a node is doing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Role {
+    /// Accepts what a leader proposes, or waits for one.
+    #[default]
+    Follower,
+    /// Runs phase 1 to become the leader.
+    Candidate,
+    /// Is the only proposer.
+    Leader,
+}
+
+impl std::fmt::Display for Role {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Role::Follower => "follower",
+            Role::Candidate => "candidate",
+            Role::Leader => "leader",
+        })
+    }
+}
+
+/// A node's view of itself and of the log, as of some moment of the recent past.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Status {
+    /// The node.
+    pub node: NodeId,
+    /// What it is doing.
+    pub role: Role,
+    /// Whom it takes for the leader, if anyone. May be mistaken; reads and writes never rely on it.
+    pub leader: Option<NodeId>,
+    /// The highest ballot it has promised.
+    pub ballot: Ballot,
+    /// Every slot up to here is known to be chosen.
+    pub chosen: Slot,
+    /// Every slot up to here is applied.
+    pub applied: Slot,
+    /// The highest chosen slot that any peer has told of: how far this node has to go.
+    pub known_chosen: Slot,
+}
+
+impl Status {
+    /// Whether the node knows a leader and has applied all that it knows to be chosen.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.leader.is_some() && self.applied >= self.known_chosen
+    }
+}
