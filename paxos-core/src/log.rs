@@ -1,0 +1,241 @@
+//! The part of the log that is in memory: what was accepted and what is chosen, slot by slot.
+
+use std::collections::VecDeque;
+
+use crate::durable::Entry;
+use crate::id::{Ballot, Slot};
+use crate::value::Value;
+
+/// What a slot is taken to cost beside its value.
+const ENTRY_BYTES: usize = 64;
+
+/// The slots after [`trimmed`](Log::trimmed). Every one up to [`chosen`](Log::chosen) has an entry, and that
+/// entry's value is the chosen one, whichever variant it is.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Log {
+    trimmed: Slot,
+    chosen: Slot,
+    entries: VecDeque<Option<Entry>>,
+    bytes: usize,
+}
+
+impl Log {
+    /// A log of which everything through `slot` is in a snapshot.
+    pub(crate) fn after_snapshot(slot: Slot) -> Log {
+        Log { trimmed: slot, chosen: slot, ..Log::default() }
+    }
+
+    /// Slots up to here are no longer in memory.
+    pub(crate) fn trimmed(&self) -> Slot {
+        self.trimmed
+    }
+
+    /// Every slot up to here is chosen.
+    pub(crate) fn chosen(&self) -> Slot {
+        self.chosen
+    }
+
+    /// The highest slot with an entry, or the watermark if that is higher.
+    pub(crate) fn last(&self) -> Slot {
+        self.trimmed.advanced_by(self.entries.len() as u64)
+    }
+
+    /// Roughly how much memory the log takes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn entry(&self, slot: Slot) -> Option<&Entry> {
+        self.entries.get(self.position(slot)?)?.as_ref()
+    }
+
+    /// Whether the value in this slot is known to be the chosen one.
+    pub(crate) fn is_chosen(&self, slot: Slot) -> bool {
+        slot <= self.chosen || matches!(self.entry(slot), Some(Entry::Chosen { .. }))
+    }
+
+    /// The entries from `first` on, with their slots. Those at or below the watermark come out as chosen.
+    pub(crate) fn reports_from(&self, first: Slot) -> impl Iterator<Item = (Slot, Entry)> + '_ {
+        let skipped = self.position(first).unwrap_or(0);
+        let slots = (self.trimmed.0 + 1 + skipped as u64..).map(Slot);
+        slots.zip(self.entries.iter().skip(skipped)).filter_map(|(slot, entry)| {
+            let entry = entry.clone()?;
+            Some((
+                slot,
+                if slot <= self.chosen { Entry::Chosen { value: entry.into_value() } } else { entry },
+            ))
+        })
+    }
+
+    /// Replaces the entry of an unchosen slot.
+    pub(crate) fn put(&mut self, slot: Slot, entry: Entry) {
+        assert!(slot > self.chosen, "the value of a chosen slot never changes");
+        let position = self.position(slot).expect("an unchosen slot lies after the trimmed part");
+        if position >= self.entries.len() {
+            self.entries.resize(position + 1, None);
+        }
+        self.bytes += entry_bytes(&entry);
+        if let Some(replaced) = self.entries[position].replace(entry) {
+            self.bytes -= entry_bytes(&replaced);
+        }
+    }
+
+    /// Notes that the value which stands in `slot` is chosen.
+    pub(crate) fn mark_chosen(&mut self, slot: Slot) {
+        if slot <= self.chosen {
+            return;
+        }
+        let position = self.position(slot).expect("an unchosen slot lies after the trimmed part");
+        let entry = self.entries.get_mut(position).and_then(Option::as_mut);
+        let entry = entry.expect("only a slot that has a value is marked as chosen");
+        if let Entry::Accepted { value, .. } = entry {
+            *entry = Entry::Chosen { value: std::mem::take(value) };
+        }
+    }
+
+    /// Moves the watermark over all slots that are known to be chosen.
+    pub(crate) fn advance(&mut self) {
+        while matches!(self.entry(self.chosen.next()), Some(Entry::Chosen { .. })) {
+            self.chosen = self.chosen.next();
+        }
+    }
+
+    /// Takes a leader's word that all slots through `through` are chosen: true for each slot here that was
+    /// accepted under the leader's own `ballot`, as it proposes one value per slot and that of a chosen slot
+    /// can only be the chosen one (P2c).
+    pub(crate) fn advance_under(&mut self, ballot: Ballot, through: Slot) {
+        loop {
+            self.advance();
+            let next = self.chosen.next();
+            match self.entry(next) {
+                Some(Entry::Accepted { ballot: accepted, .. }) if *accepted == ballot && next <= through => {
+                    self.mark_chosen(next);
+                }
+                _ => return,
+            }
+        }
+    }
+
+    /// Sets the watermark to what stable storage knew, or names a slot below it that has no value.
+    pub(crate) fn recover_chosen(&mut self, chosen: Slot) -> Result<(), Slot> {
+        while self.chosen < chosen {
+            let next = self.chosen.next();
+            if self.entry(next).is_none() {
+                return Err(next);
+            }
+            self.mark_chosen(next);
+            self.chosen = next;
+        }
+        self.advance();
+        Ok(())
+    }
+
+    /// Drops chosen slots through `through`, oldest first, until no more than `retained_bytes` are left.
+    pub(crate) fn trim(&mut self, through: Slot, retained_bytes: usize) {
+        while self.bytes > retained_bytes && self.trimmed < through.min(self.chosen) {
+            let dropped = self.entries.pop_front().flatten().expect("a chosen slot has an entry");
+            self.bytes -= entry_bytes(&dropped);
+            self.trimmed = self.trimmed.next();
+        }
+    }
+
+    /// Replaces everything through `slot` by a snapshot; what lies beyond stays.
+    pub(crate) fn install_snapshot(&mut self, slot: Slot) {
+        assert!(slot > self.chosen, "a snapshot is installed only if it is ahead of the log");
+        while self.trimmed < slot {
+            if let Some(dropped) = self.entries.pop_front().flatten() {
+                self.bytes -= entry_bytes(&dropped);
+            }
+            self.trimmed = self.trimmed.next();
+            if self.entries.is_empty() {
+                self.trimmed = slot;
+            }
+        }
+        self.chosen = slot;
+        self.advance();
+    }
+
+    fn position(&self, slot: Slot) -> Option<usize> {
+        usize::try_from(slot.0.checked_sub(self.trimmed.0 + 1)?).ok()
+    }
+}
+
+impl Entry {
+    fn into_value(self) -> Value {
+        match self {
+            Entry::Accepted { value, .. } | Entry::Chosen { value } => value,
+        }
+    }
+}
+
+fn entry_bytes(entry: &Entry) -> usize {
+    ENTRY_BYTES + entry.value().size_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    fn accepted(round: u64) -> Entry {
+        Entry::Accepted { ballot: ballot(round), value: Value::batch(&[Bytes::from(vec![0; 100])]) }
+    }
+
+    fn ballot(round: u64) -> Ballot {
+        Ballot::ZERO.successor_for(crate::NodeId(round))
+    }
+
+    #[test]
+    fn a_watermark_covers_only_what_was_accepted_under_its_ballot() {
+        let mut log = Log::default();
+        for (slot, round) in [(1, 2), (2, 2), (3, 1), (4, 2)] {
+            log.put(Slot(slot), accepted(round));
+        }
+        log.advance_under(ballot(2), Slot(4));
+        assert_eq!(log.chosen(), Slot(2), "slot 3 may hold a value that was not chosen");
+        log.put(Slot(3), accepted(2));
+        log.advance_under(ballot(2), Slot(3));
+        assert_eq!(log.chosen(), Slot(3), "the leader has not said that slot 4 is chosen");
+    }
+
+    #[test]
+    fn holes_stop_the_watermark_until_they_are_filled() {
+        let mut log = Log::default();
+        log.put(Slot(2), Entry::Chosen { value: Value::no_op() });
+        log.advance();
+        assert_eq!((log.chosen(), log.last()), (Slot(0), Slot(2)));
+        log.put(Slot(1), Entry::Chosen { value: Value::no_op() });
+        log.advance();
+        assert_eq!(log.chosen(), Slot(2));
+    }
+
+    #[test]
+    fn trimming_keeps_the_tail_and_what_is_not_chosen() {
+        let mut log = Log::default();
+        for slot in 1..=10 {
+            log.put(Slot(slot), accepted(1));
+        }
+        log.advance_under(ballot(1), Slot(8));
+        let each = log.bytes() / 10;
+        log.trim(Slot(6), 7 * each);
+        assert_eq!(log.trimmed(), Slot(3), "three of ten are dropped to keep seven");
+        log.trim(Slot(6), 0);
+        assert_eq!(log.trimmed(), Slot(6), "nothing after the snapshot is dropped");
+        assert_eq!(log.reports_from(Slot(1)).map(|(slot, _)| slot.0).collect::<Vec<_>>(), [7, 8, 9, 10]);
+        assert_eq!(log.bytes(), 4 * each);
+    }
+
+    #[test]
+    fn a_snapshot_replaces_what_it_covers_and_keeps_what_lies_beyond() {
+        let mut log = Log::default();
+        log.put(Slot(2), accepted(1));
+        log.put(Slot(6), Entry::Chosen { value: Value::no_op() });
+        log.install_snapshot(Slot(5));
+        assert_eq!((log.trimmed(), log.chosen(), log.last()), (Slot(5), Slot(6), Slot(6)));
+        log.install_snapshot(Slot(100));
+        assert_eq!(
+            (log.trimmed(), log.chosen(), log.last(), log.bytes()),
+            (Slot(100), Slot(100), Slot(100), 0)
+        );
+    }
+}

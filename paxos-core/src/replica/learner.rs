@@ -1,0 +1,176 @@
+//! Finding out what is chosen: from the leader's watermark where the accepts have come, else by asking.
+//!
+//! What a learner misses it fetches in bounded pieces, from the leader or from whoever knows more; a lost answer
+//! is asked for again, of the next member in turn.
+
+use super::{Output, Replica, State};
+use crate::config::ReadMode;
+use crate::durable::Entry;
+use crate::id::{Ballot, NodeId, Slot};
+use crate::message::{Body, HeartbeatRound};
+use crate::value::Value;
+
+/// For how many ticks a gap may stay before it is fetched: until then it is more likely overtaken than lost.
+const PATIENCE_TICKS: u64 = 2;
+
+/// Catching up.
+#[derive(Debug)]
+pub(super) struct Learner {
+    /// The highest slot that anybody has told to be chosen.
+    known_chosen: Slot,
+    /// Who has told, and is asked first.
+    source: NodeId,
+    /// The last word of the leader with the highest ballot: all slots through this one are chosen.
+    claim: (Ballot, Slot),
+    /// The watermark, and since when it has been there.
+    stands_at: (Slot, u64),
+    /// When values were last asked for, and no answer has come yet.
+    fetch_sent_ticks: Option<u64>,
+}
+
+impl Learner {
+    pub(super) fn new(own: NodeId, chosen: Slot) -> Learner {
+        Learner {
+            known_chosen: chosen,
+            source: own,
+            claim: (Ballot::ZERO, Slot::ZERO),
+            stands_at: (chosen, 0),
+            fetch_sent_ticks: None,
+        }
+    }
+
+    pub(super) fn known_chosen(&self) -> Slot {
+        self.known_chosen
+    }
+
+    fn hear(&mut self, from: NodeId, chosen: Slot) {
+        if chosen > self.known_chosen {
+            self.known_chosen = chosen;
+            self.source = from;
+        }
+    }
+}
+
+impl Replica {
+    pub(super) fn on_heartbeat(
+        &mut self,
+        from: NodeId,
+        ballot: Ballot,
+        chosen: Slot,
+        round: HeartbeatRound,
+        outputs: &mut Vec<Output>,
+    ) {
+        if !self.follow(from, ballot, outputs) {
+            return;
+        }
+        if let ReadMode::Lease { lease_ticks, .. } = self.config.options().reads {
+            self.election.lease_granted_until_ticks = self.now_ticks + u64::from(lease_ticks) + 1;
+        }
+        self.send(from, Body::HeartbeatAck { ballot, round }, outputs);
+        self.on_watermark(from, ballot, chosen);
+    }
+
+    /// Takes a leader's word for what is chosen.
+    pub(super) fn on_watermark(&mut self, from: NodeId, ballot: Ballot, chosen: Slot) {
+        self.learner.hear(from, chosen);
+        self.learner.claim = self.learner.claim.max((ballot, chosen));
+        let (ballot, chosen) = self.learner.claim;
+        self.log.advance_under(ballot, chosen);
+    }
+
+    pub(super) fn tick_learner(&mut self, outputs: &mut Vec<Output>) {
+        let chosen = self.log.chosen();
+        if self.learner.stands_at.0 != chosen {
+            self.learner.stands_at = (chosen, self.now_ticks);
+        }
+        if self.tick_transfer(outputs) || matches!(self.state, State::Leading(_)) {
+            return;
+        }
+        if self.learner.known_chosen <= chosen || self.now_ticks < self.learner.stands_at.1 + PATIENCE_TICKS {
+            return;
+        }
+        let resend = u64::from(self.config.options().resend_ticks);
+        match self.learner.fetch_sent_ticks {
+            Some(sent) if self.now_ticks < sent + resend => {}
+            Some(_) => {
+                self.learner.source = self.member_after(self.learner.source);
+                self.fetch(outputs);
+            }
+            None => self.fetch(outputs),
+        }
+    }
+
+    fn fetch(&mut self, outputs: &mut Vec<Output>) {
+        self.learner.fetch_sent_ticks = Some(self.now_ticks);
+        self.send(self.learner.source, Body::Fetch { first: self.log.chosen().next() }, outputs);
+    }
+
+    /// Answers with as many chosen values as fit into a message.
+    pub(super) fn on_fetch(&mut self, from: NodeId, first: Slot, outputs: &mut Vec<Output>) {
+        let chosen = self.log.chosen();
+        if first <= self.log.trimmed() {
+            self.send(from, Body::Trimmed { below: self.log.trimmed().next() }, outputs);
+            return;
+        }
+        let (mut values, mut bytes) = (Vec::new(), 0);
+        for (slot, entry) in self.log.reports_from(first) {
+            if slot > chosen || bytes > self.config.options().chunk_bytes {
+                break;
+            }
+            bytes += entry.value().size_bytes() + size_of::<Value>();
+            values.push(entry.value().clone());
+        }
+        if !values.is_empty() {
+            self.send(from, Body::Chosen { first, values, chosen }, outputs);
+        }
+    }
+
+    pub(super) fn on_chosen(
+        &mut self,
+        from: NodeId,
+        first: Slot,
+        values: Vec<Value>,
+        chosen: Slot,
+        outputs: &mut Vec<Output>,
+    ) {
+        // A leader has proposed in every slot that can be new to it, and counts for itself.
+        if matches!(self.state, State::Leading(_)) || first > self.log.chosen().next() {
+            return;
+        }
+        let before = self.log.chosen();
+        let mut slot = first;
+        for value in values {
+            self.learn(slot, value);
+            slot = slot.next();
+        }
+        self.learner.hear(from, chosen);
+        if self.log.chosen() > before {
+            self.learner.fetch_sent_ticks = None;
+            if self.learner.known_chosen > self.log.chosen() && slot > self.log.chosen() {
+                self.learner.source = from;
+                self.fetch(outputs);
+            }
+        }
+    }
+
+    /// Notes a value that somebody knows to be chosen.
+    pub(super) fn learn(&mut self, slot: Slot, value: Value) {
+        if self.log.is_chosen(slot) {
+            return;
+        }
+        if self.log.entry(slot).is_some_and(|entry| *entry.value() == value) {
+            self.log.mark_chosen(slot);
+        } else {
+            let entry = Entry::Chosen { value };
+            self.log.put(slot, entry.clone());
+            self.writes.put(slot, entry);
+        }
+        self.log.advance();
+    }
+
+    /// The member with the next higher id, or the lowest one, leaving this replica out.
+    pub(super) fn member_after(&self, member: NodeId) -> NodeId {
+        let peers = || self.config.peers();
+        peers().find(|&peer| peer > member).or_else(|| peers().next()).unwrap_or(member)
+    }
+}

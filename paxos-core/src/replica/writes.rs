@@ -1,0 +1,113 @@
+//! Persist before send, by construction.
+//!
+//! Whatever rests on stable storage waits here as a [`Consequence`] of the write that holds it, and leaves only
+//! when that write's [`Durable`] has come back. There is no other way for a promise, an acceptance or the own
+//! ballot of a prepare to become an output.
+
+use std::collections::VecDeque;
+
+use super::{Output, Replica};
+use crate::durable::{Durable, Entry, HardState, Write, WriteNumber};
+use crate::id::{Ballot, NodeId, Slot};
+use crate::message::Body;
+
+/// What is done once a write is durable.
+#[derive(Debug)]
+pub(super) enum Consequence {
+    /// Send a promise or an acceptance.
+    Send { to: NodeId, body: Body },
+    /// Count the own promise, and let the prepare leave.
+    OwnPromise { ballot: Ballot },
+    /// Count the leader's own acceptance.
+    OwnAcceptance { ballot: Ballot, slot: Slot },
+}
+
+/// The write that this step gathers, and those under way.
+#[derive(Debug, Default)]
+pub(super) struct Writes {
+    entries: Vec<(Slot, Entry)>,
+    hard_state_changed: bool,
+    last_made: WriteNumber,
+    durable: WriteNumber,
+    waiting: VecDeque<(WriteNumber, Consequence)>,
+}
+
+impl Writes {
+    /// Has `entry` written with this step.
+    pub(super) fn put(&mut self, slot: Slot, entry: Entry) {
+        self.entries.push((slot, entry));
+    }
+
+    /// Has the hard state written with this step, even if no entry is.
+    pub(super) fn put_hard_state(&mut self) {
+        self.hard_state_changed = true;
+    }
+
+    /// Holds `consequence` back until all that has been put so far is durable.
+    pub(super) fn then(&mut self, consequence: Consequence) {
+        let number = if self.is_gathering() { WriteNumber(self.last_made.0 + 1) } else { self.last_made };
+        self.waiting.push_back((number, consequence));
+    }
+
+    pub(super) fn on_durable(&mut self, durable: &Durable) {
+        let (first, last) = durable.numbers();
+        assert_eq!(first.0, self.durable.0 + 1, "writes become durable in order, without gaps");
+        assert!(last <= self.last_made, "only a write that was made becomes durable");
+        self.durable = last;
+    }
+
+    /// The next consequence of a durable write, if any is left.
+    fn pop_due(&mut self) -> Option<Consequence> {
+        let (number, _) = self.waiting.front()?;
+        if *number > self.durable { None } else { self.waiting.pop_front().map(|(_, due)| due) }
+    }
+
+    /// Adds a directly following acceptance that is due to the one just popped, so that one message tells both.
+    fn extend_acceptance(&mut self, receiver: NodeId, ballot: Ballot, last: &mut Slot) {
+        while let Some((
+            number,
+            Consequence::Send { to, body: Body::Accepted { ballot: same, first, last: end } },
+        )) = self.waiting.front()
+        {
+            if *number > self.durable || *to != receiver || *same != ballot || *first != last.next() {
+                return;
+            }
+            *last = *end;
+            self.waiting.pop_front();
+        }
+    }
+
+    /// The write of this step, if there is anything to write.
+    pub(super) fn take(&mut self, hard_state: HardState) -> Option<Write> {
+        if !self.is_gathering() {
+            return None;
+        }
+        self.hard_state_changed = false;
+        self.last_made.0 += 1;
+        Some(Write::new(self.last_made, hard_state, std::mem::take(&mut self.entries)))
+    }
+
+    fn is_gathering(&self) -> bool {
+        self.hard_state_changed || !self.entries.is_empty()
+    }
+}
+
+impl Replica {
+    /// Does what durable writes allow.
+    pub(super) fn release_durable(&mut self, outputs: &mut Vec<Output>) {
+        while let Some(due) = self.writes.pop_due() {
+            match due {
+                Consequence::Send { to, mut body } => {
+                    if let Body::Accepted { ballot, last, .. } = &mut body {
+                        self.writes.extend_acceptance(to, *ballot, last);
+                    }
+                    self.send(to, body, outputs);
+                }
+                Consequence::OwnPromise { ballot } => self.on_own_promise(ballot, outputs),
+                Consequence::OwnAcceptance { ballot, slot } => {
+                    self.on_accepted(self.own_index(), ballot, slot, slot);
+                }
+            }
+        }
+    }
+}
