@@ -8,6 +8,7 @@ pub mod message;
 mod quorum;
 mod random;
 mod replica;
+pub mod session;
 pub mod value;
 
 pub use config::{Config, ConfigError, Options, PhaseOne, ReadMode};

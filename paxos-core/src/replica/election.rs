@@ -244,9 +244,9 @@ impl Replica {
 
     fn lead_if_quorum_promises(&mut self, outputs: &mut Vec<Output>) {
         let State::Preparing(preparing) = &mut self.state else { return };
-        let promised = |peer: &MemberIndex| preparing.reports_of[*peer] == ReportOf::Whole;
-        let promises = self.config.member_map().indices().filter(promised).count();
-        if !preparing.own_promise_durable || promises < self.config.quorums().prepare() {
+        let is_whole = |peer: &MemberIndex| preparing.reports_of[*peer] == ReportOf::Whole;
+        let whole = self.config.member_map().indices().filter(is_whole).count();
+        if !preparing.own_promise_durable || whole < self.config.quorums().prepare() {
             return;
         }
         let (ballot, highest) = (preparing.ballot, std::mem::take(&mut preparing.highest));

@@ -85,7 +85,8 @@ impl Replica {
     ///
     /// [`RecoverError`] if no correct storage can have held this.
     pub fn new(config: Config, recovered: Recovered, seed: u64) -> Result<Replica, RecoverError> {
-        let (log, promised) = recovered_log(&recovered)?;
+        let snapshot = recovered.snapshot;
+        let (log, promised) = recovered_log(recovered)?;
         let mut random = Random::new(seed);
         let election = Election::at_start(&config, promised, &mut random);
         Ok(Replica {
@@ -100,7 +101,7 @@ impl Replica {
             election,
             queue: Queue::default(),
             reads: Reads::default(),
-            snapshots: Snapshots::new(recovered.snapshot),
+            snapshots: Snapshots::new(snapshot),
             config,
         })
     }
@@ -214,19 +215,19 @@ impl Replica {
             Body::Accepted { ballot, first, last } => self.on_accepted(peer, ballot, first, last),
             Body::Reject { ballot, promised } => self.on_reject(ballot, promised, outputs),
             Body::Heartbeat { ballot, chosen, round } => {
-                self.on_heartbeat(from, ballot, chosen, round, outputs)
+                self.on_heartbeat(from, ballot, chosen, round, outputs);
             }
             Body::HeartbeatAck { ballot, round } => self.on_heartbeat_ack(peer, ballot, round),
             Body::Forward { commands } => self.on_forward(peer, commands),
             Body::ReadRequest { read } => self.on_read_request(from, read, outputs),
             Body::ReadGrant { read, slot, ballot, chosen } => {
-                self.on_read_grant(from, read, slot, ballot, chosen)
+                self.on_read_grant(from, read, slot, ballot, chosen);
             }
             Body::Fetch { first } => self.on_fetch(from, first, outputs),
             Body::Chosen { first, values, chosen } => self.on_chosen(from, first, values, chosen, outputs),
             Body::FetchSnapshot { slot, offset } => self.on_fetch_snapshot(from, slot, offset, outputs),
             Body::SnapshotChunk { meta, offset, data } => {
-                self.on_snapshot_chunk(from, meta, offset, data, outputs)
+                self.on_snapshot_chunk(from, meta, offset, data, outputs);
             }
         }
     }
@@ -293,21 +294,21 @@ impl Replica {
     }
 }
 
-fn recovered_log(recovered: &Recovered) -> Result<(Log, Ballot), RecoverError> {
+fn recovered_log(recovered: Recovered) -> Result<(Log, Ballot), RecoverError> {
     let snapshot_slot = recovered.snapshot.map_or(Slot::ZERO, |meta| meta.slot);
     let promised = recovered.hard_state.promised;
     let mut log = Log::after_snapshot(snapshot_slot);
     let mut previous = Slot::ZERO;
-    for (slot, entry) in &recovered.entries {
-        if *slot <= previous {
-            return Err(RecoverError::OutOfOrder { slot: *slot });
+    for (slot, entry) in recovered.entries {
+        if slot <= previous {
+            return Err(RecoverError::OutOfOrder { slot });
         }
-        previous = *slot;
-        if matches!(entry, Entry::Accepted { ballot, .. } if *ballot > promised) {
-            return Err(RecoverError::AcceptedAbovePromise { slot: *slot });
+        previous = slot;
+        if matches!(&entry, Entry::Accepted { ballot, .. } if *ballot > promised) {
+            return Err(RecoverError::AcceptedAbovePromise { slot });
         }
-        if *slot > snapshot_slot {
-            log.put(*slot, entry.clone());
+        if slot > snapshot_slot {
+            log.put(slot, entry);
         }
     }
     log.recover_chosen(recovered.hard_state.chosen).map_err(|slot| RecoverError::MissingChosen { slot })?;

@@ -1,1 +1,11 @@
+//! A cluster of replicas on a simulated network and disk, golden scripts named as sentences, and a random run.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::needless_pass_by_value,
+    reason = "numbers are small here, and a test double takes what a real one would"
+)]
+
+mod cluster;
+mod scripts;
+mod storms;

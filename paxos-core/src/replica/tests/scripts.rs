@@ -1,0 +1,294 @@
+//! Short runs without chance, each a sentence about the protocol.
+
+use super::cluster::{Cluster, Faults};
+use crate::{Ballot, Body, Epoch, Input, Message, NodeId, Options, PhaseOne, ReadMode, Refusal, Slot};
+
+fn led_cluster(size: u64, options: Options) -> (Cluster, NodeId) {
+    let mut cluster = Cluster::new(size, 1, options);
+    cluster.run_until("somebody leads and all know", 1000, |cluster| {
+        let leader = cluster.leader();
+        leader.is_some()
+            && cluster
+                .nodes
+                .values()
+                .all(|node| node.replica.as_ref().and_then(crate::Replica::leader) == leader)
+    });
+    let leader = cluster.leader().expect("run_until has seen one");
+    (cluster, leader)
+}
+
+fn followers(cluster: &Cluster, leader: NodeId) -> Vec<NodeId> {
+    cluster.ids().into_iter().filter(|id| *id != leader).collect()
+}
+
+fn count(cluster: &Cluster, kind: fn(&Body) -> bool) -> usize {
+    cluster.sent.iter().filter(|(_, _, body)| kind(body)).count()
+}
+
+fn lease() -> Options {
+    Options { reads: ReadMode::Lease { lease_ticks: 40, drift_ticks: 4 }, ..Options::default() }
+}
+
+#[test]
+fn a_stable_leader_needs_one_round_trip_and_one_sync_on_each_node() {
+    let (mut cluster, leader) = led_cluster(3, Options::default());
+    cluster.sent.clear();
+    cluster.syncs = 0;
+    cluster.propose(leader, "a");
+    cluster.settle();
+    assert_eq!(count(&cluster, |body| matches!(body, Body::Accept { .. })), 2);
+    assert_eq!(count(&cluster, |body| matches!(body, Body::Accepted { .. })), 2);
+    assert_eq!((cluster.sent.len(), cluster.syncs), (4, 3), "nothing else is sent or synced");
+    assert_eq!(cluster.node(leader).applied, Slot(1));
+}
+
+#[test]
+fn full_rounds_run_phase_one_before_every_value() {
+    let (mut cluster, leader) =
+        led_cluster(3, Options { phase_one: PhaseOne::EveryValue, ..Options::default() });
+    cluster.propose(leader, "a");
+    cluster.settle();
+    cluster.sent.clear();
+    cluster.syncs = 0;
+    cluster.propose(leader, "b");
+    cluster.settle();
+    assert_eq!(count(&cluster, |body| matches!(body, Body::Prepare { .. })), 2);
+    assert_eq!(count(&cluster, |body| matches!(body, Body::Promise { .. })), 2);
+    assert_eq!(count(&cluster, |body| matches!(body, Body::Accept { .. })), 2);
+    assert_eq!(count(&cluster, |body| matches!(body, Body::Accepted { .. })), 2);
+    assert_eq!((cluster.sent.len(), cluster.syncs), (8, 6));
+    cluster.run(10);
+    assert!(cluster.all_applied("a") && cluster.all_applied("b"));
+}
+
+#[test]
+fn a_lone_lost_accept_is_sent_again_without_a_later_proposal() {
+    let (mut cluster, leader) = led_cluster(3, Options::default());
+    cluster.faults = Faults { lost: 100, ..Faults::default() };
+    cluster.propose(leader, "a");
+    cluster.settle();
+    cluster.faults = Faults::default();
+    cluster.run_until("the command is applied everywhere", 100, |cluster| cluster.all_applied("a"));
+}
+
+#[test]
+fn a_hole_is_filled_with_a_no_op_at_takeover() {
+    let (mut cluster, leader) = led_cluster(3, Options { eager_slots: 9, ..Options::default() });
+    let others = followers(&cluster, leader);
+    // The accept of the first slot reaches nobody, that of the second reaches one follower.
+    cluster.faults.lost = 100;
+    cluster.propose(leader, "lost");
+    cluster.settle();
+    cluster.faults.lost = 0;
+    cluster.cut_both_ways(leader, others[0]);
+    cluster.propose(leader, "kept");
+    cluster.node(leader).is_disk_stuck = true;
+    cluster.settle();
+    cluster.crash(leader);
+    cluster.cut.clear();
+    cluster.run_until("the next leader finds the second slot", 1000, |cluster| cluster.all_applied("kept"));
+    let first = cluster.applied.get(&Slot(1)).cloned().expect("slots are applied in order");
+    assert!(first.is_no_op(), "nobody who lives has accepted anything in slot 1");
+}
+
+#[test]
+fn nothing_is_claimed_before_it_is_durable() {
+    let (mut cluster, leader) = led_cluster(3, Options::default());
+    for id in cluster.ids() {
+        cluster.node(id).is_disk_stuck = true;
+    }
+    cluster.sent.clear();
+    cluster.propose(leader, "a");
+    cluster.settle();
+    assert_eq!(count(&cluster, |body| matches!(body, Body::Accept { .. })), 2, "accepts do not wait");
+    assert_eq!(count(&cluster, |body| matches!(body, Body::Accepted { .. })), 0);
+    assert_eq!(cluster.node(leader).applied, Slot::ZERO);
+    let one = followers(&cluster, leader)[0];
+    cluster.node(one).is_disk_stuck = false;
+    cluster.settle();
+    assert_eq!(cluster.node(leader).applied, Slot::ZERO, "one acceptance is no quorum");
+    cluster.node(leader).is_disk_stuck = false;
+    cluster.settle();
+    assert_eq!(cluster.node(leader).applied, Slot(1));
+}
+
+#[test]
+fn a_follower_that_alone_has_lost_the_leader_does_not_depose_it() {
+    let (mut cluster, leader) = led_cluster(3, Options::default());
+    let others = followers(&cluster, leader);
+    let ballot = cluster.replica(leader).promised();
+    cluster.cut_both_ways(leader, others[0]);
+    cluster.run(1000);
+    assert_eq!(cluster.leader(), Some(leader));
+    for id in cluster.ids() {
+        assert_eq!(cluster.replica(id).promised(), ballot, "no ballot was used");
+    }
+}
+
+#[test]
+fn a_leader_that_hears_nobody_steps_down_although_it_is_heard() {
+    let (mut cluster, leader) = led_cluster(3, Options::default());
+    for other in followers(&cluster, leader) {
+        cluster.cut.push((other, leader));
+    }
+    cluster.run_until("another one leads", 2000, |cluster| cluster.leader().is_some_and(|id| id != leader));
+    let next = cluster.leader().expect("seen just now");
+    cluster.propose(next, "a");
+    cluster.run_until("the others go on", 100, |cluster| cluster.applied.len() == 1);
+}
+
+#[test]
+fn only_the_hub_can_lead_when_all_other_links_are_cut() {
+    let (mut cluster, leader) = led_cluster(5, Options::default());
+    let others = followers(&cluster, leader);
+    let hub = others[0];
+    for one in cluster.ids() {
+        for other in cluster.ids() {
+            if one < other && one != hub && other != hub {
+                cluster.cut_both_ways(one, other);
+            }
+        }
+    }
+    cluster.run_until("the hub leads", 3000, |cluster| cluster.leader() == Some(hub));
+    cluster.propose(hub, "a");
+    cluster.run_until("all go on through the hub", 200, |cluster| cluster.all_applied("a"));
+}
+
+#[test]
+fn a_deposed_leader_answers_no_read() {
+    for options in [Options::default(), lease()] {
+        let (mut cluster, leader) = led_cluster(3, options);
+        for other in followers(&cluster, leader) {
+            cluster.cut_both_ways(leader, other);
+        }
+        cluster.run(40); // any lease is over, but the old leader has not yet noticed
+        cluster.read(leader);
+        cluster.run(2000);
+        assert_eq!(cluster.node(leader).reads_done, 0);
+        let next = cluster.leader().expect("the other two have a quorum");
+        assert_ne!(next, leader);
+        cluster.read(next);
+        cluster.run(50);
+        assert_eq!(cluster.node(next).reads_done, 1);
+    }
+}
+
+#[test]
+fn reads_that_wait_share_one_round_of_heartbeats() {
+    let (mut cluster, leader) = led_cluster(3, Options::default());
+    cluster.sent.clear();
+    for _ in 0..100 {
+        cluster.read(leader);
+    }
+    cluster.settle();
+    assert_eq!(cluster.node(leader).reads_done, 100);
+    let rounds = count(&cluster, |body| matches!(body, Body::Heartbeat { .. })) / 2;
+    assert_eq!(rounds, 2, "one for the first read, one for all that came meanwhile");
+}
+
+#[test]
+fn a_lease_read_sends_nothing() {
+    let (mut cluster, leader) = led_cluster(3, lease());
+    cluster.run(10);
+    cluster.sent.clear();
+    cluster.read(leader);
+    assert_eq!((cluster.node(leader).reads_done, cluster.sent.len()), (1, 0));
+}
+
+#[test]
+fn a_follower_waits_out_a_lease_even_after_a_restart() {
+    let (mut cluster, leader) = led_cluster(3, lease());
+    let others = followers(&cluster, leader);
+    let (restarted, rival) = (others[0], others[1]);
+    cluster.crash(restarted);
+    cluster.start(restarted);
+    let promises_to_rival = |cluster: &mut Cluster| {
+        let ballot = Ballot { round: 99, node: rival };
+        let body = Body::Prepare { ballot, first: Slot(1) };
+        let message = Message { epoch: Epoch(0), body };
+        cluster.sent.clear();
+        cluster.step(restarted, Input::Receive { from: rival, message });
+        cluster.settle();
+        count(cluster, |body| matches!(body, Body::Promise { .. })) > 0
+    };
+    for other in cluster.ids() {
+        cluster.cut.push((other, restarted));
+    }
+    for _ in 0..40 {
+        assert!(!promises_to_rival(&mut cluster), "the lease may still hold");
+        cluster.tick();
+    }
+    cluster.tick();
+    assert!(promises_to_rival(&mut cluster), "the lease is over");
+}
+
+#[test]
+fn a_follower_forwards_commands_and_hears_at_once_that_they_are_chosen() {
+    let (mut cluster, leader) = led_cluster(3, Options::default());
+    let follower = followers(&cluster, leader)[0];
+    cluster.propose(follower, "a");
+    cluster.settle();
+    assert_eq!(cluster.node(follower).applied, Slot(1), "no heartbeat had to pass");
+    cluster.read(follower);
+    cluster.settle();
+    assert_eq!(cluster.node(follower).reads_done, 1);
+}
+
+#[test]
+fn a_node_that_was_away_past_the_trimmed_log_comes_back_by_snapshot() {
+    let options = Options { retained_bytes: 0, chunk_bytes: 300, ..Options::default() };
+    let (mut cluster, leader) = led_cluster(3, options);
+    let away = followers(&cluster, leader)[0];
+    cluster.crash(away);
+    for number in 0..50 {
+        cluster.propose(leader, &format!("command {number}"));
+        cluster.tick();
+    }
+    for id in followers(&cluster, away) {
+        cluster.save_snapshot(id);
+    }
+    cluster.propose(leader, "after the snapshot");
+    cluster.run(10);
+    cluster.start(away);
+    cluster.run_until("it has caught up", 500, |cluster| cluster.all_applied("after the snapshot"));
+    assert!(cluster.node(away).disk_snapshot_slot() >= Slot(50));
+}
+
+#[test]
+fn a_candidate_that_lags_behind_every_snapshot_fetches_one_before_it_leads() {
+    let options = Options { retained_bytes: 0, ..Options::default() };
+    let (mut cluster, leader) = led_cluster(3, options);
+    let others = followers(&cluster, leader);
+    cluster.crash(others[0]);
+    for number in 0..20 {
+        cluster.propose(leader, &format!("command {number}"));
+        cluster.tick();
+    }
+    cluster.save_snapshot(others[1]);
+    cluster.save_snapshot(leader);
+    cluster.crash(leader);
+    cluster.start(others[0]);
+    cluster.run_until("one of the two leads", 4000, |cluster| cluster.leader().is_some());
+    let next = cluster.leader().expect("seen just now");
+    cluster.propose(next, "later");
+    cluster.run_until("both have everything", 500, |cluster| cluster.all_applied("later"));
+}
+
+#[test]
+fn what_does_not_fit_is_refused_and_not_queued() {
+    let options = Options { queue_bytes: 4000, command_bytes: 2000, window_slots: 1, ..Options::default() };
+    let (mut cluster, leader) = led_cluster(3, options);
+    cluster.faults.lost = 100;
+    let big = "x".repeat(1500);
+    let mut refused = Vec::new();
+    for commands in [vec![big.clone(); 6], vec!["x".repeat(2001)]] {
+        let commands = commands.into_iter().map(bytes::Bytes::from).collect();
+        let mut outputs = Vec::new();
+        cluster.replica(leader).step(Input::Propose { commands }, &mut outputs);
+        refused.extend(outputs.into_iter().filter_map(|output| match output {
+            crate::Output::Refused { commands, reason } => Some((commands.len(), reason)),
+            _ => None,
+        }));
+    }
+    assert_eq!(refused, [(4, Refusal::Overloaded), (1, Refusal::TooLong)]);
+}
