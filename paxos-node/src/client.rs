@@ -1,5 +1,6 @@
 //! The handle through which commands and reads reach a running node.
 
+use std::ops::Deref;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use bytes::Bytes;
@@ -16,7 +17,7 @@ use crate::status::Status;
 #[derive(Debug)]
 pub struct Client<S> {
     requests: mpsc::Sender<Request>,
-    state: Arc<RwLock<S>>,
+    state: Shared<S>,
     status: watch::Receiver<Status>,
 }
 
@@ -33,7 +34,7 @@ impl<S> Clone for Client<S> {
 impl<S> Client<S> {
     pub(crate) fn new(
         requests: mpsc::Sender<Request>,
-        state: Arc<RwLock<S>>,
+        state: Shared<S>,
         status: watch::Receiver<Status>,
     ) -> Self {
         Client { requests, state, status }
@@ -58,7 +59,7 @@ impl<S> Client<S> {
     /// # Errors
     ///
     /// See [`ClientError`]. A read that fails has had no effect.
-    pub async fn read(&self) -> Result<RwLockReadGuard<'_, S>, ClientError> {
+    pub async fn read(&self) -> Result<State<'_, S>, ClientError> {
         let (reply, answer) = oneshot::channel();
         self.requests.send(Request::Read { reply }).await.map_err(|_| ClientError::Stopped)?;
         answer.await.map_err(|_| ClientError::Stopped)??;
@@ -67,8 +68,8 @@ impl<S> Client<S> {
 
     /// The state as this node has it now, which may be arbitrarily old.
     #[must_use]
-    pub fn read_stale(&self) -> RwLockReadGuard<'_, S> {
-        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    pub fn read_stale(&self) -> State<'_, S> {
+        State(self.state.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The node's status, and a way to wait for it to change.
@@ -76,6 +77,36 @@ impl<S> Client<S> {
     pub fn status(&self) -> watch::Receiver<Status> {
         self.status.clone()
     }
+}
+
+/// A look at the state machine. While it lives the node applies nothing.
+#[derive(Debug)]
+pub struct State<'a, S>(RwLockReadGuard<'a, Replicated<S>>);
+
+impl<S> State<'_, S> {
+    /// Every slot up to here is applied to this state.
+    #[must_use]
+    pub fn applied(&self) -> Slot {
+        self.0.applied
+    }
+}
+
+impl<S> Deref for State<'_, S> {
+    type Target = S;
+
+    fn deref(&self) -> &S {
+        &self.0.state
+    }
+}
+
+/// The state machine and how far it has come, as the driver and its clients share them.
+pub(crate) type Shared<S> = Arc<RwLock<Replicated<S>>>;
+
+/// A state machine with the slot up to which it has applied everything.
+#[derive(Debug)]
+pub(crate) struct Replicated<S> {
+    pub(crate) state: S,
+    pub(crate) applied: Slot,
 }
 
 /// What a command came to.

@@ -1,28 +1,6 @@
 //! What a node knows about itself.
 
-use paxos_core::{Ballot, NodeId, Slot};
-
-/// What a node is doing.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Role {
-    /// Accepts what a leader proposes, or waits for one.
-    #[default]
-    Follower,
-    /// Runs phase 1 to become the leader.
-    Candidate,
-    /// Is the only proposer.
-    Leader,
-}
-
-impl std::fmt::Display for Role {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(match self {
-            Role::Follower => "follower",
-            Role::Candidate => "candidate",
-            Role::Leader => "leader",
-        })
-    }
-}
+use paxos_core::{Ballot, NodeId, Role, Slot};
 
 /// A node's view of itself and of the log, as of some moment of the recent past.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
