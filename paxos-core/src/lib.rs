@@ -10,6 +10,8 @@ mod random;
 mod replica;
 pub mod session;
 pub mod value;
+#[cfg(feature = "wire")]
+pub mod wire;
 
 pub use config::{Config, ConfigError, Options, PhaseOne, ReadMode};
 pub use durable::{Durable, Entry, HardState, RecoverError, Recovered, SnapshotMeta, Write, WriteNumber};
