@@ -1,5 +1,6 @@
 //! Multi-Paxos as a deterministic state machine.
 
+pub mod basic;
 mod config;
 pub mod durable;
 mod id;
