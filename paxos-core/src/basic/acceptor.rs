@@ -69,11 +69,11 @@ impl<V: Clone> Acceptor<V> {
         Ok(Unstored { memory: &mut self.state, record, message: Promise { ballot, accepted } })
     }
 
-    /// Phase 2b (section 2.2): accepts the proposal "unless it has already responded to a prepare request having
-    /// a number greater than n".
+    /// Phase 2b (section 2.2): accepts the proposal "unless it has already responded to a prepare request
+    /// having a number greater than n".
     ///
-    /// An acceptance also counts as the promise of its ballot. The paper does not ask for that; it is safe, as
-    /// promises only ever keep an acceptor from accepting, and it makes the last accepted proposal the
+    /// An acceptance also counts as the promise of its ballot. The paper does not ask for that; it is safe,
+    /// as promises only ever keep an acceptor from accepting, and it makes the last accepted proposal the
     /// highest-numbered one, which is the one to remember.
     ///
     /// # Errors

@@ -1,8 +1,8 @@
 //! Basic Paxos: one instance, which chooses one value. *Paxos Made Simple*, section 2.2, as code.
 //!
-//! Multi-Paxos ([`Replica`](crate::Replica)) is many such instances that share a phase 1. This module is for who
-//! wants one value agreed upon and nothing else, and for who reads the paper. It does no I/O: the caller carries
-//! the messages, which may be lost, doubled, delayed and overtaken, and stores what is to be stored.
+//! Multi-Paxos ([`Replica`](crate::Replica)) is many such instances that share a phase 1. This module is for
+//! who wants one value agreed upon and nothing else, and for who reads the paper. It does no I/O: the caller
+//! carries the messages, which may be lost, doubled, delayed and overtaken, and stores what is to be stored.
 //!
 //! | Phase | Who, by which call | What it says to whom |
 //! |---|---|---|
@@ -12,11 +12,11 @@
 //! | 2b | [`Acceptor::on_accept`] | [`Accepted`] or [`Reject`], to the proposer |
 //!
 //! What the types hold:
-//! - Nothing is said before it is stored. Each step that must survive a crash comes as [`Unstored`], which shows
-//!   the record to be stored and gives the message away only in exchange for the word that it is. It borrows
-//!   the one who remembers, so that records can't be stored out of order.
-//! - One proposal for each ballot. An attempt comes from [`Proposer::start`] under a fresh ballot, proposes once
-//!   and by value ([`Preparing::propose`]), and neither it nor the proposer can be cloned.
+//! - Nothing is said before it is stored. Each step that must survive a crash comes as [`Unstored`], which
+//!   shows the record to be stored and gives the message away only in exchange for the word that it is. It
+//!   borrows the one who remembers, so that records can't be stored out of order.
+//! - One proposal for each ballot. An attempt comes from [`Proposer::start`] under a fresh ballot, proposes
+//!   once and by value ([`Preparing::propose`]), and neither it nor the proposer can be cloned.
 //! - No proposal without a quorum of promises: a [`Proposing`] comes from nowhere else.
 //!
 //! Deliberately absent: resending, timeouts and the choice of who proposes. Section 2.4 shows why progress
@@ -62,24 +62,25 @@
 //!
 //! # Three proposers at once
 //!
-//! Five acceptors, three proposers that begin in the same moment, and prepares that arrive so that one proposer
-//! gets one promise and the other two get two each. Nobody has three, the majority; so they overtake each other
-//! until one gets through. From then on who comes later finds its value, and proposes that.
+//! Five acceptors, three proposers that begin in the same moment, and prepares that arrive so that one
+//! proposer gets one promise and the other two get two each. Nobody has three, the majority; so they overtake
+//! each other until one gets through. From then on who comes later finds its value, and proposes that.
 //!
 //! ```
 //! use paxos_core::basic::{Acceptor, Preparing, Proposer, Proposing};
 //! use paxos_core::{NodeId, Quorums};
 //!
 //! type Color = &'static str;
+//! type Named = (NodeId, Acceptor<Color>);
 //!
 //! // Carry a request to one acceptor and its answer back. (Nobody crashes here, so nothing is stored.)
-//! fn prepare(acceptor: &mut (NodeId, Acceptor<Color>), proposer: &mut Proposer, attempt: &mut Preparing<Color>) {
+//! fn prepare(acceptor: &mut Named, proposer: &mut Proposer, attempt: &mut Preparing<Color>) {
 //!     match acceptor.1.on_prepare(attempt.ballot()) {
 //!         Ok(unstored) => attempt.on_promise(acceptor.0, unstored.stored()),
 //!         Err(reject) => proposer.on_reject(reject),
 //!     }
 //! }
-//! fn accept(acceptor: &mut (NodeId, Acceptor<Color>), proposer: &mut Proposer, attempt: &mut Proposing<Color>) {
+//! fn accept(acceptor: &mut Named, proposer: &mut Proposer, attempt: &mut Proposing<Color>) {
 //!     match acceptor.1.on_accept(attempt.proposal().clone()) {
 //!         Ok(unstored) => attempt.on_accepted(acceptor.0, unstored.stored()),
 //!         Err(reject) => proposer.on_reject(reject),
@@ -87,7 +88,8 @@
 //! }
 //!
 //! let [mut a, mut b, mut c, mut d, mut e] = [1, 2, 3, 4, 5].map(|id| (NodeId(id), Acceptor::new()));
-//! let [mut first, mut second, mut third] = [1, 2, 3].map(|id| Proposer::new(NodeId(id), Quorums::majority(5)));
+//! let majority = Quorums::majority(5);
+//! let [mut first, mut second, mut third] = [1, 2, 3].map(|id| Proposer::new(NodeId(id), majority));
 //!
 //! // All begin in round 1. The node in the ballot keeps them apart: 1.1 < 1.2 < 1.3.
 //! let mut red = first.start("red").stored();
@@ -101,11 +103,10 @@
 //!
 //! // One promise, two and two: there is no quorum, and no way to propose.
 //! assert_eq!([red.promises(), green.promises(), blue.promises()], [1, 2, 2]);
-//! let red = red.propose().expect_err("one promise of five is no quorum");
-//! let green = green.propose().expect_err("two promises of five are no quorum");
+//! let mut red = red.propose().expect_err("one promise of five is no quorum");
+//! let mut green = green.propose().expect_err("two promises of five are no quorum");
 //!
 //! // The other prepares arrive. Only the highest ballot overtakes; the others learn that they are too late.
-//! let (mut red, mut green) = (red, green);
 //! prepare(&mut b, &mut first, &mut red);
 //! prepare(&mut d, &mut second, &mut green);
 //! prepare(&mut a, &mut third, &mut blue);
@@ -148,29 +149,30 @@
 //!
 //! A value is chosen when a phase 2 quorum of acceptors has accepted one proposal with it. The paper keeps an
 //! invariant about every proposal that is made, P2c. For a proposal with number `n` and value `v` there is a
-//! phase 1 quorum S such that either nobody in S has accepted, or ever will accept, anything below `n`; or `v` is the
-//! value of the highest-numbered proposal below `n` that anybody in S accepted or will ever accept. What was accepted so
-//! far, the promises report; that nothing is added later is what they promise. So [`Preparing::propose`] does
-//! no more than P2c asks for, and has all it takes to do it.
+//! phase 1 quorum S such that either nobody in S has accepted, or ever will accept, anything below `n`; or
+//! `v` is the value of the highest-numbered proposal below `n` that anybody in S accepted or will ever
+//! accept. What was accepted so far, the promises report; that nothing is added later is what they promise.
+//! So [`Preparing::propose`] does no more than P2c asks for, and has all it takes to do it.
 //!
-//! Agreement follows by contradiction. Suppose that a proposal `(m, v)` is chosen and that, all the same, some
-//! proposal above `m` has another value. Let `(n, w)` be the lowest-numbered of those: `m < n`, `v ≠ w`, and
-//! whatever was proposed from `m` to below `n` has value `v`.
+//! Agreement follows by contradiction. Suppose that a proposal `(m, v)` is chosen and that, all the same,
+//! some proposal above `m` has another value. Let `(n, w)` be the lowest-numbered of those: `m < n`, `v ≠ w`,
+//! and whatever was proposed from `m` to below `n` has value `v`.
 //!
-//! 1. The acceptors that accepted `m` are a phase 2 quorum, those that promised `n` to its proposer are a phase
-//!    1 quorum. Any two such quorums intersect ([`Quorums`](crate::Quorums) are not built otherwise): some
-//!    acceptor did both.
-//! 2. It accepted `m` *before* it promised `n`. After the promise it would have refused, as `m < n` (phase 2b).
+//! 1. The acceptors that accepted `m` are a phase 2 quorum, those that promised `n` to its proposer are a
+//!    phase 1 quorum. Any two such quorums intersect ([`Quorums`](crate::Quorums) are not built otherwise):
+//!    some acceptor did both.
+//! 2. It accepted `m` *before* it promised `n`. After the promise it would have refused, as `m < n` (phase
+//!    2b).
 //! 3. So its promise reported a proposal: `m`, or one that it accepted after `m`, with a higher number. The
-//!    highest-numbered of all reported proposals, from which `w` was taken (phase 2a), thus has a number from `m`
-//!    to below `n`, and hence value `v`.
+//!    highest-numbered of all reported proposals, from which `w` was taken (phase 2a), thus has a number from
+//!    `m` to below `n`, and hence value `v`.
 //! 4. So `w = v`, which contradicts `v ≠ w`: there is no such proposal.
 //!
-//! Every proposal above `m` has value `v`; and of two chosen proposals with different numbers, one is above the
-//! other. Two with the same number are the same proposal, as a ballot is used once. ∎
+//! Every proposal above `m` has value `v`; and of two chosen proposals with different numbers, one is above
+//! the other. Two with the same number are the same proposal, as a ballot is used once. ∎
 //!
-//! That the lowest-numbered exception is looked at is the induction of the paper in other words. Without it step
-//! 3 would only know that the value came from *some* number between `m` and `n`.
+//! That the lowest-numbered exception is looked at is the induction of the paper in other words. Without it
+//! step 3 would only know that the value came from *some* number between `m` and `n`.
 
 mod acceptor;
 mod proposer;
@@ -222,8 +224,9 @@ pub struct Reject {
 /// A step that is taken only once its record is in stable storage.
 ///
 /// Section 2.5: "An acceptor records its intended response in stable storage before actually sending the
-/// response." Here the response, a `Message`, is inside, and comes out in exchange for the word that the record
-/// is stored. Dropped instead, the step was never taken: nothing is remembered and nothing can be said.
+/// response." Here the response, a `Message`, is inside, and comes out in exchange for the word that the
+/// record is stored. Dropped instead, the step was never taken: nothing is remembered and nothing can be
+/// said.
 #[derive(Debug)]
 #[must_use = "nothing is remembered or can be said before this is stored"]
 pub struct Unstored<'a, Record, Message> {

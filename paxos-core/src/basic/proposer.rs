@@ -6,8 +6,8 @@ use super::{Accepted, Promise, Proposal, Reject, Unstored};
 use crate::id::{Ballot, NodeId};
 use crate::quorum::Quorums;
 
-/// The highest round that is believed when a peer tells of it. Above, rounds are left for every attempt that this
-/// node will ever make, so that no peer can use them up.
+/// The highest round that is believed when a peer tells of it. Above, rounds are left for every attempt that
+/// this node will ever make, so that no peer can use them up.
 const MAX_HEARD_ROUND: u64 = u64::MAX / 2;
 
 /// A proposer of one instance: what lasts from one attempt to the next.
@@ -27,8 +27,8 @@ impl Proposer {
     /// A proposer that never proposed anything. For a name that is new: one that ever started must
     /// [recover](Proposer::recover) its last ballot.
     ///
-    /// `quorums` says how many acceptors must answer. Pass on the answers of exactly the acceptors that it was
-    /// built for.
+    /// `quorums` says how many acceptors must answer. Pass on the answers of exactly the acceptors that it
+    /// was built for.
     #[must_use]
     pub fn new(node: NodeId, quorums: Quorums) -> Proposer {
         Proposer::recover(node, quorums, Ballot::ZERO)
@@ -40,8 +40,8 @@ impl Proposer {
         Proposer { node, quorums, attempted, heard: Ballot::ZERO }
     }
 
-    /// Phase 1a (section 2.2): "A proposer selects a proposal number n", to send it to the acceptors. The number is
-    /// above all that this proposer has used and heard of.
+    /// Phase 1a (section 2.2): "A proposer selects a proposal number n", to send it to the acceptors. The
+    /// number is above all that this proposer has used and heard of.
     ///
     /// Its record is that number. Section 2.5: a proposer remembers the highest number it has tried, or it
     /// would use it a second time after a restart.
@@ -105,8 +105,8 @@ impl<V> Preparing<V> {
         }
     }
 
-    /// Phase 2a (section 2.2): with promises of a quorum, proposes "the value of the highest-numbered proposal
-    /// among the responses", or its own if they reported none. This is P2c.
+    /// Phase 2a (section 2.2): with promises of a quorum, proposes "the value of the highest-numbered
+    /// proposal among the responses", or its own if they reported none. This is P2c.
     ///
     /// # Errors
     ///
