@@ -152,7 +152,7 @@
 //! phase 1 quorum S such that either nobody in S has accepted, or ever will accept, anything below `n`; or
 //! `v` is the value of the highest-numbered proposal below `n` that anybody in S accepted or will ever
 //! accept. What was accepted so far, the promises report; that nothing is added later is what they promise.
-//! So [`Preparing::propose`] does no more than P2c asks for, and has all it takes to do it.
+//! So [`Preparing::propose`] has all that it takes to keep P2c.
 //!
 //! Agreement follows by contradiction. Suppose that a proposal `(m, v)` is chosen and that, all the same,
 //! some proposal above `m` has another value. Let `(n, w)` be the lowest-numbered of those: `m < n`, `v ≠ w`,
@@ -227,6 +227,16 @@ pub struct Reject {
 /// response." Here the response, a `Message`, is inside, and comes out in exchange for the word that the
 /// record is stored. Dropped instead, the step was never taken: nothing is remembered and nothing can be
 /// said.
+///
+/// There is no way past it. While one record waits to be stored, its owner can't take another step:
+///
+/// ```compile_fail,E0499
+/// # use paxos_core::{Ballot, basic::{Acceptor, Proposal}};
+/// let mut acceptor: Acceptor<&str> = Acceptor::new();
+/// let promise = acceptor.on_prepare(Ballot::ZERO);
+/// let accepted = acceptor.on_accept(Proposal { ballot: Ballot::ZERO, value: "blue" });
+/// promise.unwrap().stored();
+/// ```
 #[derive(Debug)]
 #[must_use = "nothing is remembered or can be said before this is stored"]
 pub struct Unstored<'a, Record, Message> {

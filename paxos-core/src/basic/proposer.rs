@@ -69,6 +69,15 @@ impl Proposer {
 }
 
 /// An attempt in phase 1: it asks for promises.
+///
+/// It is used up by its proposal, as two under one ballot would be two values under one number:
+///
+/// ```compile_fail,E0382
+/// # use paxos_core::{NodeId, Quorums, basic::Proposer};
+/// let preparing = Proposer::new(NodeId(1), Quorums::majority(3)).start("blue").stored();
+/// let proposing = preparing.propose();
+/// let another = preparing.propose();
+/// ```
 #[derive(Debug)]
 pub struct Preparing<V> {
     ballot: Ballot,
