@@ -1,0 +1,273 @@
+//! What every backend must do, as a test that anyone can run over an own one.
+//!
+//! ```
+//! # #[cfg(feature = "memory")] {
+//! use paxos_core::NodeId;
+//! use paxos_storage::conformance::{self, Backend};
+//! use paxos_storage::{Identity, Storage, memory::MemoryStorage};
+//!
+//! /// Makes storages, and opens them again after a crash.
+//! struct Memory(MemoryStorage);
+//!
+//! impl Backend for Memory {
+//!     fn make(&mut self) -> Box<dyn Storage> {
+//!         self.0 = MemoryStorage::new(Identity::new("conformance", NodeId(1)));
+//!         Box::new(self.0.clone())
+//!     }
+//!
+//!     fn open_again(&mut self) -> Box<dyn Storage> {
+//!         Box::new(self.0.clone())
+//!     }
+//! }
+//!
+//! conformance::check(&mut Memory(MemoryStorage::new(Identity::new("conformance", NodeId(1)))));
+//! # }
+//! ```
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use paxos_core::{
+    Ballot, Entry, HardState, NodeId, Recovered, Slot, SnapshotMeta, Value, Write, WriteNumber,
+};
+
+use crate::{ErrorKind, Storage};
+
+/// How the suite gets at storages of a backend.
+pub trait Backend {
+    /// A new, empty storage; the one before is no longer used.
+    fn make(&mut self) -> Box<dyn Storage>;
+
+    /// The storage that was made last, which has been dropped without a word, opened again.
+    fn open_again(&mut self) -> Box<dyn Storage>;
+}
+
+/// Checks every promise of [`Storage`].
+///
+/// # Panics
+///
+/// With the name of the promise that is broken.
+pub fn check(backend: &mut dyn Backend) {
+    what_was_persisted_is_recovered(backend);
+    the_latest_entry_of_a_slot_counts(backend);
+    merged_writes_are_proved_together(backend);
+    large_and_many_writes_survive(backend);
+    snapshots_come_back_and_two_are_kept(backend);
+    a_snapshot_that_does_not_match_is_refused(backend);
+    compaction_keeps_what_is_beyond(backend);
+    a_snapshot_from_a_peer_may_leave_a_gap(backend);
+}
+
+/// A storage and a model of what it must hold.
+struct Checked<'a> {
+    backend: &'a mut dyn Backend,
+    /// `None` only between a crash and the opening after it.
+    storage: Option<Box<dyn Storage>>,
+    next: u64,
+    hard_state: HardState,
+    entries: BTreeMap<Slot, Entry>,
+    snapshot: Option<SnapshotMeta>,
+    promise: &'static str,
+}
+
+impl<'a> Checked<'a> {
+    fn new(backend: &'a mut dyn Backend, promise: &'static str) -> Checked<'a> {
+        let mut storage = backend.make();
+        assert_eq!(
+            recover(storage.as_mut(), promise),
+            Recovered::default(),
+            "{promise}: new storage is empty"
+        );
+        let (hard_state, entries) = (HardState::default(), BTreeMap::new());
+        Checked { backend, storage: Some(storage), next: 1, hard_state, entries, snapshot: None, promise }
+    }
+
+    fn storage(&mut self) -> &mut dyn Storage {
+        self.storage.as_deref_mut().expect("the storage is open")
+    }
+
+    fn write(&mut self, entries: Vec<(Slot, Entry)>) -> Write {
+        self.hard_state.promised.round += 1;
+        self.hard_state.promised.node = NodeId(1);
+        self.entries.extend(entries.iter().cloned());
+        let write = Write::new(WriteNumber(self.next), self.hard_state, entries);
+        self.next += 1;
+        write
+    }
+
+    fn persist(&mut self, entries: Vec<(Slot, Entry)>) {
+        let write = self.write(entries);
+        let numbers = write.numbers();
+        let durable = self.storage().persist(write);
+        let durable = durable.unwrap_or_else(|error| panic!("{}: persist: {error}", self.promise));
+        assert_eq!(durable.numbers(), numbers, "{}: the proof is that of the write", self.promise);
+    }
+
+    fn save_snapshot(&mut self, slot: u64, bytes: &[u8]) -> SnapshotMeta {
+        let promise = self.promise;
+        let meta = meta(slot, bytes);
+        let mut offset = 0;
+        for piece in bytes.chunks(1000) {
+            self.storage()
+                .write_snapshot(meta.slot, offset, piece)
+                .unwrap_or_else(|error| panic!("{promise}: write_snapshot: {error}"));
+            offset += piece.len() as u64;
+        }
+        self.storage()
+            .finish_snapshot(meta)
+            .unwrap_or_else(|error| panic!("{}: finish_snapshot: {error}", self.promise));
+        self.snapshot = Some(meta);
+        meta
+    }
+
+    fn compact(&mut self, through: u64) {
+        self.storage()
+            .compact(Slot(through))
+            .unwrap_or_else(|error| panic!("{}: compact: {error}", self.promise));
+    }
+
+    fn read_snapshot(&mut self, slot: u64, max_bytes: usize) -> Option<Vec<u8>> {
+        let mut bytes = Vec::new();
+        loop {
+            let piece = self
+                .storage()
+                .read_snapshot(Slot(slot), bytes.len() as u64, max_bytes)
+                .unwrap_or_else(|error| panic!("{}: read_snapshot: {error}", self.promise))?;
+            assert!(piece.len() <= max_bytes, "{}: no piece is longer than asked for", self.promise);
+            if piece.is_empty() {
+                return Some(bytes);
+            }
+            bytes.extend_from_slice(&piece);
+        }
+    }
+
+    /// Drops the storage as a crash would, opens it again and compares everything with the model.
+    fn crash_and_compare(&mut self) {
+        self.storage = None;
+        self.storage = Some(self.backend.open_again());
+        let promise = self.promise;
+        let recovered = recover(self.storage(), promise);
+        self.next = 1;
+        let after = self.snapshot.map_or(Slot::ZERO, |meta| meta.slot);
+        let expected: Vec<_> =
+            self.entries.range(after.next()..).map(|(slot, entry)| (*slot, entry.clone())).collect();
+        let entries: Vec<_> = recovered.entries.into_iter().filter(|(slot, _)| *slot > after).collect();
+        assert_eq!(recovered.hard_state, self.hard_state, "{}: hard state", self.promise);
+        assert_eq!(recovered.snapshot, self.snapshot, "{}: snapshot", self.promise);
+        assert_eq!(entries.len(), expected.len(), "{}: count of entries", self.promise);
+        assert!(entries == expected, "{}: entries", self.promise);
+    }
+}
+
+fn recover(storage: &mut dyn Storage, promise: &str) -> Recovered {
+    storage.recover().unwrap_or_else(|error| panic!("{promise}: recover: {error}"))
+}
+
+fn accepted(slot: u64, round: u64, bytes: usize) -> (Slot, Entry) {
+    let ballot = Ballot { round, node: NodeId(1) };
+    let fill = u8::try_from((slot + round) % 251).unwrap_or(0);
+    (Slot(slot), Entry::Accepted { ballot, value: Value::batch(&[Bytes::from(vec![fill; bytes])]) })
+}
+
+fn meta(slot: u64, bytes: &[u8]) -> SnapshotMeta {
+    SnapshotMeta { slot: Slot(slot), size_bytes: bytes.len() as u64, checksum: crc32c::crc32c(bytes) }
+}
+
+fn what_was_persisted_is_recovered(backend: &mut dyn Backend) {
+    let mut checked = Checked::new(backend, "what was persisted is recovered");
+    checked.persist(Vec::new());
+    checked.crash_and_compare();
+    checked.persist(vec![accepted(1, 1, 0), (Slot(2), Entry::Chosen { value: Value::no_op() })]);
+    checked.hard_state.chosen = Slot(1);
+    checked.persist(vec![accepted(5, 2, 100)]);
+    checked.crash_and_compare();
+    checked.crash_and_compare();
+}
+
+fn the_latest_entry_of_a_slot_counts(backend: &mut dyn Backend) {
+    let mut checked = Checked::new(backend, "the latest entry of a slot counts");
+    checked.persist(vec![accepted(1, 1, 10), accepted(2, 1, 10)]);
+    checked.persist(vec![accepted(1, 2, 20)]);
+    checked.persist(vec![accepted(2, 3, 5), accepted(2, 4, 6)]);
+    checked.crash_and_compare();
+}
+
+fn merged_writes_are_proved_together(backend: &mut dyn Backend) {
+    let mut checked = Checked::new(backend, "merged writes are proved together");
+    let mut merged = checked.write(vec![accepted(1, 1, 10)]);
+    merged.merge(checked.write(vec![accepted(2, 1, 10)]));
+    merged.merge(checked.write(Vec::new()));
+    let durable = checked.storage().persist(merged).expect("merged writes are persisted");
+    assert_eq!(durable.numbers(), (WriteNumber(1), WriteNumber(3)), "merged writes are proved together");
+    checked.crash_and_compare();
+}
+
+fn large_and_many_writes_survive(backend: &mut dyn Backend) {
+    let mut checked = Checked::new(backend, "large and many writes survive");
+    for slot in 1..=300 {
+        checked.persist(vec![accepted(slot, 1, usize::try_from(slot * 37 % 9000).unwrap_or(0))]);
+    }
+    checked.crash_and_compare();
+    checked.persist((301..=340).map(|slot| accepted(slot, 1, 100_000)).collect());
+    checked.crash_and_compare();
+}
+
+fn snapshots_come_back_and_two_are_kept(backend: &mut dyn Backend) {
+    let mut checked = Checked::new(backend, "snapshots come back and two are kept");
+    let bytes: Vec<u8> = (0..5000u32).map(|number| u8::try_from(number % 256).unwrap_or(0)).collect();
+    checked.persist((1..=9).map(|slot| accepted(slot, 1, 10)).collect());
+    for slot in [3, 5, 7] {
+        checked.save_snapshot(slot, &bytes[usize::try_from(slot).unwrap_or(0)..]);
+    }
+    checked.crash_and_compare();
+    assert_eq!(checked.read_snapshot(7, 999).as_deref(), Some(&bytes[7..]), "the newest snapshot comes back");
+    assert_eq!(checked.read_snapshot(5, 1 << 20).as_deref(), Some(&bytes[5..]), "so does the one before");
+    assert_eq!(checked.read_snapshot(3, 1000), None, "an older one is gone");
+    let (newest, old) = (checked.snapshot, meta(6, b"old"));
+    checked.storage().write_snapshot(old.slot, 0, b"old").expect("an old snapshot is written");
+    checked.storage().finish_snapshot(old).expect("an old snapshot is no error");
+    checked.snapshot = newest;
+    checked.crash_and_compare();
+}
+
+fn a_snapshot_that_does_not_match_is_refused(backend: &mut dyn Backend) {
+    let mut checked = Checked::new(backend, "a snapshot that does not match is refused");
+    checked.persist(vec![accepted(1, 1, 10), accepted(2, 1, 10)]);
+    let right = meta(2, b"right");
+    for (bytes, offset) in [(&b"wrong"[..], 0), (b"righ", 0), (b"rightly", 0)] {
+        checked.storage().write_snapshot(Slot(2), offset, bytes).expect("a piece is written");
+        let refused = checked.storage().finish_snapshot(right).expect_err("it does not match");
+        assert_eq!(refused.kind(), ErrorKind::SnapshotMismatch, "{}", checked.promise);
+    }
+    checked.crash_and_compare();
+    checked.save_snapshot(2, b"right");
+    checked.crash_and_compare();
+    assert_eq!(checked.read_snapshot(2, 2).as_deref(), Some(&b"right"[..]));
+}
+
+fn compaction_keeps_what_is_beyond(backend: &mut dyn Backend) {
+    let mut checked = Checked::new(backend, "compaction keeps what is beyond");
+    for slot in 1..=200 {
+        checked.hard_state.chosen = Slot(slot - 1);
+        checked.persist(vec![accepted(slot, 1, 3000)]);
+        if slot % 50 == 0 {
+            checked.save_snapshot(slot - 10, b"state");
+            checked.compact(slot - 10);
+        }
+    }
+    checked.crash_and_compare();
+    checked.compact(1000);
+    checked.persist(vec![accepted(201, 1, 10)]);
+    checked.crash_and_compare();
+}
+
+fn a_snapshot_from_a_peer_may_leave_a_gap(backend: &mut dyn Backend) {
+    let mut checked = Checked::new(backend, "a snapshot from a peer may leave a gap");
+    checked.persist((1..=5).map(|slot| accepted(slot, 1, 10)).collect());
+    checked.save_snapshot(1000, b"far ahead");
+    checked.compact(1000);
+    checked.crash_and_compare();
+    checked.hard_state.chosen = Slot(1000);
+    checked.persist(vec![accepted(1001, 2, 10)]);
+    checked.crash_and_compare();
+}

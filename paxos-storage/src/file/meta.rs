@@ -1,0 +1,264 @@
+//! META: the file that describes the directory.
+//!
+//! It has two copies of the description, each a block, written and synced one after the other with every change.
+//! So whatever happens to one of them, a crash in the middle of a change or rot, the other is whole and tells
+//! the state before or after that change; never an older one.
+//!
+//! ```text
+//! offset size
+//!      0    8  magic "paxosmet"
+//!      8    2  version, 1
+//!     10    1  length of the cluster's name
+//!     11    1  count of snapshots, 0 to 2
+//!     12    4  zero
+//!     16    8  generation: the higher one of two whole copies counts
+//!     24    8  node
+//!     32   16  storage id
+//!     48    8  number of the first segment
+//!     56    8  number of the last segment that frames may have gone to
+//!     64    8  sequence number of the first frame of the first segment
+//!     72    4  chain of that frame
+//!     76    4  zero
+//!     80   64  cluster's name, padded with zeros
+//!    144   24  newest snapshot: slot, size in bytes, CRC32C of all of it, four zeros
+//!    168   24  the snapshot before
+//!    192    4  CRC32C of bytes 0 to 191
+//!    196       zero up to 4096, where the second copy begins
+//! ```
+
+use std::io;
+
+use bytes::{Buf, BufMut};
+use paxos_core::{NodeId, Slot, SnapshotMeta};
+
+use super::buffer::{AlignedBuffer, BLOCK_BYTES};
+use super::disk::{Access, Disk, DiskFile};
+use super::frame::{Link, VERSION};
+use crate::Identity;
+
+pub(super) const NAME: &str = "META";
+const NEW_NAME: &str = "META.new";
+const MAGIC: &[u8; 8] = b"paxosmet";
+const CHECKSUM_AT: usize = 192;
+const DESCRIPTION_BYTES: usize = 196;
+const COPIES: usize = 2;
+
+/// The longest name of a cluster.
+pub(super) const MAX_CLUSTER_NAME_BYTES: usize = 64;
+/// How many finished snapshots are kept.
+pub(super) const KEPT_SNAPSHOTS: usize = 2;
+
+/// What META says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Description {
+    pub(super) identity: Identity,
+    pub(super) first_segment: u64,
+    pub(super) last_segment: u64,
+    pub(super) first_frame: Link,
+    /// Newest first.
+    pub(super) snapshots: Vec<SnapshotMeta>,
+}
+
+/// The open file.
+#[derive(Debug)]
+pub(super) struct Meta {
+    file: Box<dyn DiskFile>,
+    buffer: AlignedBuffer,
+    generation: u64,
+    description: Description,
+}
+
+/// Why META was not read.
+#[derive(Debug)]
+pub(super) enum ReadError {
+    Io(io::Error),
+    UnknownVersion(u16),
+    Damaged,
+}
+
+impl Meta {
+    /// Makes the file of a new directory; it has its name, and all is stable, when this returns.
+    pub(super) fn create(disk: &dyn Disk, description: Description) -> io::Result<()> {
+        let file = disk.create(NEW_NAME, Access::Direct)?;
+        let mut meta = Meta { file, buffer: AlignedBuffer::default(), generation: 0, description };
+        meta.write()?;
+        disk.rename(NEW_NAME, NAME)?;
+        disk.sync_directory()
+    }
+
+    /// Reads the file, and makes both copies whole and the same.
+    pub(super) fn open(disk: &dyn Disk) -> Result<Meta, ReadError> {
+        let file = disk.open(NAME, Access::Direct).map_err(ReadError::Io)?;
+        file.sync().map_err(ReadError::Io)?;
+        let mut buffer = AlignedBuffer::default();
+        let bytes = buffer.resize_zeroed(COPIES * BLOCK_BYTES);
+        file.read_at(bytes, 0).map_err(ReadError::Io)?;
+        let copies = bytes.chunks(BLOCK_BYTES).map(decode).collect::<Vec<_>>();
+        let newest = copies.iter().flatten().max_by_key(|copy| copy.generation).ok_or(ReadError::Damaged)?;
+        let generation = newest.generation;
+        let description = match &newest.description {
+            Ok(description) => description.clone().ok_or(ReadError::Damaged)?,
+            Err(version) => return Err(ReadError::UnknownVersion(*version)),
+        };
+        let is_newest = |copy: &Option<Copy>| copy.as_ref().is_some_and(|copy| copy.generation == generation);
+        let is_whole = copies.iter().all(is_newest);
+        let mut meta = Meta { file, buffer, generation, description };
+        if !is_whole {
+            tracing::warn!("one of the two copies in META was not up to date and is written anew");
+            meta.write().map_err(ReadError::Io)?;
+        }
+        Ok(meta)
+    }
+
+    pub(super) fn description(&self) -> &Description {
+        &self.description
+    }
+
+    /// Replaces the description; it is stable when this returns. After an error it may be either one.
+    pub(super) fn change(&mut self, change: impl FnOnce(&mut Description)) -> io::Result<()> {
+        change(&mut self.description);
+        self.write()
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        self.generation += 1;
+        encode(self.buffer.resize_zeroed(BLOCK_BYTES), self.generation, &self.description);
+        for copy in 0..COPIES {
+            self.file.write_at(self.buffer.as_slice(), (copy * BLOCK_BYTES) as u64)?;
+            self.file.sync()?;
+        }
+        Ok(())
+    }
+}
+
+/// A whole copy.
+#[derive(Debug)]
+struct Copy {
+    generation: u64,
+    /// Or the version that it has instead of ours. `None` if it contradicts itself.
+    description: Result<Option<Description>, u16>,
+}
+
+fn encode(block: &mut [u8], generation: u64, description: &Description) {
+    let identity = &description.identity;
+    let name = identity.cluster().as_bytes();
+    let snapshots = &description.snapshots;
+    assert!(snapshots.len() <= KEPT_SNAPSHOTS, "no more snapshots are described than kept");
+    assert!(name.len() <= MAX_CLUSTER_NAME_BYTES, "format has checked the length of the name");
+    let mut rest = &mut block[..CHECKSUM_AT];
+    rest.put_slice(MAGIC);
+    rest.put_u16_le(VERSION);
+    rest.put_u8(u8::try_from(name.len()).expect("at most 64"));
+    rest.put_u8(u8::try_from(snapshots.len()).expect("at most two"));
+    rest.put_bytes(0, 4);
+    rest.put_u64_le(generation);
+    rest.put_u64_le(identity.node().0);
+    rest.put_u128_le(identity.storage());
+    rest.put_u64_le(description.first_segment);
+    rest.put_u64_le(description.last_segment);
+    rest.put_u64_le(description.first_frame.sequence);
+    rest.put_u32_le(description.first_frame.chain);
+    rest.put_bytes(0, 4);
+    rest.put_slice(name);
+    rest.put_bytes(0, MAX_CLUSTER_NAME_BYTES - name.len());
+    for meta in snapshots {
+        rest.put_u64_le(meta.slot.0);
+        rest.put_u64_le(meta.size_bytes);
+        rest.put_u32_le(meta.checksum);
+        rest.put_bytes(0, 4);
+    }
+    let checksum = crc32c::crc32c(&block[..CHECKSUM_AT]);
+    block[CHECKSUM_AT..DESCRIPTION_BYTES].copy_from_slice(&checksum.to_le_bytes());
+}
+
+fn decode(block: &[u8]) -> Option<Copy> {
+    let bytes = block.get(..DESCRIPTION_BYTES)?;
+    let checksum = (&bytes[CHECKSUM_AT..]).get_u32_le();
+    if !bytes.starts_with(MAGIC) || crc32c::crc32c(&bytes[..CHECKSUM_AT]) != checksum {
+        return None;
+    }
+    let mut rest = &bytes[MAGIC.len()..];
+    let version = rest.get_u16_le();
+    let name_bytes = usize::from(rest.get_u8());
+    let snapshot_count = usize::from(rest.get_u8());
+    rest.advance(4);
+    let generation = rest.get_u64_le();
+    let description =
+        if version == VERSION { Ok(decode_rest(rest, name_bytes, snapshot_count)) } else { Err(version) };
+    Some(Copy { generation, description })
+}
+
+fn decode_rest(mut rest: &[u8], name_bytes: usize, snapshot_count: usize) -> Option<Description> {
+    let node = NodeId(rest.get_u64_le());
+    let storage = rest.get_u128_le();
+    let first_segment = rest.get_u64_le();
+    let last_segment = rest.get_u64_le();
+    let sequence = rest.get_u64_le();
+    let chain = rest.get_u32_le();
+    rest.advance(4);
+    let name = rest.get(..MAX_CLUSTER_NAME_BYTES)?.get(..name_bytes)?;
+    let identity = Identity::existing(String::from_utf8(name.to_vec()).ok()?, node, storage);
+    rest.advance(MAX_CLUSTER_NAME_BYTES);
+    let mut snapshots = Vec::new();
+    for _ in 0..snapshot_count.min(KEPT_SNAPSHOTS) {
+        let slot = Slot(rest.get_u64_le());
+        let size_bytes = rest.get_u64_le();
+        let checksum = rest.get_u32_le();
+        rest.advance(4);
+        snapshots.push(SnapshotMeta { slot, size_bytes, checksum });
+    }
+    let first_frame = Link { sequence, chain };
+    Some(Description { identity, first_segment, last_segment, first_frame, snapshots })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::file::disk::SystemDisk;
+
+    fn description() -> Description {
+        let snapshot = |slot| SnapshotMeta { slot: Slot(slot), size_bytes: 10 * slot, checksum: 7 };
+        Description {
+            identity: Identity::existing(String::from("a cluster"), NodeId(3), 4),
+            first_segment: 5,
+            last_segment: 6,
+            first_frame: Link { sequence: 77, chain: 88 },
+            snapshots: vec![snapshot(200), snapshot(100)],
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_of_a_copy_is_seen() {
+        let mut block = vec![0; BLOCK_BYTES];
+        encode(&mut block, 9, &description());
+        let copy = decode(&block).expect("the copy is whole");
+        assert_eq!((copy.generation, copy.description), (9, Ok(Some(description()))));
+        for bit in 0..DESCRIPTION_BYTES * 8 {
+            block[bit / 8] ^= 1 << (bit % 8);
+            assert!(decode(&block).is_none(), "bit {bit}");
+            block[bit / 8] ^= 1 << (bit % 8);
+        }
+    }
+
+    #[test]
+    fn one_bad_copy_is_made_whole_and_two_are_refused() -> io::Result<()> {
+        let directory = tempfile::tempdir()?;
+        let disk = SystemDisk::new(directory.path().to_owned());
+        let path = directory.path().join(NAME);
+        Meta::create(&disk, description())?;
+        let whole = std::fs::read(&path)?;
+        assert_eq!(whole.len(), COPIES * BLOCK_BYTES);
+        for copy in 0..COPIES {
+            let mut bad = whole.clone();
+            bad[copy * BLOCK_BYTES..(copy + 1) * BLOCK_BYTES].fill(0xff);
+            std::fs::write(&path, &bad)?;
+            let meta = Meta::open(&disk).expect("the other copy is whole");
+            assert_eq!(meta.description(), &description());
+            let healed = std::fs::read(&path)?;
+            assert_eq!(healed[..BLOCK_BYTES], healed[BLOCK_BYTES..]);
+        }
+        std::fs::write(&path, vec![0; whole.len()])?;
+        assert!(matches!(Meta::open(&disk), Err(ReadError::Damaged)));
+        Ok(())
+    }
+}

@@ -1,0 +1,122 @@
+//! Storage in memory, for tests and measurements.
+//!
+//! Clones share what is stored, so a node can be stopped and started again within one process. When the process
+//! ends everything is forgotten: such a node must never come back under its old id.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::{Bytes, BytesMut};
+use paxos_core::{Durable, Entry, HardState, Recovered, Slot, SnapshotMeta, Write};
+
+use crate::{Error, Identity, MAX_VALUE_BYTES, Storage};
+
+/// Storage in memory. Never fails, never blocks.
+#[derive(Clone, Debug)]
+pub struct MemoryStorage {
+    identity: Identity,
+    contents: Arc<Mutex<Contents>>,
+}
+
+#[derive(Debug, Default)]
+struct Contents {
+    hard_state: HardState,
+    entries: BTreeMap<Slot, Entry>,
+    /// The newest last; at most two.
+    snapshots: Vec<(SnapshotMeta, Bytes)>,
+    partial: BTreeMap<Slot, BytesMut>,
+}
+
+impl MemoryStorage {
+    /// An empty storage.
+    #[must_use]
+    pub fn new(identity: Identity) -> MemoryStorage {
+        MemoryStorage { identity, contents: Arc::default() }
+    }
+
+    fn contents(&self) -> MutexGuard<'_, Contents> {
+        self.contents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Storage for MemoryStorage {
+    fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    fn recover(&mut self) -> Result<Recovered, Error> {
+        let mut contents = self.contents();
+        contents.partial.clear();
+        let snapshot = contents.snapshots.last().map(|(meta, _)| *meta);
+        let after = snapshot.map_or(Slot::ZERO, |meta| meta.slot).next();
+        let entries = contents.entries.range(after..).map(|(slot, entry)| (*slot, entry.clone()));
+        Ok(Recovered { hard_state: contents.hard_state, snapshot, entries: entries.collect() })
+    }
+
+    fn persist(&mut self, write: Write) -> Result<Durable, Error> {
+        let sizes = write.entries().iter().map(|(_, entry)| entry.value().size_bytes());
+        if let Some(size_bytes) = sizes.max().filter(|size| *size > MAX_VALUE_BYTES) {
+            return Err(Error::TooLarge { size_bytes, limit_bytes: MAX_VALUE_BYTES });
+        }
+        let mut contents = self.contents();
+        contents.hard_state = write.hard_state();
+        contents.entries.extend(write.entries().iter().cloned());
+        Ok(write.into_durable())
+    }
+
+    fn write_snapshot(&mut self, slot: Slot, offset: u64, piece: &[u8]) -> Result<(), Error> {
+        let mut contents = self.contents();
+        let partial = contents.partial.entry(slot).or_default();
+        if offset == 0 {
+            partial.clear();
+        }
+        if partial.len() as u64 != offset {
+            return Err(Error::SnapshotMismatch { slot, problem: "a piece came out of order" });
+        }
+        partial.extend_from_slice(piece);
+        Ok(())
+    }
+
+    fn finish_snapshot(&mut self, meta: SnapshotMeta) -> Result<(), Error> {
+        let mut contents = self.contents();
+        let bytes = contents.partial.remove(&meta.slot).unwrap_or_default().freeze();
+        let mismatch = |problem| Err(Error::SnapshotMismatch { slot: meta.slot, problem });
+        if bytes.len() as u64 != meta.size_bytes {
+            return mismatch("it has another size");
+        }
+        if crc32c::crc32c(&bytes) != meta.checksum {
+            return mismatch("it has another checksum");
+        }
+        if contents.snapshots.last().is_none_or(|(newest, _)| newest.slot < meta.slot) {
+            contents.snapshots.push((meta, bytes));
+            if contents.snapshots.len() > 2 {
+                contents.snapshots.remove(0);
+            }
+        }
+        Ok(())
+    }
+
+    fn read_snapshot(&mut self, slot: Slot, offset: u64, max_bytes: usize) -> Result<Option<Bytes>, Error> {
+        let contents = self.contents();
+        let found = contents.snapshots.iter().find(|(meta, _)| meta.slot == slot);
+        Ok(found.map(|(_, bytes)| {
+            let start = usize::try_from(offset).map_or(bytes.len(), |offset| offset.min(bytes.len()));
+            bytes.slice(start..start.saturating_add(max_bytes).min(bytes.len()))
+        }))
+    }
+
+    fn newest_snapshot(&self) -> Option<SnapshotMeta> {
+        self.contents().snapshots.last().map(|(meta, _)| *meta)
+    }
+
+    fn compact(&mut self, through: Slot) -> Result<(), Error> {
+        let mut contents = self.contents();
+        let newest = contents.snapshots.last().map_or(Slot::ZERO, |(meta, _)| meta.slot);
+        contents.entries = contents.entries.split_off(&through.min(newest).next());
+        Ok(())
+    }
+
+    fn mark(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+}
