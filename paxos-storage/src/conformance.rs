@@ -249,7 +249,7 @@ fn compaction_keeps_what_is_beyond(backend: &mut dyn Backend) {
     let mut checked = Checked::new(backend, "compaction keeps what is beyond");
     for slot in 1..=200 {
         checked.hard_state.chosen = Slot(slot - 1);
-        checked.persist(vec![accepted(slot, 1, 3000)]);
+        checked.persist(vec![accepted(slot, 1, 12_000)]);
         if slot % 50 == 0 {
             checked.save_snapshot(slot - 10, b"state");
             checked.compact(slot - 10);

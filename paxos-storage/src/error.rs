@@ -14,7 +14,8 @@ pub enum ErrorKind {
     Unusable,
     /// An operation failed; the storage does nothing more.
     Failed,
-    /// The disk is full. The write was not stored, and nothing else is lost; the storage goes on.
+    /// The disk is full. The write, or the unfinished snapshot, is not stored, and nothing else is lost; the storage
+    /// goes on.
     Full,
     /// Something that had been acknowledged is missing or altered.
     Damaged,
@@ -74,7 +75,7 @@ pub enum Error {
         /// The first failure.
         cause: String,
     },
-    /// There is no room for the next part of the log.
+    /// There is no room for the next part of the log, or for a snapshot.
     #[error("no space for {}: {source}; free some space on this disk", path.display())]
     Full {
         /// What was to be made.

@@ -81,7 +81,8 @@ pub trait Storage: Send {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Failed`]; [`ErrorKind::SnapshotMismatch`] for a piece out of order.
+    /// [`ErrorKind::Failed`]; [`ErrorKind::SnapshotMismatch`] for a piece out of order. [`ErrorKind::Full`]: what
+    /// there was of this snapshot is dropped, and the storage goes on.
     fn write_snapshot(&mut self, slot: Slot, offset: u64, piece: &[u8]) -> Result<(), Error>;
 
     /// Makes the snapshot that was written in pieces the newest one, durably. The one before is kept, older ones

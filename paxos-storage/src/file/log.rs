@@ -14,10 +14,17 @@ use super::prepare::{Preparation, is_no_space};
 use super::segment::{self, FIRST_FRAME_AT, Segment};
 use crate::{Error, MAX_VALUE_BYTES};
 
-/// A write with more records than this is split into several frames; a single record may exceed it.
-const FRAME_PAYLOAD_BYTES: usize = 4 << 20;
 /// Each segment is at most so many times as large as the one before, so that a young log takes little space.
 const GROWTH: usize = 8;
+
+/// How large the parts of a log are made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sizes {
+    /// Of a segment; one that is needed for a longer frame is larger.
+    pub(super) segment_bytes: usize,
+    /// Of the records in one frame: a write with more is split. A single record may exceed it.
+    pub(super) payload_bytes: usize,
+}
 
 /// What must be known of a segment to free it.
 #[derive(Clone, Copy, Debug)]
@@ -51,19 +58,24 @@ pub(super) struct Tail {
 pub(super) struct Log {
     disk: Arc<dyn Disk>,
     fingerprint: u64,
-    segment_bytes: usize,
+    sizes: Sizes,
     tail: Tail,
+    prepares_ahead: bool,
     /// `None` if no thread could be had: then the segment is made when it is needed.
     preparation: Option<Preparation>,
     buffer: AlignedBuffer,
 }
 
 impl Log {
-    pub(super) fn new(disk: Arc<dyn Disk>, fingerprint: u64, segment_bytes: usize, tail: Tail) -> Log {
+    pub(super) fn new(disk: Arc<dyn Disk>, fingerprint: u64, sizes: Sizes, tail: Tail) -> Log {
         let buffer = AlignedBuffer::default();
-        let mut log = Log { disk, fingerprint, segment_bytes, tail, preparation: None, buffer };
-        log.prepare_next();
-        log
+        Log { disk, fingerprint, sizes, tail, prepares_ahead: false, preparation: None, buffer }
+    }
+
+    /// Has the next segment, and each after it, made by a thread before it is needed.
+    pub(super) fn prepare_ahead(&mut self) {
+        self.prepares_ahead = true;
+        self.prepare_next();
     }
 
     /// Puts `write` into stable storage.
@@ -77,7 +89,7 @@ impl Log {
         let first_of_write = self.tail.next.sequence;
         let mut rest = write.entries();
         loop {
-            let (now, later) = rest.split_at(entries_of_one_frame(rest));
+            let (now, later) = rest.split_at(entries_of_one_frame(rest, self.sizes.payload_bytes));
             rest = later;
             self.put(meta, write.hard_state(), now, first_of_write, rest.is_empty())?;
             if rest.is_empty() {
@@ -228,10 +240,13 @@ impl Log {
     }
 
     fn next_size_bytes(&self) -> usize {
-        self.tail.segment.size_bytes.saturating_mul(GROWTH).min(self.segment_bytes)
+        self.tail.segment.size_bytes.saturating_mul(GROWTH).min(self.sizes.segment_bytes)
     }
 
     fn prepare_next(&mut self) {
+        if !self.prepares_ahead {
+            return;
+        }
         let number = self.tail.segment.number + 1;
         let disk = Arc::clone(&self.disk);
         let started = Preparation::start(disk, number, self.next_size_bytes(), self.fingerprint);
@@ -252,11 +267,11 @@ impl Log {
 }
 
 /// How many entries of the front fit into a frame; at least one if there is any.
-fn entries_of_one_frame(entries: &[(Slot, Entry)]) -> usize {
+fn entries_of_one_frame(entries: &[(Slot, Entry)], limit_bytes: usize) -> usize {
     let mut payload_bytes = 0;
     let fits = |(_, entry): &&(Slot, Entry)| {
         payload_bytes += frame::record_bytes(entry);
-        payload_bytes <= FRAME_PAYLOAD_BYTES
+        payload_bytes <= limit_bytes
     };
     entries.iter().take_while(fits).count().max(1).min(entries.len())
 }

@@ -37,7 +37,7 @@ use super::frame::{Link, VERSION};
 use crate::Identity;
 
 pub(super) const NAME: &str = "META";
-const NEW_NAME: &str = "META.new";
+pub(super) const NEW_NAME: &str = "META.new";
 const MAGIC: &[u8; 8] = b"paxosmet";
 const CHECKSUM_AT: usize = 192;
 const DESCRIPTION_BYTES: usize = 196;
@@ -77,9 +77,17 @@ pub(super) enum ReadError {
 }
 
 impl Meta {
-    /// Makes the file of a new directory; it has its name, and all is stable, when this returns.
-    pub(super) fn create(disk: &dyn Disk, description: Description) -> io::Result<()> {
-        let file = disk.create(NEW_NAME, Access::Direct)?;
+    /// Makes the file of a new directory, empty and under a temporary name.
+    pub(super) fn begin(disk: &dyn Disk) -> io::Result<Box<dyn DiskFile>> {
+        disk.create(NEW_NAME, Access::Direct)
+    }
+
+    /// Writes that file; it has its name, and all is stable, when this returns.
+    pub(super) fn finish(
+        disk: &dyn Disk,
+        file: Box<dyn DiskFile>,
+        description: Description,
+    ) -> io::Result<()> {
         let mut meta = Meta { file, buffer: AlignedBuffer::default(), generation: 0, description };
         meta.write()?;
         disk.rename(NEW_NAME, NAME)?;
@@ -245,7 +253,7 @@ mod tests {
         let directory = tempfile::tempdir()?;
         let disk = SystemDisk::new(directory.path().to_owned());
         let path = directory.path().join(NAME);
-        Meta::create(&disk, description())?;
+        Meta::finish(&disk, Meta::begin(&disk)?, description())?;
         let whole = std::fs::read(&path)?;
         assert_eq!(whole.len(), COPIES * BLOCK_BYTES);
         for copy in 0..COPIES {

@@ -25,6 +25,8 @@
 //! its peers can tell what they were.
 
 mod buffer;
+#[cfg(test)]
+mod crash_tests;
 mod disk;
 mod frame;
 mod log;
@@ -32,6 +34,8 @@ mod meta;
 mod prepare;
 mod recovery;
 mod segment;
+#[cfg(test)]
+mod simulated;
 mod snapshot;
 
 use std::fs::{File, OpenOptions, TryLockError};
@@ -45,7 +49,7 @@ use paxos_core::{Durable, Recovered, Slot, SnapshotMeta, Write};
 use crate::{Damage, DamageCause, Error, ErrorKind, Identity, Room, Storage};
 use disk::{Disk, SystemDisk};
 use frame::Link;
-use log::Log;
+use log::{Log, Sizes};
 use meta::{Description, MAX_CLUSTER_NAME_BYTES, Meta, ReadError};
 use snapshot::Unfinished;
 
@@ -57,6 +61,9 @@ const FIRST_SEGMENT_BYTES: usize = 1 << 20;
 const MIN_SEGMENT_BYTES: usize = 64 << 10;
 /// A segment is read as a whole at the start, so larger ones would only cost memory.
 const MAX_SEGMENT_BYTES: usize = 1 << 30;
+
+/// A longer write takes several frames, so that no buffer grows with it.
+const FRAME_PAYLOAD_BYTES: usize = 4 << 20;
 
 /// Settings of the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -92,10 +99,18 @@ pub fn format(directory: &Path, identity: &Identity) -> Result<(), Error> {
     let lock_path = disk.path(LOCK_NAME);
     let lock = File::create_new(&lock_path).during("create", &lock_path)?;
     lock_file(&lock, directory, &lock_path)?;
+    format_on(&disk, identity, FIRST_SEGMENT_BYTES)?;
+    let parent = std::path::absolute(directory).during("find", directory)?;
+    let parent = parent.parent().unwrap_or(&parent);
+    File::open(parent).and_then(|parent| parent.sync_all()).during("sync", parent)
+}
+
+fn format_on(disk: &dyn Disk, identity: &Identity, first_segment_bytes: usize) -> Result<(), Error> {
     let fingerprint = identity.fingerprint();
-    let first = segment::create(&disk, FIRST_SEGMENT, FIRST_SEGMENT_BYTES, fingerprint, || true);
+    // META is begun first and gets its name last: while it has another one, the directory is not finished.
+    let meta_file = Meta::begin(disk).during("create", &disk.path(meta::NEW_NAME))?;
+    let first = segment::create(disk, FIRST_SEGMENT, first_segment_bytes, fingerprint, || true);
     first.during("create", &disk.path(&segment::name(FIRST_SEGMENT)))?;
-    // META last: a directory without it was never finished, and is not opened.
     let description = Description {
         identity: identity.clone(),
         first_segment: FIRST_SEGMENT,
@@ -103,10 +118,7 @@ pub fn format(directory: &Path, identity: &Identity) -> Result<(), Error> {
         first_frame: Link { sequence: 1, chain: crc32c::crc32c(&fingerprint.to_le_bytes()) },
         snapshots: Vec::new(),
     };
-    Meta::create(&disk, description).during("create", &disk.path(meta::NAME))?;
-    let parent = std::path::absolute(directory).during("find", directory)?;
-    let parent = parent.parent().unwrap_or(&parent);
-    File::open(parent).and_then(|parent| parent.sync_all()).during("sync", parent)
+    Meta::finish(disk, meta_file, description).during("create", &disk.path(meta::NAME))
 }
 
 /// A storage in a directory; see the [module](self).
@@ -117,9 +129,12 @@ pub struct FileStorage {
     unfinished: Unfinished,
     meta: Meta,
     disk: Arc<dyn Disk>,
-    segment_bytes: usize,
+    sizes: Sizes,
     stopped: Option<Stopped>,
-    _lock: File,
+    /// `None` on a disk that no other process can see.
+    _lock: Option<File>,
+    /// Whether a thread prepares segments. Without one every run does the same in the same order.
+    prepares_ahead: bool,
 }
 
 /// Why the storage does nothing more.
@@ -140,28 +155,34 @@ impl FileStorage {
         let segment_bytes = usize::try_from(options.segment_bytes).unwrap_or(MAX_SEGMENT_BYTES);
         let segment_bytes = buffer::round_up(segment_bytes.clamp(MIN_SEGMENT_BYTES, MAX_SEGMENT_BYTES));
         let disk = SystemDisk::new(directory.to_owned());
-        let not_formatted = || Error::NotFormatted { directory: directory.to_owned() };
-        let names = match disk.list() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(not_formatted()),
-            names => names.during("list", directory)?,
-        };
-        let is_ours = |name: &String| segment::number_of(name).is_some() || snapshot::is_name(name);
-        if !names.iter().any(|name| name == meta::NAME) {
-            return Err(if names.iter().any(is_ours) { meta_damage(&disk) } else { not_formatted() });
-        }
+        check_formatted(&disk, directory)?;
         let lock_path = disk.path(LOCK_NAME);
         let lock = OpenOptions::new().write(true).create(true).truncate(false).open(&lock_path);
         let lock = lock.during("open", &lock_path)?;
         lock_file(&lock, directory, &lock_path)?;
-        let meta = Meta::open(&disk).map_err(|error| match error {
+        let sizes = Sizes { segment_bytes, payload_bytes: FRAME_PAYLOAD_BYTES };
+        let storage = FileStorage::open_on(Arc::new(disk), sizes)?;
+        Ok(FileStorage { _lock: Some(lock), prepares_ahead: true, ..storage })
+    }
+
+    fn open_on(disk: Arc<dyn Disk>, sizes: Sizes) -> Result<FileStorage, Error> {
+        let meta = Meta::open(disk.as_ref()).map_err(|error| match error {
             ReadError::Io(source) => Error::Io { operation: "read", path: disk.path(meta::NAME), source },
             ReadError::UnknownVersion(version) => {
                 Error::UnknownVersion { file: disk.path(meta::NAME), version }
             }
-            ReadError::Damaged => meta_damage(&disk),
+            ReadError::Damaged => meta_damage(disk.as_ref()),
         })?;
-        let (unfinished, disk) = (Unfinished::default(), Arc::new(disk));
-        Ok(FileStorage { log: None, unfinished, meta, disk, segment_bytes, stopped: None, _lock: lock })
+        Ok(FileStorage {
+            log: None,
+            unfinished: Unfinished::default(),
+            meta,
+            disk,
+            sizes,
+            stopped: None,
+            _lock: None,
+            prepares_ahead: false,
+        })
     }
 
     fn read_log(&mut self) -> Result<Recovered, Error> {
@@ -174,7 +195,11 @@ impl FileStorage {
         let mut entries = recovered.entries;
         let entries = entries.split_off(&after).into_iter().collect();
         let disk = Arc::clone(&self.disk);
-        self.log = Some(Log::new(disk, fingerprint, self.segment_bytes, recovered.tail));
+        let mut log = Log::new(disk, fingerprint, self.sizes, recovered.tail);
+        if self.prepares_ahead {
+            log.prepare_ahead();
+        }
+        self.log = Some(log);
         Ok(Recovered { hard_state, snapshot, entries })
     }
 
@@ -291,6 +316,22 @@ impl Storage for FileStorage {
 
     fn room(&self) -> Room {
         if self.log.as_ref().is_some_and(Log::is_full) { Room::Low } else { Room::Ample }
+    }
+}
+
+/// Tells a directory that was never a node's, or not quite, from one that has lost META.
+fn check_formatted(disk: &dyn Disk, directory: &Path) -> Result<(), Error> {
+    let not_formatted = || Error::NotFormatted { directory: directory.to_owned() };
+    let names = match disk.list() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(not_formatted()),
+        names => names.during("list", directory)?,
+    };
+    let has = |name: &str| names.iter().any(|other| other == name);
+    let is_ours = |name: &String| segment::number_of(name).is_some() || snapshot::is_name(name);
+    match () {
+        () if has(meta::NAME) => Ok(()),
+        () if !has(meta::NEW_NAME) && names.iter().any(is_ours) => Err(meta_damage(disk)),
+        () => Err(not_formatted()),
     }
 }
 

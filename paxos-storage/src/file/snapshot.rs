@@ -1,6 +1,8 @@
 //! Snapshot files: written under a temporary name, and renamed once they are whole and stable.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
 
 use bytes::{Bytes, BytesMut};
 use paxos_core::{Slot, SnapshotMeta};
@@ -8,7 +10,8 @@ use paxos_core::{Slot, SnapshotMeta};
 use super::During;
 use super::disk::{Access, Disk, DiskFile};
 use super::meta::{self, KEPT_SNAPSHOTS, Meta};
-use crate::Error;
+use super::prepare::is_no_space;
+use crate::{Error, ErrorKind};
 
 const PREFIX: &str = "snapshot-";
 const NEW_SUFFIX: &str = ".new";
@@ -46,7 +49,14 @@ impl Unfinished {
         }
         let started = self.0.get_mut(&slot).filter(|new| new.size_bytes == offset);
         let new = started.ok_or(Error::SnapshotMismatch { slot, problem: "a piece came out of order" })?;
-        new.file.write_at(piece, offset).during("write", &path)?;
+        if let Err(source) = new.file.write_at(piece, offset) {
+            let error = failure("write", path, source);
+            if error.kind() == ErrorKind::Full {
+                self.0.remove(&slot);
+                disk.remove(&name).during("remove", &disk.path(&name))?;
+            }
+            return Err(error);
+        }
         new.size_bytes += piece.len() as u64;
         new.checksum = crc32c::crc32c_append(new.checksum, piece);
         new.unsynced_bytes += piece.len() as u64;
@@ -106,10 +116,16 @@ impl Unfinished {
             disk.remove(&dropped).during("remove", &disk.path(&dropped))?;
         }
         let name = new_name(slot);
-        let file = disk.create(&name, Access::Cached).during("create", &disk.path(&name))?;
+        let file = disk.create(&name, Access::Cached);
+        let file = file.map_err(|source| failure("create", disk.path(&name), source))?;
         self.0.insert(slot, NewFile { file, size_bytes: 0, checksum: 0, unsynced_bytes: 0 });
         Ok(())
     }
+}
+
+/// Nothing rests on a snapshot that is not finished, so one that there is no space for can be given up.
+fn failure(operation: &'static str, path: PathBuf, source: io::Error) -> Error {
+    if is_no_space(&source) { Error::Full { path, source } } else { Error::Io { operation, path, source } }
 }
 
 /// Reads a piece of a finished snapshot.
@@ -132,7 +148,7 @@ pub(super) fn read(
 pub(super) fn is_whole(disk: &dyn Disk, meta: SnapshotMeta) -> Result<bool, Error> {
     let name = name(meta.slot);
     let file = match disk.open(&name, Access::Cached) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         opened => opened.during("open", &disk.path(&name))?,
     };
     file.sync().during("sync", &disk.path(&name))?;
