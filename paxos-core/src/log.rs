@@ -58,7 +58,7 @@ impl Log {
     pub(crate) fn reports_from(&self, first: Slot) -> impl Iterator<Item = (Slot, Entry)> + '_ {
         let skipped = self.position(first).unwrap_or(0);
         let slots = (self.trimmed.0 + 1 + skipped as u64..).map(Slot);
-        slots.zip(self.entries.iter().skip(skipped)).filter_map(|(slot, entry)| {
+        self.entries.iter().skip(skipped).zip(slots).filter_map(|(entry, slot)| {
             let entry = entry.clone()?;
             Some((
                 slot,

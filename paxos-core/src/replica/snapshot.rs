@@ -117,7 +117,7 @@ impl Replica {
             transfer.offset = 0;
         }
         let fits = meta.size_bytes.checked_sub(offset).is_some_and(|rest| data.len() as u64 <= rest);
-        let ends = offset + data.len() as u64 == meta.size_bytes;
+        let ends = offset.saturating_add(data.len() as u64) == meta.size_bytes;
         if transfer.meta == Some(meta) && transfer.offset == offset && fits && (ends || !data.is_empty()) {
             transfer.step = Step::Storing;
             outputs.push(Output::StoreSnapshot { slot: meta.slot, offset, data });

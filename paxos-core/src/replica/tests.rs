@@ -7,5 +7,6 @@
 )]
 
 mod cluster;
+mod hostile;
 mod scripts;
 mod storms;

@@ -292,3 +292,87 @@ fn what_does_not_fit_is_refused_and_not_queued() {
     }
     assert_eq!(refused, [(4, Refusal::Overloaded), (1, Refusal::TooLong)]);
 }
+
+/// What `node` answers to a message from `from`, without anyone else hearing of it.
+fn answers(cluster: &mut Cluster, node: NodeId, from: NodeId, body: Body) -> Vec<Body> {
+    cluster.sent.clear();
+    cluster.step(node, Input::Receive { from, message: Message { epoch: Epoch(0), body } });
+    cluster
+        .sent
+        .drain(..)
+        .filter(|(sender, to, _)| (*sender, *to) == (node, from))
+        .map(|(_, _, body)| body)
+        .collect()
+}
+
+#[test]
+fn nothing_below_a_promise_is_accepted() {
+    let mut cluster = Cluster::new(3, 1, Options::default());
+    let (one, two, three) = (NodeId(1), NodeId(2), NodeId(3));
+    let (low, high) = (Ballot { round: 1, node: two }, Ballot { round: 2, node: three });
+    answers(&mut cluster, one, three, Body::Prepare { ballot: high, first: Slot(1) });
+    let value = crate::Value::no_op();
+    let accept = Body::Accept { ballot: low, slot: Slot(1), value, chosen: Slot::ZERO };
+    let rejected = answers(&mut cluster, one, two, accept);
+    assert_eq!(rejected, [Body::Reject { ballot: low, promised: high }]);
+    let rejected = answers(&mut cluster, one, two, Body::Prepare { ballot: low, first: Slot(1) });
+    assert_eq!(rejected, [Body::Reject { ballot: low, promised: high }]);
+}
+
+#[test]
+fn a_promise_waits_for_the_disk() {
+    let mut cluster = Cluster::new(3, 1, Options::default());
+    let (one, two) = (NodeId(1), NodeId(2));
+    cluster.node(one).is_disk_stuck = true;
+    let prepare = Body::Prepare { ballot: Ballot { round: 1, node: two }, first: Slot(1) };
+    assert_eq!(answers(&mut cluster, one, two, prepare), []);
+    cluster.settle();
+    assert_eq!(cluster.sent.len(), 0);
+    cluster.node(one).is_disk_stuck = false;
+    cluster.settle();
+    assert!(matches!(cluster.sent[..], [(_, _, Body::Promise { .. })]));
+}
+
+#[test]
+fn of_the_reported_values_that_with_the_highest_ballot_is_proposed() {
+    let mut cluster = Cluster::new(5, 1, Options::default());
+    let one = NodeId(1);
+    cluster.faults = Faults { lost: 100, ..Faults::default() };
+    let ballot = loop {
+        cluster.tick();
+        let probe = cluster.sent.iter().find_map(|(from, _, body)| match body {
+            Body::Probe { ballot } if *from == one => Some(*ballot),
+            _ => None,
+        });
+        if let Some(ballot) = probe {
+            break ballot;
+        }
+    };
+    for peer in [2, 3] {
+        answers(
+            &mut cluster,
+            one,
+            NodeId(peer),
+            Body::Consent { ballot, promised: Ballot { round: 9, node: NodeId(4) } },
+        );
+    }
+    cluster.settle();
+    let ballot = cluster.replica(one).promised();
+    assert_eq!(ballot, Ballot { round: 10, node: one }, "the ballot goes above all that was heard of");
+    let report = |round, text: &'static str| {
+        let value = crate::Value::batch(&[bytes::Bytes::from_static(text.as_bytes())]);
+        let accepted = crate::Entry::Accepted { ballot: Ballot { round, node: NodeId(4) }, value };
+        Body::Promise { ballot, first: Slot(1), reports: vec![(Slot(1), accepted)], rest: None }
+    };
+    answers(&mut cluster, one, NodeId(2), report(7, "newer"));
+    cluster.sent.clear();
+    cluster.step(
+        one,
+        Input::Receive { from: NodeId(3), message: Message { epoch: Epoch(0), body: report(5, "older") } },
+    );
+    let proposed = cluster.sent.iter().find_map(|(_, _, body)| match body {
+        Body::Accept { value, .. } => value.commands().next(),
+        _ => None,
+    });
+    assert_eq!(proposed.as_deref(), Some(&b"newer"[..]));
+}
