@@ -128,6 +128,9 @@ pub enum ClientError {
     /// More requests are waiting than the node takes. The command has not been and never will be applied.
     #[error("the node has too many requests waiting: nothing was applied; try again later")]
     Overloaded,
+    /// The disk of this node is almost full. The command has not been and never will be applied.
+    #[error("the disk of this node is almost full: nothing was applied; make room, or ask another node")]
+    NoSpace,
     /// The command is longer than the configured limit. It has not been and never will be applied.
     #[error("the command has {size_bytes} bytes, more than the limit of {limit_bytes}")]
     TooLarge {

@@ -22,9 +22,15 @@ pub struct Status {
 }
 
 impl Status {
+    /// How many slots are known to be chosen and not yet applied here.
+    #[must_use]
+    pub fn lag(&self) -> u64 {
+        self.known_chosen.0.saturating_sub(self.applied.0)
+    }
+
     /// Whether the node knows a leader and has applied all that it knows to be chosen.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.leader.is_some() && self.applied >= self.known_chosen
+        self.leader.is_some() && self.lag() == 0
     }
 }

@@ -1,0 +1,414 @@
+//! The loop that owns the replica and moves everything around it.
+//!
+//! Each turn gathers what has arrived (results of the writer, frames of peers, requests of clients, ticks), up
+//! to a bound, feeds it to the replica and carries out what comes of it. Requests that arrived in one turn
+//! share a proposal or a read: batches grow by themselves when there is much to do.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+use paxos_core::session::Request as SessionRequest;
+use paxos_core::{
+    Body, Input, Message, NodeId, Output, ReadId, Recovered, Refusal, Replica, Slot, SnapshotMeta, wire,
+};
+use paxos_storage::Room;
+use paxos_transport::{Lane, Received, Transport};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
+use crate::applier::Applier;
+use crate::client::{ClientError, Request};
+use crate::metrics::{self, Counters};
+use crate::node::NodeError;
+use crate::pending::{PendingCommands, PendingReads};
+use crate::settings::NodeSettings;
+use crate::snapshots::OwnSnapshots;
+use crate::state_machine::StateMachine;
+use crate::status::Status;
+use crate::writer::{Done, Job, Writer};
+
+/// How many things of each kind one turn takes in, so that no kind keeps the others waiting.
+const TURN_LIMIT: usize = 512;
+/// After a pause longer than this many ticks every time-out has passed anyway.
+const MAX_MISSED_TICKS: u128 = 10_000;
+/// A refused read is asked again after this many ticks.
+const READ_PAUSE_TICKS: u32 = 2;
+
+/// The driver of one node.
+pub(crate) struct Driver<S> {
+    settings: NodeSettings,
+    replica: Replica,
+    applier: Applier<S>,
+    transport: Box<dyn Transport>,
+    writer: Writer,
+    results: mpsc::UnboundedReceiver<Done>,
+    requests: mpsc::Receiver<Request>,
+    stop: oneshot::Receiver<()>,
+    status: watch::Sender<Status>,
+    commands: PendingCommands,
+    reads: PendingReads,
+    own_snapshots: OwnSnapshots,
+    counters: Counters,
+    clock: Interval,
+    started: Instant,
+    ticks: u128,
+    leader: Option<NodeId>,
+    room: Room,
+    turn: Turn,
+}
+
+/// What one turn of the loop has gathered.
+#[derive(Default)]
+struct Turn {
+    results: Vec<Done>,
+    received: Vec<Received>,
+    requests: Vec<Request>,
+    is_stopping: bool,
+}
+
+impl Turn {
+    fn is_empty(&self) -> bool {
+        self.results.is_empty() && self.received.is_empty() && self.requests.is_empty() && !self.is_stopping
+    }
+}
+
+/// The driver's ends of what it talks to.
+pub(crate) struct Ends {
+    pub(crate) transport: Box<dyn Transport>,
+    pub(crate) writer: Writer,
+    pub(crate) results: mpsc::UnboundedReceiver<Done>,
+    pub(crate) requests: mpsc::Receiver<Request>,
+    pub(crate) stop: oneshot::Receiver<()>,
+    pub(crate) status: watch::Sender<Status>,
+}
+
+impl<S: StateMachine> Driver<S> {
+    /// A driver for a replica that goes on from `recovered`, whose snapshot `applier` has restored already.
+    pub(crate) fn new(
+        settings: NodeSettings,
+        recovered: Recovered,
+        applier: Applier<S>,
+        ends: Ends,
+    ) -> Result<Driver<S>, NodeError> {
+        let config = paxos_core::Config::new(settings.node, &settings.members, settings.protocol.clone())?;
+        let snapshot = recovered.snapshot;
+        let mut clock = interval(settings.tick);
+        clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Ok(Driver {
+            replica: Replica::new(config, recovered, fastrand::u64(..))?,
+            commands: PendingCommands::new(fastrand::u64(..), settings.retry_interval),
+            reads: PendingReads::new(ReadId(fastrand::u64(..)), settings.retry_interval),
+            own_snapshots: OwnSnapshots::new(settings.snapshot_after_bytes, snapshot),
+            counters: Counters::new(),
+            clock,
+            started: Instant::now(),
+            ticks: 0,
+            leader: None,
+            room: Room::Ample,
+            turn: Turn::default(),
+            settings,
+            applier,
+            transport: ends.transport,
+            writer: ends.writer,
+            results: ends.results,
+            requests: ends.requests,
+            stop: ends.stop,
+            status: ends.status,
+        })
+    }
+
+    /// Runs until asked to stop or until the storage fails.
+    pub(crate) async fn run(mut self) -> Result<(), NodeError> {
+        metrics::describe();
+        let result = self.work().await;
+        self.commands.stop();
+        self.reads.stop();
+        self.transport.close().await;
+        self.writer.stop().await;
+        result
+    }
+
+    async fn work(&mut self) -> Result<(), NodeError> {
+        loop {
+            poll_fn(|context| self.poll_gather(context)).await;
+            if self.turn.is_stopping {
+                return Ok(());
+            }
+            // Ticks first: after a pause no lease may outlive the time it stands for.
+            self.tick().await?;
+            for done in std::mem::take(&mut self.turn.results) {
+                self.on_done(done).await?;
+            }
+            for received in std::mem::take(&mut self.turn.received) {
+                self.on_received(received).await?;
+            }
+            self.on_requests().await?;
+            self.publish();
+        }
+    }
+
+    /// Ready when there is anything to do: something has arrived or a tick has passed.
+    fn poll_gather(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let ticked = self.clock.poll_tick(context).is_ready();
+        if Pin::new(&mut self.stop).poll(context).is_ready() {
+            self.turn.is_stopping = true;
+        }
+        while self.turn.results.len() < TURN_LIMIT {
+            let Poll::Ready(Some(done)) = self.results.poll_recv(context) else { break };
+            self.turn.results.push(done);
+        }
+        while self.turn.received.len() < TURN_LIMIT {
+            let Poll::Ready(Some(received)) = self.transport.poll_receive(context) else { break };
+            self.turn.received.push(received);
+        }
+        let room = TURN_LIMIT.saturating_sub(self.turn.requests.len());
+        if room > 0 {
+            let _ = self.requests.poll_recv_many(context, &mut self.turn.requests, room);
+        }
+        if ticked || !self.turn.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// Feeds the ticks that have passed by the clock, however many were missed.
+    async fn tick(&mut self) -> Result<(), NodeError> {
+        let passed = self.started.elapsed().as_nanos() / self.settings.tick.as_nanos();
+        let missed = (passed - self.ticks).min(MAX_MISSED_TICKS);
+        self.ticks = passed;
+        for _ in 0..missed {
+            self.step(Input::Tick).await?;
+        }
+        if missed > 0 {
+            let now = Instant::now();
+            self.commands.expire(now);
+            self.reads.expire(now);
+            self.commands.retry_overdue(now);
+            metrics::show(&self.status.borrow(), self.replica.log_bytes());
+        }
+        Ok(())
+    }
+
+    async fn on_done(&mut self, done: Done) -> Result<(), NodeError> {
+        let input = match done {
+            Done::Durable(durable) => Input::Durable(durable),
+            Done::SnapshotStored { slot, offset } => Input::SnapshotStored { slot, offset },
+            Done::SnapshotRejected { slot } => Input::SnapshotRejected { slot },
+            Done::SnapshotLoaded { to, meta, offset, data } => {
+                Input::SnapshotLoaded { to, meta, offset, data }
+            }
+            Done::SnapshotFinished { meta, is_own } => {
+                self.counters.snapshots.increment(1);
+                self.own_snapshots.on_saved(meta);
+                self.writer.submit(Job::Compact { through: meta.slot });
+                if is_own { Input::SnapshotSaved { meta } } else { Input::SnapshotInstalled { meta } }
+            }
+            Done::Room(room) => {
+                self.room = room;
+                return Ok(());
+            }
+            Done::Failed(error) => return Err(NodeError::Storage(error)),
+        };
+        self.step(input).await
+    }
+
+    async fn on_received(&mut self, received: Received) -> Result<(), NodeError> {
+        match wire::decode(received.frame) {
+            Ok(message) => {
+                self.counters.received.increment(1);
+                self.step(Input::Receive { from: received.from, message }).await
+            }
+            Err(error) => {
+                self.counters.malformed.increment(1);
+                tracing::debug!(from = received.from.0, %error, "ignoring a malformed frame");
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes the requests of this turn in, and hands all that is due to the replica.
+    async fn on_requests(&mut self) -> Result<(), NodeError> {
+        let now = Instant::now();
+        let deadline = now + self.settings.request_timeout;
+        let longest = self.settings.protocol.command_bytes - SessionRequest::OVERHEAD_BYTES;
+        let mut readers = Vec::new();
+        for request in std::mem::take(&mut self.turn.requests) {
+            match request {
+                Request::Propose { command, reply } if command.len() > longest => {
+                    let error = ClientError::TooLarge { size_bytes: command.len(), limit_bytes: longest };
+                    let _ = reply.send(Err(error));
+                }
+                Request::Propose { reply, .. } if self.commands.len() >= self.settings.waiting_requests => {
+                    self.counters.refused.increment(1);
+                    let _ = reply.send(Err(ClientError::Overloaded));
+                }
+                Request::Propose { reply, .. } if self.room == Room::Low => {
+                    self.counters.refused.increment(1);
+                    let _ = reply.send(Err(ClientError::NoSpace));
+                }
+                Request::Propose { command, reply } => {
+                    self.counters.commands.increment(1);
+                    self.commands.add(command, reply, now, deadline);
+                }
+                Request::Read { reply } if self.reads.len() >= self.settings.waiting_requests => {
+                    self.counters.refused.increment(1);
+                    let _ = reply.send(Err(ClientError::Overloaded));
+                }
+                Request::Read { reply } => {
+                    self.counters.reads.increment(1);
+                    readers.push(reply);
+                }
+            }
+        }
+        if !readers.is_empty() {
+            self.reads.add(readers, now, deadline);
+        }
+        self.send_due(now).await
+    }
+
+    async fn send_due(&mut self, now: Instant) -> Result<(), NodeError> {
+        if self.replica.leader().is_none() {
+            return Ok(());
+        }
+        let commands = self.commands.take_unsent(now);
+        if !commands.is_empty() {
+            self.step(Input::Propose { commands }).await?;
+        }
+        for read in self.reads.due(now) {
+            self.step(Input::Read { read }).await?;
+        }
+        Ok(())
+    }
+
+    async fn step(&mut self, input: Input) -> Result<(), NodeError> {
+        let mut outputs = Vec::new();
+        self.replica.step(input, &mut outputs);
+        if self.replica.leader() != self.leader {
+            self.on_new_leader();
+        }
+        for output in outputs {
+            self.carry_out(output).await?;
+        }
+        Ok(())
+    }
+
+    fn on_new_leader(&mut self) {
+        self.leader = self.replica.leader();
+        if let Some(leader) = self.leader {
+            tracing::info!(node = self.settings.node.0, leader = leader.0, "a leader is there");
+            self.commands.retry_all();
+            self.reads.retry_all(Instant::now());
+        } else {
+            tracing::info!(node = self.settings.node.0, "the leader is lost");
+        }
+    }
+
+    async fn carry_out(&mut self, output: Output) -> Result<(), NodeError> {
+        match output {
+            Output::Persist(write) => {
+                self.counters.writes.increment(1);
+                self.writer.submit(Job::Persist(write));
+            }
+            Output::Send { to, message } => self.send(to, lane(&message), wire::encode(&message)),
+            Output::Broadcast { message } => self.broadcast(&message),
+            Output::Apply { slot, value } => self.apply(slot, &value),
+            Output::Restore { meta } => self.restore(meta).await?,
+            Output::ReadReady { read } => self.reads.on_ready(read),
+            Output::ReadRefused { read } => {
+                self.reads.given_back(read, Instant::now(), self.settings.tick * READ_PAUSE_TICKS);
+            }
+            Output::Refused { commands, reason } => {
+                for command in commands {
+                    self.commands.given_back(command, reason == Refusal::Overloaded);
+                }
+            }
+            Output::LoadSnapshot { to, meta, offset, max_bytes } => {
+                self.writer.submit(Job::LoadSnapshot { to, meta, offset, max_bytes });
+            }
+            Output::StoreSnapshot { slot, offset, data } => {
+                self.writer.submit(Job::StoreSnapshot { slot, offset, data, author: None });
+            }
+            Output::InstallSnapshot { meta } => {
+                self.writer.submit(Job::FinishSnapshot { meta, is_own: false });
+            }
+        }
+        Ok(())
+    }
+
+    fn broadcast(&self, message: &Message) {
+        let frame = wire::encode(message);
+        for peer in self.replica.config().peers() {
+            self.send(peer, lane(message), frame.clone());
+        }
+    }
+
+    fn send(&self, to: NodeId, lane: Lane, frame: Bytes) {
+        self.counters.sent.increment(1);
+        if !self.transport.send(to, lane, frame).is_queued() {
+            self.counters.dropped.increment(1);
+        }
+    }
+
+    fn apply(&mut self, slot: Slot, value: &paxos_core::Value) {
+        let (commands, seconds) = (&mut self.commands, &self.counters.command_seconds);
+        self.applier.apply(slot, value, |executed| {
+            if let Some(waited) = commands.on_executed(slot, executed.command, executed.outcome) {
+                seconds.record(waited);
+            }
+        });
+        if self.own_snapshots.on_applied(value.size_bytes()) {
+            let (slot, write) = self.applier.snapshot();
+            self.own_snapshots.take(slot, write, &mut self.writer);
+        }
+    }
+
+    /// Replaces the state by a snapshot that a peer has sent. Nothing else happens here meanwhile: this node has
+    /// nothing to say before it has caught up.
+    async fn restore(&mut self, meta: SnapshotMeta) -> Result<(), NodeError> {
+        let restorer = self.applier.restorer(meta.slot);
+        let (sessions_to, sessions) = oneshot::channel();
+        let restore = move |snapshot: &mut dyn std::io::Read| {
+            restorer(snapshot).map(|sessions| drop(sessions_to.send(sessions)))
+        };
+        let (done, finished) = oneshot::channel();
+        self.writer.submit(Job::Restore { meta, restore: Box::new(restore), done });
+        let failed = |error| NodeError::Restore { slot: meta.slot, error };
+        let gone = |_| failed(std::io::Error::other("the writer has stopped"));
+        finished.await.map_err(gone)?.map_err(failed)?;
+        self.applier.restored(sessions.await.map_err(gone)?);
+        self.commands.on_restored(self.applier.sessions());
+        tracing::info!(node = self.settings.node.0, slot = meta.slot.0, "caught up by a snapshot");
+        Ok(())
+    }
+
+    /// Shows the status to whoever watches, if it has changed.
+    fn publish(&mut self) {
+        let replica = &self.replica;
+        self.status.send_if_modified(|status| {
+            let now = Status {
+                node: self.settings.node,
+                role: replica.role(),
+                leader: replica.leader(),
+                ballot: replica.promised(),
+                chosen: replica.chosen(),
+                applied: replica.applied(),
+                known_chosen: replica.known_chosen(),
+            };
+            let changed = *status != now;
+            *status = now;
+            changed
+        });
+    }
+}
+
+/// The lane on which a message travels.
+fn lane(message: &Message) -> Lane {
+    match message.body {
+        Body::Accept { .. } | Body::Accepted { .. } | Body::Forward { .. } => Lane::Log,
+        Body::Fetch { .. }
+        | Body::Chosen { .. }
+        | Body::FetchSnapshot { .. }
+        | Body::SnapshotChunk { .. } => Lane::Bulk,
+        _ => Lane::Control,
+    }
+}

@@ -1,0 +1,190 @@
+//! What a connection answers by itself: greetings, settings, and questions about the node.
+
+use bytes::Bytes;
+
+use super::command::{self, NAMES, is};
+use super::write::{Protocol, Writer};
+use crate::kv::Reply;
+use crate::status::Status;
+
+/// What a client has told about itself.
+#[derive(Debug, Default)]
+pub(super) struct Session {
+    id: u64,
+    pub(super) protocol: Protocol,
+    name: Bytes,
+}
+
+/// Whether the connection goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Next {
+    /// It does.
+    GoOn,
+    /// The client has taken its leave.
+    Close,
+}
+
+impl Session {
+    pub(super) fn new(id: u64) -> Session {
+        Session { id, ..Session::default() }
+    }
+
+    /// Answers a request that does not concern the store; `None` if it is unknown.
+    pub(super) fn answer(
+        &mut self,
+        name: &[u8],
+        request: &[Bytes],
+        status: &Status,
+        out: &mut Writer<'_>,
+    ) -> Option<Next> {
+        let arguments = &request[1..];
+        match (name, arguments) {
+            (b"ping", []) => out.simple("PONG"),
+            (b"ping" | b"echo", [message]) => out.bulk(message),
+            (b"hello", _) => self.hello(arguments, status, out),
+            (b"select", [index]) if is(index, "0") => out.simple("OK"),
+            (b"select", [_]) => out.error(b"ERR DB index is out of range: there is only database 0"),
+            (b"client", [subcommand, rest @ ..]) => self.client(subcommand, rest, out),
+            (b"command", _) => describe_commands(arguments, out),
+            (b"config", [subcommand, rest @ ..]) => config(subcommand, rest, out),
+            (b"info", _) => out.bulk(info(status).as_bytes()),
+            (b"reset", []) => {
+                *self = Session::new(self.id);
+                out.protocol = self.protocol;
+                out.simple("RESET");
+            }
+            (b"quit", _) => {
+                out.simple("OK");
+                return Some(Next::Close);
+            }
+            (b"watch" | b"unwatch", _) => {
+                out.error(b"ERR WATCH is not supported: use SET with NX, XX or GET, or one MULTI/EXEC block");
+            }
+            (b"ping" | b"echo" | b"select" | b"client" | b"config" | b"reset", _) => {
+                out.head(&command::wrong_arity(name));
+            }
+            _ => return None,
+        }
+        Some(Next::GoOn)
+    }
+
+    fn hello(&mut self, arguments: &[Bytes], status: &Status, out: &mut Writer<'_>) {
+        let mut rest = arguments;
+        if let [version, after @ ..] = rest {
+            self.protocol = match &version[..] {
+                b"2" => Protocol::Resp2,
+                b"3" => Protocol::Resp3,
+                _ => return out.error(b"NOPROTO unsupported protocol version"),
+            };
+            rest = after;
+        }
+        while let [option, after @ ..] = rest {
+            match after {
+                [name, after @ ..] if is(option, "setname") => {
+                    self.name = name.clone();
+                    rest = after;
+                }
+                [_, _, ..] if is(option, "auth") => {
+                    return out.error(b"ERR there are no users or passwords here: connect without AUTH");
+                }
+                _ => return out.error(b"ERR Syntax error in HELLO"),
+            }
+        }
+        out.protocol = self.protocol;
+        out.map(7);
+        let role = if status.role == paxos_core::Role::Leader { "master" } else { "replica" };
+        for (key, value) in [("server", "redis"), ("version", REDIS_VERSION)] {
+            out.bulk(key.as_bytes());
+            out.bulk(value.as_bytes());
+        }
+        out.bulk(b"proto");
+        out.integer(if self.protocol == Protocol::Resp3 { 3 } else { 2 });
+        out.bulk(b"id");
+        out.integer(i64::try_from(self.id).unwrap_or(i64::MAX));
+        for (key, value) in [("mode", "standalone"), ("role", role)] {
+            out.bulk(key.as_bytes());
+            out.bulk(value.as_bytes());
+        }
+        out.bulk(b"modules");
+        out.array(0);
+    }
+
+    fn client(&mut self, subcommand: &Bytes, rest: &[Bytes], out: &mut Writer<'_>) {
+        let line = || format!("id={} name={} db=0", self.id, String::from_utf8_lossy(&self.name));
+        match rest {
+            [name] if is(subcommand, "setname") => {
+                self.name = name.clone();
+                out.simple("OK");
+            }
+            [] if is(subcommand, "getname") && self.name.is_empty() => out.nil(),
+            [] if is(subcommand, "getname") => out.bulk(&self.name),
+            [] if is(subcommand, "id") => out.integer(i64::try_from(self.id).unwrap_or(i64::MAX)),
+            [] if is(subcommand, "info") => out.bulk(line().as_bytes()),
+            _ if is(subcommand, "list") => out.bulk(format!("{}\n", line()).as_bytes()),
+            [_, _] if is(subcommand, "setinfo") => out.simple("OK"),
+            [_] if is(subcommand, "no-evict") || is(subcommand, "no-touch") => out.simple("OK"),
+            [mode] if is(subcommand, "reply") && is(mode, "on") => out.simple("OK"),
+            _ => {
+                let name = String::from_utf8_lossy(subcommand);
+                out.head(&Reply::error(&format!(
+                    "ERR unknown subcommand or wrong number of arguments for '{name}'"
+                )));
+            }
+        }
+    }
+}
+
+/// What clients are told that look at the version to see what a server can do.
+const REDIS_VERSION: &str = "7.0.0";
+
+fn describe_commands(arguments: &[Bytes], out: &mut Writer<'_>) {
+    match arguments {
+        [subcommand] if is(subcommand, "count") => {
+            out.integer(i64::try_from(NAMES.len()).unwrap_or(i64::MAX));
+        }
+        [subcommand] if is(subcommand, "list") => {
+            out.array(NAMES.len());
+            for name in NAMES {
+                out.bulk(name.as_bytes());
+            }
+        }
+        [subcommand, ..] if is(subcommand, "docs") => out.map(0),
+        [subcommand, names @ ..] if is(subcommand, "info") => {
+            out.array(names.len());
+            for _ in names {
+                out.nil();
+            }
+        }
+        _ => out.array(0),
+    }
+}
+
+fn config(subcommand: &Bytes, patterns: &[Bytes], out: &mut Writer<'_>) {
+    if !is(subcommand, "get") || patterns.is_empty() {
+        return out
+            .error(b"ERR only CONFIG GET is supported; a node is configured by flags, environment or file");
+    }
+    // What benchmarks ask for: every write here is synced.
+    let known = [("save", ""), ("appendonly", "yes"), ("appendfsync", "always")];
+    let asked_for = |name: &str| patterns.iter().any(|pattern| is(pattern, name));
+    let found: Vec<_> = known.into_iter().filter(|(name, _)| asked_for(name)).collect();
+    out.map(found.len());
+    for (name, value) in found {
+        out.bulk(name.as_bytes());
+        out.bulk(value.as_bytes());
+    }
+}
+
+/// The answer to `INFO`: lines of `key:value` under headings.
+fn info(status: &Status) -> String {
+    let Status { node, role, leader, ballot, chosen, applied, .. } = status;
+    let leader = leader.map_or(0, |leader| leader.0);
+    format!(
+        "# Server\r\nredis_version:{REDIS_VERSION}\r\npaxos_node_version:{}\r\nprocess_id:{}\r\n\r\n\
+         # Replication\r\nnode_id:{node}\r\nrole:{role}\r\nleader_id:{leader}\r\nballot:{ballot}\r\n\
+         chosen:{chosen}\r\napplied:{applied}\r\nlag:{}\r\n",
+        env!("CARGO_PKG_VERSION"),
+        std::process::id(),
+        status.lag()
+    )
+}

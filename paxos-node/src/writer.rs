@@ -1,0 +1,297 @@
+//! The one who owns the storage: a thread of its own, or the driver's if the storage never blocks.
+//!
+//! Writes go before everything else, and all that queued during the last sync are merged into the next. Jobs
+//! are bounded by what the replica has under way: its window, and one piece of each snapshot in transfer.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::mpsc as blocking;
+use std::time::Duration;
+
+use bytes::Bytes;
+use paxos_core::{Durable, NodeId, Slot, SnapshotMeta, Write};
+use paxos_storage::{ErrorKind, Room, Storage};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::settings::WriterMode;
+
+/// After so long without a write the last one is marked, so that a crash later can't be taken for a torn tail.
+const IDLE: Duration = Duration::from_millis(100);
+/// How long to wait before a write for which the disk is too full is tried again.
+const FULL_PAUSE: Duration = Duration::from_secs(1);
+/// How much of a snapshot is read at once to restore it.
+const READ_BYTES: usize = 1 << 20;
+
+/// Reads a state from the bytes of a snapshot.
+pub(crate) type Restore = Box<dyn FnOnce(&mut dyn io::Read) -> io::Result<()> + Send>;
+
+/// Something to do with the storage.
+pub(crate) enum Job {
+    Persist(Write),
+    /// Write a piece of a snapshot: one from a peer is reported to the driver, one of our own to its author.
+    StoreSnapshot {
+        slot: Slot,
+        offset: u64,
+        data: Bytes,
+        author: Option<blocking::SyncSender<()>>,
+    },
+    FinishSnapshot {
+        meta: SnapshotMeta,
+        is_own: bool,
+    },
+    LoadSnapshot {
+        to: NodeId,
+        meta: SnapshotMeta,
+        offset: u64,
+        max_bytes: usize,
+    },
+    Restore {
+        meta: SnapshotMeta,
+        restore: Restore,
+        done: oneshot::Sender<io::Result<()>>,
+    },
+    Compact {
+        through: Slot,
+    },
+}
+
+/// What came of a job.
+#[derive(Debug)]
+pub(crate) enum Done {
+    Durable(Durable),
+    SnapshotStored {
+        slot: Slot,
+        offset: u64,
+    },
+    SnapshotFinished {
+        meta: SnapshotMeta,
+        is_own: bool,
+    },
+    SnapshotRejected {
+        slot: Slot,
+    },
+    SnapshotLoaded {
+        to: NodeId,
+        meta: SnapshotMeta,
+        offset: u64,
+        data: Bytes,
+    },
+    /// There is room for more writes again, or soon there will be none.
+    Room(Room),
+    /// The storage does nothing more.
+    Failed(paxos_storage::Error),
+}
+
+/// The driver's end.
+pub(crate) enum Writer {
+    Thread { jobs: blocking::Sender<Job>, thread: std::thread::JoinHandle<()> },
+    Inline { storage: Box<dyn Storage>, done: mpsc::UnboundedSender<Done> },
+}
+
+/// A way to hand in jobs from another thread; `None` where the storage is inline.
+pub(crate) type JobSender = Option<blocking::Sender<Job>>;
+
+impl Writer {
+    /// Starts to work on `storage`; what comes of it arrives at the receiver, in order.
+    pub(crate) fn start(
+        storage: Box<dyn Storage>,
+        mode: WriterMode,
+    ) -> io::Result<(Writer, mpsc::UnboundedReceiver<Done>)> {
+        let (done, results) = mpsc::unbounded_channel();
+        let writer = match mode {
+            WriterMode::Inline => Writer::Inline { storage, done },
+            WriterMode::Thread => {
+                let (jobs, queue) = blocking::channel();
+                let name = String::from("paxos-writer");
+                let work = move || work(storage, &queue, &done);
+                let thread = std::thread::Builder::new().name(name).spawn(work)?;
+                Writer::Thread { jobs, thread }
+            }
+        };
+        Ok((writer, results))
+    }
+
+    pub(crate) fn submit(&mut self, job: Job) {
+        match self {
+            // If the thread has stopped, it has said why, and the driver is about to read that.
+            Writer::Thread { jobs, .. } => {
+                let _ = jobs.send(job);
+            }
+            Writer::Inline { storage, done } => {
+                if let Err(error) = run(storage.as_mut(), job, done) {
+                    let _ = done.send(Done::Failed(error));
+                }
+            }
+        }
+    }
+
+    pub(crate) fn sender(&self) -> JobSender {
+        match self {
+            Writer::Thread { jobs, .. } => Some(jobs.clone()),
+            Writer::Inline { .. } => None,
+        }
+    }
+
+    /// Finishes all jobs and marks the log as whole.
+    pub(crate) async fn stop(self) {
+        match self {
+            Writer::Thread { jobs, thread } => {
+                drop(jobs);
+                let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+                assert!(matches!(joined, Ok(Ok(()))), "the writer thread does not panic");
+            }
+            Writer::Inline { mut storage, .. } => mark(storage.as_mut()),
+        }
+    }
+}
+
+/// The writer thread: ends when the driver is gone or the storage has failed.
+fn work(mut storage: Box<dyn Storage>, queue: &blocking::Receiver<Job>, done: &mpsc::UnboundedSender<Done>) {
+    let mut jobs = VecDeque::new();
+    let (mut is_marked, mut room) = (true, Room::Ample);
+    loop {
+        if storage.room() != room {
+            room = storage.room();
+            let _ = done.send(Done::Room(room));
+        }
+        if jobs.is_empty() {
+            match queue.recv_timeout(IDLE) {
+                Ok(job) => jobs.push_back(job),
+                Err(blocking::RecvTimeoutError::Timeout) => {
+                    if !is_marked {
+                        mark(storage.as_mut());
+                        is_marked = true;
+                    }
+                    continue;
+                }
+                Err(blocking::RecvTimeoutError::Disconnected) => return mark(storage.as_mut()),
+            }
+        }
+        jobs.extend(queue.try_iter());
+        is_marked = false;
+        let job = take_merged_write(&mut jobs).map(Job::Persist).or_else(|| jobs.pop_front());
+        if let Some(Err(error)) = job.map(|job| run(storage.as_mut(), job, done)) {
+            let _ = done.send(Done::Failed(error));
+            return;
+        }
+    }
+}
+
+/// Takes all writes out of the queue, as one.
+fn take_merged_write(jobs: &mut VecDeque<Job>) -> Option<Write> {
+    let mut merged: Option<Write> = None;
+    let mut others = VecDeque::new();
+    for job in jobs.drain(..) {
+        match job {
+            Job::Persist(write) => match &mut merged {
+                Some(merged) => merged.merge(write),
+                None => merged = Some(write),
+            },
+            other => others.push_back(other),
+        }
+    }
+    *jobs = others;
+    merged
+}
+
+fn run(
+    storage: &mut dyn Storage,
+    job: Job,
+    done: &mpsc::UnboundedSender<Done>,
+) -> Result<(), paxos_storage::Error> {
+    let result = match job {
+        Job::Persist(write) => Done::Durable(persist(storage, &write)?),
+        Job::StoreSnapshot { slot, offset, data, author } => {
+            if let Err(error) = storage.write_snapshot(slot, offset, &data) {
+                return reject_snapshot(slot, error, done);
+            }
+            match author {
+                Some(author) => {
+                    let _ = author.send(()); // Its thread may have given up.
+                    return Ok(());
+                }
+                None => Done::SnapshotStored { slot, offset: offset + data.len() as u64 },
+            }
+        }
+        Job::FinishSnapshot { meta, is_own } => match storage.finish_snapshot(meta) {
+            Ok(()) => Done::SnapshotFinished { meta, is_own },
+            Err(error) => return reject_snapshot(meta.slot, error, done),
+        },
+        Job::LoadSnapshot { to, meta, offset, max_bytes } => {
+            match storage.read_snapshot(meta.slot, offset, max_bytes)? {
+                Some(data) => Done::SnapshotLoaded { to, meta, offset, data },
+                None => return Ok(()),
+            }
+        }
+        Job::Restore { meta, restore, done } => {
+            let mut reader = SnapshotReader::new(storage, meta.slot);
+            let _ = done.send(restore(&mut reader));
+            return Ok(());
+        }
+        Job::Compact { through } => return storage.compact(through),
+    };
+    let _ = done.send(result);
+    Ok(())
+}
+
+/// A snapshot that is not whole, or for which there is no room, is given up; the storage goes on.
+fn reject_snapshot(
+    slot: Slot,
+    error: paxos_storage::Error,
+    done: &mpsc::UnboundedSender<Done>,
+) -> Result<(), paxos_storage::Error> {
+    if !matches!(error.kind(), ErrorKind::SnapshotMismatch | ErrorKind::Full) {
+        return Err(error);
+    }
+    tracing::warn!(slot = slot.0, %error, "a snapshot could not be stored");
+    let _ = done.send(Done::SnapshotRejected { slot });
+    Ok(())
+}
+
+/// Persists a write; waits for as long as the disk is full. Nobody is told of the write meanwhile, so the rest of
+/// the cluster goes on without this node.
+fn persist(storage: &mut dyn Storage, write: &Write) -> Result<Durable, paxos_storage::Error> {
+    loop {
+        match storage.persist(write.clone()) {
+            Err(error) if error.kind() == ErrorKind::Full => {
+                tracing::warn!(%error, "waiting for space on the disk");
+                std::thread::sleep(FULL_PAUSE);
+            }
+            result => return result,
+        }
+    }
+}
+
+fn mark(storage: &mut dyn Storage) {
+    if let Err(error) = storage.mark() {
+        tracing::warn!(%error, "the log could not be marked as whole");
+    }
+}
+
+/// A snapshot in the storage as a stream of bytes.
+pub(crate) struct SnapshotReader<'a> {
+    storage: &'a mut dyn Storage,
+    slot: Slot,
+    offset: u64,
+    buffered: Bytes,
+}
+
+impl<'a> SnapshotReader<'a> {
+    pub(crate) fn new(storage: &'a mut dyn Storage, slot: Slot) -> Self {
+        SnapshotReader { storage, slot, offset: 0, buffered: Bytes::new() }
+    }
+}
+
+impl io::Read for SnapshotReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.buffered.is_empty() {
+            let piece = self.storage.read_snapshot(self.slot, self.offset, READ_BYTES);
+            let piece = piece.map_err(io::Error::other)?;
+            self.buffered = piece.ok_or_else(|| io::Error::other("the snapshot is gone"))?;
+            self.offset += self.buffered.len() as u64;
+        }
+        let length = self.buffered.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&self.buffered.split_to(length));
+        Ok(length)
+    }
+}
