@@ -1,0 +1,116 @@
+//! What the program refuses, with which words and which exit code.
+
+mod support;
+
+use std::net::TcpListener;
+
+use support::{Cluster, last_line, run};
+
+fn refused(arguments: &[String]) -> (Option<i32>, String) {
+    let output = run(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    let lines = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!lines.contains("panicked"), "{lines}");
+    (output.status.code(), last_line(&output))
+}
+
+/// `serve` for node 1, with the value of one option replaced.
+fn with(cluster: &Cluster, option: &str, value: &str) -> Vec<String> {
+    let mut arguments = cluster.serve_arguments(1);
+    match arguments.iter().position(|argument| argument == option) {
+        Some(at) => value.clone_into(&mut arguments[at + 1]),
+        None => arguments.extend([option.to_owned(), value.to_owned()]),
+    }
+    arguments
+}
+
+#[test]
+fn directories_that_are_not_the_nodes_own_are_refused() {
+    let cluster = Cluster::new(2, &[]);
+    let (code, line) = refused(&with(&cluster, "--data", &cluster.path("nothing")));
+    assert_eq!(code, Some(2), "{line}");
+    assert!(line.contains("paxos-node format"), "it says what to do: {line}");
+    let (code, line) = refused(&with(&cluster, "--data", &cluster.data(2)));
+    assert_eq!(code, Some(2), "{line}");
+    assert!(line.contains("belongs to node 2"), "{line}");
+    let (code, line) = refused(&with(&cluster, "--cluster", "another"));
+    assert_eq!(code, Some(2), "{line}");
+    assert!(line.contains("another"), "{line}");
+    let format = ["format", "--id", "1", "--data", &cluster.data(1)].map(str::to_owned);
+    let (code, line) = refused(&format);
+    assert_eq!(code, Some(2), "{line}");
+    assert!(line.contains("not empty"), "{line}");
+}
+
+#[test]
+fn a_directory_in_use_is_refused() {
+    let mut cluster = Cluster::new(1, &[]);
+    cluster.start(1);
+    cluster.wait_for_leader();
+    let (code, line) = refused(&cluster.serve_arguments(1));
+    assert_eq!(code, Some(2), "{line}");
+    assert!(line.contains("in use"), "{line}");
+}
+
+#[test]
+fn a_damaged_log_is_refused_with_a_code_of_its_own() {
+    let mut cluster = Cluster::started(1, &[]);
+    let mut client = cluster.client(1);
+    for number in 0..20 {
+        assert_eq!(client.ask(&["SET", "k", &number.to_string()]), "OK");
+    }
+    cluster.stop(1);
+    let segment = std::fs::read_dir(cluster.data(1)).expect("the directory is there");
+    let mut names: Vec<String> =
+        segment.filter_map(|file| Some(file.ok()?.path().display().to_string())).collect();
+    names.retain(|name| name.contains("wal-"));
+    names.sort();
+    let mut bytes = std::fs::read(&names[0]).expect("the segment is there");
+    bytes[5 * 4096 + 200] ^= 0xff;
+    std::fs::write(&names[0], bytes).expect("it can be written");
+    let (code, line) = refused(&cluster.serve_arguments(1));
+    assert_eq!(code, Some(4), "{line}");
+    assert!(line.contains("wal-") && line.contains("damaged"), "{line}");
+}
+
+#[test]
+fn what_is_wrong_with_the_configuration_is_told_in_one_line() {
+    let cluster = Cluster::new(1, &[]);
+    let taken = TcpListener::bind("127.0.0.1:0").expect("there are free ports");
+    let taken = taken.local_addr().expect("it has an address").to_string();
+    for (option, value, word) in [
+        ("--client", taken.as_str(), "can't listen"),
+        ("--http", &taken, "can't listen"),
+        ("--client", "nonsense", "--client"),
+        ("--peers", "2=127.0.0.1:1", "does not name node 1"),
+        ("--peers", "1=127.0.0.1", "ID=HOST:PORT"),
+        ("--certs", "/nonexistent", "ca.pem"),
+        ("--config", "/nonexistent.toml", "/nonexistent.toml"),
+        ("--log", "===", "--log"),
+        ("--max-value-bytes", "0", "--max-value-bytes"),
+    ] {
+        let (code, line) = refused(&with(&cluster, option, value));
+        assert_eq!(code, Some(2), "{option} {value}: {line}");
+        assert!(line.contains(word), "{option} {value}: {line}");
+    }
+    let (code, _) = refused(&with(&cluster, "--transport", "pigeon"));
+    assert_eq!(code, Some(2));
+    let (code, line) = refused(&["serve".to_owned()]);
+    assert_eq!(code, Some(2), "{line}");
+    assert!(line.contains("--id is missing"), "{line}");
+}
+
+#[test]
+fn certificates_are_made_once() {
+    let cluster = Cluster::new(1, &[]);
+    let again = ["certs", "--out", &cluster.path("certs"), "--nodes", "1"].map(str::to_owned);
+    let (code, line) = refused(&again);
+    assert_eq!(code, Some(2), "{line}");
+    assert!(line.contains("ca.pem"), "{line}");
+}
+
+#[test]
+fn status_says_if_nobody_answers() {
+    let output = run(&["status", "127.0.0.1:1"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("no answer"));
+}
