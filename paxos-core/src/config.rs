@@ -13,6 +13,8 @@ pub enum PhaseOne {
     /// Before every value, under a fresh ballot: two round trips instead of one. Exists to measure what the
     /// leader saves. A distinguished proposer is elected all the same, as progress needs one
     /// (*Paxos Made Simple*, section 2.4), but it gains nothing from it. One value is in flight at a time.
+    /// Followers learn what is chosen by fetching it: a watermark vouches only for what was accepted under its own
+    /// ballot.
     EveryValue,
 }
 

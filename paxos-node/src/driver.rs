@@ -12,7 +12,8 @@ use std::time::Instant;
 use bytes::Bytes;
 use paxos_core::session::Request as SessionRequest;
 use paxos_core::{
-    Body, Input, Message, NodeId, Output, ReadId, Recovered, Refusal, Replica, Slot, SnapshotMeta, wire,
+    Body, Input, Message, NodeId, Output, ReadId, Recovered, Refusal, Replica, Slot, SnapshotMeta, Write,
+    wire,
 };
 use paxos_storage::Room;
 use paxos_transport::{Lane, Received, Transport};
@@ -32,6 +33,8 @@ use crate::writer::{Done, Job, Writer};
 
 /// How many things of each kind one turn takes in, so that no kind keeps the others waiting.
 const TURN_LIMIT: usize = 512;
+/// A turn that takes in no more than so many things may wait for the disk itself.
+const QUIET_TURN: usize = 1;
 /// After a pause longer than this many ticks every time-out has passed anyway.
 const MAX_MISSED_TICKS: u128 = 10_000;
 /// A refused read is asked again after this many ticks.
@@ -58,6 +61,8 @@ pub(crate) struct Driver<S> {
     leader: Option<NodeId>,
     room: Room,
     turn: Turn,
+    /// Whether this turn has so little to do that it may wait for the disk.
+    is_quiet: bool,
 }
 
 /// What one turn of the loop has gathered.
@@ -70,8 +75,8 @@ struct Turn {
 }
 
 impl Turn {
-    fn is_empty(&self) -> bool {
-        self.results.is_empty() && self.received.is_empty() && self.requests.is_empty() && !self.is_stopping
+    fn len(&self) -> usize {
+        self.results.len() + self.received.len() + self.requests.len()
     }
 }
 
@@ -109,6 +114,7 @@ impl<S: StateMachine> Driver<S> {
             leader: None,
             room: Room::Ample,
             turn: Turn::default(),
+            is_quiet: false,
             settings,
             applier,
             transport: ends.transport,
@@ -137,6 +143,7 @@ impl<S: StateMachine> Driver<S> {
             if self.turn.is_stopping {
                 return Ok(());
             }
+            self.is_quiet = self.turn.len() <= QUIET_TURN;
             // Ticks first: after a pause no lease may outlive the time it stands for.
             self.tick().await?;
             for done in std::mem::take(&mut self.turn.results) {
@@ -168,7 +175,7 @@ impl<S: StateMachine> Driver<S> {
         if room > 0 {
             let _ = self.requests.poll_recv_many(context, &mut self.turn.requests, room);
         }
-        if ticked || !self.turn.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+        if ticked || self.turn.is_stopping || self.turn.len() > 0 { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// Feeds the ticks that have passed by the clock, however many were missed.
@@ -286,10 +293,23 @@ impl<S: StateMachine> Driver<S> {
         if self.replica.leader() != self.leader {
             self.on_new_leader();
         }
+        let may_wait = self.is_quiet && !outputs.iter().any(Output::is_message);
         for output in outputs {
-            self.carry_out(output).await?;
+            match output {
+                Output::Persist(write) if may_wait => self.persist_now(write),
+                output => self.carry_out(output).await?,
+            }
         }
         Ok(())
+    }
+
+    /// A follower that has just accepted, with nothing to send and nothing else to do, is waited for by its
+    /// leader: the write goes to the disk without a detour over the writer's thread.
+    fn persist_now(&mut self, write: Write) {
+        self.counters.writes.increment(1);
+        if let Err(write) = self.writer.persist_now(write) {
+            self.writer.submit(Job::Persist(write));
+        }
     }
 
     fn on_new_leader(&mut self) {

@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use paxos_core::{Slot, SnapshotMeta};
 
 use crate::state_machine::SnapshotWriter;
-use crate::writer::{Job, Writer};
+use crate::writer::{Job, JobSender, Writer};
 
 /// A snapshot is handed to the writer in pieces of this size, one at a time.
 const PIECE_BYTES: usize = 1 << 20;
@@ -81,14 +81,14 @@ fn write_all(slot: Slot, write: SnapshotWriter, target: PieceTarget<'_>) -> io::
 
 /// Where the pieces go.
 enum PieceTarget<'a> {
-    Thread(blocking::Sender<Job>),
+    Thread(JobSender),
     Inline(&'a mut Writer),
 }
 
 impl PieceTarget<'_> {
     fn submit(&mut self, job: Job) -> io::Result<()> {
         match self {
-            PieceTarget::Thread(jobs) => jobs.send(job).map_err(|_| stopped()),
+            PieceTarget::Thread(jobs) => jobs.submit(job).then_some(()).ok_or_else(stopped),
             PieceTarget::Inline(writer) => {
                 writer.submit(job);
                 Ok(())

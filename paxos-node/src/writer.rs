@@ -2,10 +2,15 @@
 //!
 //! Writes go before everything else, and all that queued during the last sync are merged into the next. Jobs
 //! are bounded by what the replica has under way: its window, and one piece of each snapshot in transfer.
+//!
+//! While nothing is queued the driver may also persist a write itself: a lone command then waits for the disk
+//! and not for two threads to wake each other up, which on an idle machine takes as long as a fast disk.
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc as blocking;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -84,12 +89,49 @@ pub(crate) enum Done {
 
 /// The driver's end.
 pub(crate) enum Writer {
-    Thread { jobs: blocking::Sender<Job>, thread: std::thread::JoinHandle<()> },
+    Thread { sender: JobSender, thread: std::thread::JoinHandle<()> },
     Inline { storage: Box<dyn Storage>, done: mpsc::UnboundedSender<Done> },
 }
 
-/// A way to hand in jobs from another thread; `None` where the storage is inline.
-pub(crate) type JobSender = Option<blocking::Sender<Job>>;
+/// The storage, and how many jobs wait for it.
+struct Shared {
+    storage: Mutex<Box<dyn Storage>>,
+    queued: AtomicUsize,
+}
+
+impl Shared {
+    fn storage(&self) -> MutexGuard<'_, Box<dyn Storage>> {
+        self.storage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A way to hand in jobs from any thread.
+#[derive(Clone)]
+pub(crate) struct JobSender {
+    jobs: blocking::Sender<Job>,
+    done: mpsc::UnboundedSender<Done>,
+    shared: Arc<Shared>,
+}
+
+impl JobSender {
+    /// Hands a job in; `false` if the writer has stopped, of which it has told why.
+    pub(crate) fn submit(&self, job: Job) -> bool {
+        self.shared.queued.fetch_add(1, Ordering::AcqRel);
+        self.jobs.send(job).is_ok()
+    }
+
+    fn persist_now(&self, write: Write) -> Result<(), Write> {
+        if self.shared.queued.load(Ordering::Acquire) > 0 {
+            return Err(write);
+        }
+        let Ok(mut storage) = self.shared.storage.try_lock() else { return Err(write) };
+        // Whatever goes wrong is left to the thread: it finds the storage as full or as stopped.
+        let durable = storage.persist(write.clone()).map_err(|_| write)?;
+        // Behind the results of all earlier jobs, as those are sent before the jobs stop counting as queued.
+        let _ = self.done.send(Done::Durable(durable));
+        Ok(())
+    }
+}
 
 impl Writer {
     /// Starts to work on `storage`; what comes of it arrives at the receiver, in order.
@@ -103,9 +145,12 @@ impl Writer {
             WriterMode::Thread => {
                 let (jobs, queue) = blocking::channel();
                 let name = String::from("paxos-writer");
-                let work = move || work(storage, &queue, &done);
+                let shared = Arc::new(Shared { storage: storage.into(), queued: AtomicUsize::new(0) });
+                let theirs = Arc::clone(&shared);
+                let sender = JobSender { jobs, done: done.clone(), shared };
+                let work = move || work(&theirs, &queue, &done);
                 let thread = std::thread::Builder::new().name(name).spawn(work)?;
-                Writer::Thread { jobs, thread }
+                Writer::Thread { sender, thread }
             }
         };
         Ok((writer, results))
@@ -114,8 +159,8 @@ impl Writer {
     pub(crate) fn submit(&mut self, job: Job) {
         match self {
             // If the thread has stopped, it has said why, and the driver is about to read that.
-            Writer::Thread { jobs, .. } => {
-                let _ = jobs.send(job);
+            Writer::Thread { sender, .. } => {
+                sender.submit(job);
             }
             Writer::Inline { storage, done } => {
                 if let Err(error) = run(storage.as_mut(), job, done) {
@@ -125,9 +170,19 @@ impl Writer {
         }
     }
 
-    pub(crate) fn sender(&self) -> JobSender {
+    /// Persists a write at once, on the caller's thread, if nothing else is under way, and reports it like any
+    /// other; gives it back otherwise.
+    pub(crate) fn persist_now(&self, write: Write) -> Result<(), Write> {
         match self {
-            Writer::Thread { jobs, .. } => Some(jobs.clone()),
+            Writer::Thread { sender, .. } => sender.persist_now(write),
+            Writer::Inline { .. } => Err(write),
+        }
+    }
+
+    /// `None` where the storage is inline.
+    pub(crate) fn sender(&self) -> Option<JobSender> {
+        match self {
+            Writer::Thread { sender, .. } => Some(sender.clone()),
             Writer::Inline { .. } => None,
         }
     }
@@ -135,8 +190,8 @@ impl Writer {
     /// Finishes all jobs and marks the log as whole.
     pub(crate) async fn stop(self) {
         match self {
-            Writer::Thread { jobs, thread } => {
-                drop(jobs);
+            Writer::Thread { sender, thread } => {
+                drop(sender);
                 let joined = tokio::task::spawn_blocking(move || thread.join()).await;
                 assert!(matches!(joined, Ok(Ok(()))), "the writer thread does not panic");
             }
@@ -146,31 +201,32 @@ impl Writer {
 }
 
 /// The writer thread: ends when the driver is gone or the storage has failed.
-fn work(mut storage: Box<dyn Storage>, queue: &blocking::Receiver<Job>, done: &mpsc::UnboundedSender<Done>) {
+fn work(shared: &Shared, queue: &blocking::Receiver<Job>, done: &mpsc::UnboundedSender<Done>) {
     let mut jobs = VecDeque::new();
-    let (mut is_marked, mut room) = (true, Room::Ample);
+    let mut room = Room::Ample;
     loop {
-        if storage.room() != room {
-            room = storage.room();
+        let now = shared.storage().room();
+        if now != room {
+            room = now;
             let _ = done.send(Done::Room(room));
         }
         if jobs.is_empty() {
             match queue.recv_timeout(IDLE) {
                 Ok(job) => jobs.push_back(job),
                 Err(blocking::RecvTimeoutError::Timeout) => {
-                    if !is_marked {
-                        mark(storage.as_mut());
-                        is_marked = true;
-                    }
+                    // The storage knows whether anything was written since the last mark.
+                    mark(shared.storage().as_mut());
                     continue;
                 }
-                Err(blocking::RecvTimeoutError::Disconnected) => return mark(storage.as_mut()),
+                Err(blocking::RecvTimeoutError::Disconnected) => return mark(shared.storage().as_mut()),
             }
         }
         jobs.extend(queue.try_iter());
-        is_marked = false;
+        let before = jobs.len();
         let job = take_merged_write(&mut jobs).map(Job::Persist).or_else(|| jobs.pop_front());
-        if let Some(Err(error)) = job.map(|job| run(storage.as_mut(), job, done)) {
+        let result = job.map(|job| run(shared.storage().as_mut(), job, done));
+        shared.queued.fetch_sub(before - jobs.len(), Ordering::AcqRel);
+        if let Some(Err(error)) = result {
             let _ = done.send(Done::Failed(error));
             return;
         }

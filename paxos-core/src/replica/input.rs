@@ -146,6 +146,14 @@ pub enum Output {
     },
 }
 
+impl Output {
+    /// Whether this is a message to a peer.
+    #[must_use]
+    pub fn is_message(&self) -> bool {
+        matches!(self, Output::Send { .. } | Output::Broadcast { .. })
+    }
+}
+
 /// Why commands were not taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
