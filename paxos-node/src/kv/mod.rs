@@ -23,6 +23,12 @@ use crate::state_machine::{SnapshotWriter, StateMachine};
 
 const NOT_AN_INTEGER: &str = "ERR value is not an integer or out of range";
 const OVERFLOW: &str = "ERR increment or decrement would overflow";
+const TOO_LONG: &str = "ERR the replies to these commands are too long together: ask for less at once";
+
+/// The longest response to one command of the log, in bytes. A short command can name a long value many times
+/// over, and every node builds the response, again whenever the log is replayed. So this bounds what a command
+/// costs, and must be the same on all nodes: replies that would exceed it are errors instead.
+const MAX_RESPONSE_BYTES: usize = 64 << 20;
 
 /// The state of the store. Cloning shares it, so a snapshot costs nothing up front.
 #[derive(Clone, Debug, Default)]
@@ -161,10 +167,12 @@ impl Store {
         count(joined.len())
     }
 
-    /// Up to `count` keys in the order in which they were made, from the revision `cursor` on.
+    /// Up to `count` keys from the one made at revision `cursor` back to the oldest; 0 begins with the newest.
+    /// Keys that are made meanwhile lie behind a scan, so that it ends however many there are.
     fn scan(&self, cursor: u64, pattern: Option<&[u8]>, count: u64) -> Reply {
         let count = usize::try_from(count).unwrap_or(usize::MAX).max(1);
-        let mut from = self.by_creation.range(cursor..);
+        let newest = if cursor == 0 { u64::MAX } else { cursor };
+        let mut from = self.by_creation.range(..=newest).rev();
         let page = from.by_ref().take(count);
         let matches = |key: &Bytes| pattern.is_none_or(|pattern| glob::matches(pattern, key));
         let keys = page.filter(|(_, key)| matches(key)).map(|(_, key)| Reply::Bulk(key.clone())).collect();
@@ -212,8 +220,18 @@ impl StateMachine for Store {
     fn apply(&mut self, _: Slot, command: &Bytes) -> Bytes {
         match operation::decode(command) {
             Ok(operations) => {
-                let replies: Vec<Reply> =
-                    operations.iter().map(|operation| self.execute(operation)).collect();
+                let mut left_bytes = MAX_RESPONSE_BYTES;
+                let mut execute = |operation| {
+                    let reply = self.execute(operation);
+                    match left_bytes.checked_sub(reply.size_bytes()) {
+                        Some(left) => {
+                            left_bytes = left;
+                            reply
+                        }
+                        None => Reply::error(TOO_LONG),
+                    }
+                };
+                let replies: Vec<Reply> = operations.iter().map(&mut execute).collect();
                 reply::encode(&replies)
             }
             Err(MalformedCommand) => reply::encode(&[Reply::error("ERR malformed command in the log")]),
@@ -293,6 +311,40 @@ mod tests {
             cursor = next;
         }
         assert!((0..100).all(|number| seen.contains(&format!("stays {number}"))));
+    }
+
+    #[test]
+    fn a_scan_ends_though_keys_come_faster_than_it_goes() {
+        let mut store = Store::default();
+        (0..50).for_each(|number| drop(store.execute(&set(&format!("old {number}"), "x"))));
+        let (mut cursor, mut pages) = (0, 0);
+        loop {
+            let (next, keys) = scan(&store, cursor, 5);
+            assert!(keys.iter().all(|key| key.starts_with("old")), "only what was there: {keys:?}");
+            (0..10).for_each(|number| drop(store.execute(&set(&format!("new {pages} {number}"), "x"))));
+            pages += 1;
+            if next == 0 {
+                break;
+            }
+            cursor = next;
+        }
+        assert_eq!(pages, 10);
+    }
+
+    #[test]
+    fn a_short_command_can_not_ask_for_a_response_without_end() {
+        let mut store = Store::default();
+        store.execute(&set("k", &"x".repeat(1 << 20)));
+        let many = Operation::MGet { keys: vec![bytes("k"); 60_000] };
+        let count = Operation::StrLen { key: bytes("k") };
+        let few = Operation::MGet { keys: vec![bytes("k"); 40] };
+        let command = Operation::command(&[many, few.clone(), few, count]);
+        let response = store.apply(Slot(1), &command);
+        assert!(response.len() <= MAX_RESPONSE_BYTES);
+        let replies = Reply::decode_all(response).expect("well formed");
+        assert_eq!(replies[0], Reply::error(TOO_LONG));
+        assert!(matches!(&replies[1], Reply::Array(values) if values.len() == 40));
+        assert_eq!(replies[2..], [Reply::error(TOO_LONG), Reply::Integer(1 << 20)]);
     }
 
     #[test]

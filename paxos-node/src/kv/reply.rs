@@ -57,6 +57,16 @@ impl Reply {
         Ok(replies)
     }
 
+    /// How many bytes it is encoded in.
+    pub(super) fn size_bytes(&self) -> usize {
+        match self {
+            Reply::Ok | Reply::Nil => 1,
+            Reply::Integer(_) => 9,
+            Reply::Bulk(contents) | Reply::Error(contents) => 5 + contents.len(),
+            Reply::Array(replies) => 5 + replies.iter().map(Reply::size_bytes).sum::<usize>(),
+        }
+    }
+
     fn encode(&self, bytes: &mut BytesMut) {
         match self {
             Reply::Ok => bytes.put_u8(OK),
@@ -136,6 +146,8 @@ mod tests {
             Reply::error("ERR no"),
             Reply::Array(vec![Reply::Bulk(Bytes::new()), Reply::Array(vec![Reply::Nil])]),
         ];
+        let size_bytes = replies.iter().map(Reply::size_bytes).sum::<usize>();
+        assert_eq!(encode(&replies).len(), size_bytes);
         assert_eq!(Reply::decode_all(encode(&replies)), Ok(replies));
         assert_eq!(Reply::decode_all(encode(&[Reply::Ok])), Ok(vec![Reply::Ok]));
     }

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use super::Shared;
-use super::command::{self, Meaning};
+use super::command::{self, Meaning, NAMES};
 use super::parse::{Parser, ProtocolError, Request};
 use super::session::{Next, Session};
 use super::write::{Writer, flatten};
@@ -141,8 +141,12 @@ impl Connection {
         if self.transaction.is_some() && name != b"quit" && name != b"reset" {
             self.break_transaction();
             let name = String::from_utf8_lossy(name).into_owned();
-            let line = format!("ERR '{name}' is not possible in a transaction");
-            self.writer().error(line.as_bytes());
+            let line = if NAMES.contains(&&name[..]) {
+                format!("ERR '{name}' is not possible in a transaction").into_bytes()
+            } else {
+                unknown(request)
+            };
+            self.writer().error(&line);
             return Ok(Next::GoOn);
         }
         if name == b"reset" {
@@ -170,7 +174,6 @@ impl Connection {
             }
             (b"multi", open) => {
                 self.transaction = open;
-                self.break_transaction();
                 self.writer().error(b"ERR MULTI calls can not be nested");
             }
             (b"discard", Some(_)) => self.writer().simple("OK"),

@@ -8,6 +8,7 @@ use redis_protocol::resp2::decode::decode_bytes_mut;
 use redis_protocol::resp2::types::BytesFrame;
 
 use super::Options;
+use super::command::is;
 
 /// The longest inline request, and the longest line that announces a length.
 const MAX_LINE_BYTES: usize = 64 << 10;
@@ -141,7 +142,12 @@ fn inline(buffer: &mut BytesMut) -> Result<Option<Request>, ProtocolError> {
     let line = buffer.split_to(end).freeze();
     buffer.advance(1);
     let words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
-    Ok(Some(words.map(|word| line.slice_ref(word)).collect()))
+    let request: Request = words.map(|word| line.slice_ref(word)).collect();
+    // A web page can have a browser send this here, and commands as its body. They must not be carried out.
+    if request.first().is_some_and(|word| ["post", "host:"].iter().any(|http| is(word, http))) {
+        return Err(protocol_error("this is no HTTP server"));
+    }
+    Ok(Some(request))
 }
 
 fn protocol_error(problem: &str) -> ProtocolError {
@@ -187,6 +193,8 @@ mod tests {
             (b"*1\r\n$-1\r\n", "invalid bulk length"),
             (b"*1\r\n:1\r\n", "expected '$', got ':'"),
             (b"*1000000000000000000000000000000000000000", "too long a length"),
+            (b"POST / HTTP/1.1\r\n", "no HTTP server"),
+            (b"GET / HTTP/1.1\r\nhost: x\r\n", "no HTTP server"),
         ] {
             let error = all(bytes).expect_err("it must be refused");
             assert!(error.0.contains(problem), "{}: {}", bytes.escape_ascii(), error.0);

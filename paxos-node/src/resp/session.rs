@@ -69,9 +69,9 @@ impl Session {
     }
 
     fn hello(&mut self, arguments: &[Bytes], status: &Status, out: &mut Writer<'_>) {
-        let mut rest = arguments;
+        let (mut rest, mut protocol, mut name) = (arguments, self.protocol, None);
         if let [version, after @ ..] = rest {
-            self.protocol = match &version[..] {
+            protocol = match &version[..] {
                 b"2" => Protocol::Resp2,
                 b"3" => Protocol::Resp3,
                 _ => return out.error(b"NOPROTO unsupported protocol version"),
@@ -80,8 +80,8 @@ impl Session {
         }
         while let [option, after @ ..] = rest {
             match after {
-                [name, after @ ..] if is(option, "setname") => {
-                    self.name = name.clone();
+                [given, after @ ..] if is(option, "setname") => {
+                    name = Some(given.clone());
                     rest = after;
                 }
                 [_, _, ..] if is(option, "auth") => {
@@ -90,7 +90,10 @@ impl Session {
                 _ => return out.error(b"ERR Syntax error in HELLO"),
             }
         }
-        out.protocol = self.protocol;
+        // Only now: a client whose greeting is refused goes on in the protocol that it had.
+        self.protocol = protocol;
+        self.name = name.unwrap_or_else(|| std::mem::take(&mut self.name));
+        out.protocol = protocol;
         out.map(7);
         let role = if status.role == paxos_core::Role::Leader { "master" } else { "replica" };
         for (key, value) in [("server", "redis"), ("version", REDIS_VERSION)] {
