@@ -41,7 +41,7 @@ impl Session {
         match (name, arguments) {
             (b"ping", []) => out.simple("PONG"),
             (b"ping" | b"echo", [message]) => out.bulk(message),
-            (b"hello", _) => self.hello(arguments, status, out),
+            (b"hello", _) => self.hello(arguments, out),
             (b"select", [index]) if is(index, "0") => out.simple("OK"),
             (b"select", [_]) => out.error(b"ERR DB index is out of range: there is only database 0"),
             (b"client", [subcommand, rest @ ..]) => self.client(subcommand, rest, out),
@@ -68,7 +68,7 @@ impl Session {
         Some(Next::GoOn)
     }
 
-    fn hello(&mut self, arguments: &[Bytes], status: &Status, out: &mut Writer<'_>) {
+    fn hello(&mut self, arguments: &[Bytes], out: &mut Writer<'_>) {
         let (mut rest, mut protocol, mut name) = (arguments, self.protocol, None);
         if let [version, after @ ..] = rest {
             protocol = match &version[..] {
@@ -95,7 +95,8 @@ impl Session {
         self.name = name.unwrap_or_else(|| std::mem::take(&mut self.name));
         out.protocol = protocol;
         out.map(7);
-        let role = if status.role == paxos_core::Role::Leader { "master" } else { "replica" };
+        // Every node takes writes, and some clients keep them away from a replica.
+        let role = "master";
         for (key, value) in [("server", "redis"), ("version", REDIS_VERSION)] {
             out.bulk(key.as_bytes());
             out.bulk(value.as_bytes());
