@@ -8,14 +8,16 @@
 //! | `node-ID-key.pem` | its key | that node |
 
 use std::fs::OpenOptions;
-use std::io::Write;
-use std::path::Path;
+use std::io::{ErrorKind, Write};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 
 use paxos_core::NodeId;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose,
 };
+use rustls_pki_types::DnsName;
 
 use crate::Error;
 
@@ -34,8 +36,9 @@ pub struct ClusterCerts {
 ///
 /// # Errors
 ///
-/// [`Error::Tls`] if a name can't stand in a certificate.
+/// [`Error::Name`] if the name of the cluster or a host can't stand in a certificate.
 pub fn make_cluster(cluster: &str, nodes: &[NodeId], hosts: &[String]) -> Result<ClusterCerts, Error> {
+    check_name(cluster)?;
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, format!("{cluster} cluster CA"));
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -47,8 +50,14 @@ pub fn make_cluster(cluster: &str, nodes: &[NodeId], hosts: &[String]) -> Result
     for &node in nodes {
         let name = format!("node-{node}.{cluster}");
         let mut names = vec![name.clone()];
-        names.extend(hosts.iter().filter(|host| !host.is_empty()).cloned());
+        for host in hosts.iter().filter(|host| !host.is_empty()) {
+            if host.parse::<IpAddr>().is_err() {
+                check_name(host)?;
+            }
+            names.push(host.clone());
+        }
         let mut params = CertificateParams::new(names).map_err(tls_error)?;
+        params.use_authority_key_identifier_extension = true;
         params.distinguished_name.push(DnType::CommonName, name);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages =
@@ -74,17 +83,29 @@ pub fn write_cluster(
     let made = make_cluster(cluster, nodes, hosts)?;
     std::fs::create_dir_all(directory)
         .map_err(|source| Error::Write { file: directory.to_owned(), source })?;
-    write(directory, "ca.pem", &made.authority, 0o644)?;
-    write(directory, "ca-key.pem", &made.authority_key, 0o600)?;
+    let mut files = vec![
+        (directory.join("ca.pem"), &made.authority, 0o644),
+        (directory.join("ca-key.pem"), &made.authority_key, 0o600),
+    ];
     for (node, certificate, key) in &made.nodes {
-        write(directory, &format!("node-{node}.pem"), certificate, 0o644)?;
-        write(directory, &format!("node-{node}-key.pem"), key, 0o600)?;
+        files.push((directory.join(format!("node-{node}.pem")), certificate, 0o644));
+        files.push((directory.join(format!("node-{node}-key.pem")), key, 0o600));
     }
-    Ok(())
+    // All or none: half of a new cluster's files beside half of an old one's would be hard to tell apart.
+    if let Some((file, ..)) = files.iter().find(|(file, ..)| file.exists()) {
+        return Err(Error::Write { file: file.clone(), source: ErrorKind::AlreadyExists.into() });
+    }
+    files.into_iter().try_for_each(|(file, text, mode)| write(file, text, mode))
 }
 
-fn write(directory: &Path, name: &str, text: &str, mode: u32) -> Result<(), Error> {
-    let file = directory.join(name);
+fn check_name(name: &str) -> Result<(), Error> {
+    match DnsName::try_from(name) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(Error::Name { name: name.to_owned() }),
+    }
+}
+
+fn write(file: PathBuf, text: &str, mode: u32) -> Result<(), Error> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     restrict(&mut options, mode);
@@ -102,5 +123,5 @@ fn restrict(_: &mut OpenOptions, _: u32) {}
 
 #[expect(clippy::needless_pass_by_value, reason = "it is handed to map_err")]
 fn tls_error(error: rcgen::Error) -> Error {
-    Error::Tls(error.to_string())
+    Error::Tls { problem: error.to_string() }
 }

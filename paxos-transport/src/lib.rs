@@ -26,7 +26,7 @@
 //! use paxos_core::NodeId;
 //! use paxos_transport::{Lane, SendOutcome, Transport, TransportExt, memory::MemoryNetwork};
 //!
-//! let network = MemoryNetwork::default();
+//! let network = MemoryNetwork::new();
 //! let one = network.bind(NodeId(1));
 //! let mut two = network.bind(NodeId(2));
 //!
@@ -46,20 +46,28 @@
 
 #[cfg(feature = "certs")]
 pub mod certs;
+#[cfg(feature = "network")]
+mod config;
 pub mod conformance;
+#[cfg(feature = "backend")]
+mod counters;
 mod error;
 #[cfg(feature = "network")]
 mod frames;
-#[cfg(any(feature = "memory", feature = "network"))]
+#[cfg(feature = "backend")]
 mod inbox;
+mod limits;
 #[cfg(feature = "network")]
-mod lane_queue;
+mod link;
 #[cfg(feature = "memory")]
 pub mod memory;
 #[cfg(feature = "network")]
 mod network;
+#[cfg(feature = "network")]
+mod queue;
 #[cfg(feature = "quic")]
 pub mod quic;
+mod status;
 #[cfg(feature = "tcp")]
 pub mod tcp;
 #[cfg(feature = "network")]
@@ -71,9 +79,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use paxos_core::NodeId;
 
-pub use error::Error;
 #[cfg(feature = "network")]
-pub use network::NetworkConfig;
+pub use config::NetworkConfig;
+pub use error::Error;
+pub use limits::{LaneLimit, LaneLimits, MAX_FRAME_BYTES};
+pub use status::{Dropped, PeerCounters, PeerStatus, Traffic};
 #[cfg(feature = "network")]
 pub use tls::TlsIdentity;
 
@@ -91,16 +101,6 @@ pub enum Lane {
 impl Lane {
     /// All lanes, the most urgent first.
     pub const ALL: [Lane; 3] = [Lane::Control, Lane::Log, Lane::Bulk];
-
-    /// How many bytes of frames may wait on this lane for one peer.
-    #[must_use]
-    pub fn queue_bytes(self) -> usize {
-        match self {
-            Lane::Control => 4 << 20,
-            Lane::Log => 64 << 20,
-            Lane::Bulk => 16 << 20,
-        }
-    }
 }
 
 /// A frame that has arrived.
@@ -120,14 +120,17 @@ pub struct Received {
 pub enum SendOutcome {
     /// It is on its way, and may still get lost.
     Queued,
-    /// Dropped: as many bytes wait for this peer on this lane as may.
+    /// Dropped: as much waits for this peer on this lane as may.
     Full,
-    /// Dropped: there is no connection to the peer now.
+    /// Dropped: there is no connection to the peer now. Frames do not wait for one: what was urgent when the peer
+    /// went is old news when it comes back.
     Disconnected,
     /// Dropped: there is no such peer.
     UnknownPeer,
-    /// Dropped: the frame is longer than a frame may be.
+    /// Dropped: the frame is longer than [`max_frame_bytes`](Transport::max_frame_bytes).
     TooLarge,
+    /// Dropped: this transport is closed.
+    Closed,
 }
 
 impl SendOutcome {
@@ -140,29 +143,58 @@ impl SendOutcome {
 
 /// A node's end of a network. See the [crate's front page](crate) for what it promises.
 #[async_trait]
-pub trait Transport: Send + Sync {
+pub trait Transport: Send + Sync + 'static {
     /// Whose end this is.
     fn local_node(&self) -> NodeId;
 
-    /// Sends a frame, or drops it.
+    /// The longest frame that can be sent.
+    fn max_frame_bytes(&self) -> usize;
+
+    /// Sends a frame, or drops it. Never blocks.
     fn send(&self, to: NodeId, lane: Lane, frame: Bytes) -> SendOutcome;
 
-    /// Takes the next frame that has arrived, or has the task woken when one does. `None` after
-    /// [`close`](Transport::close).
+    /// Takes the next frame that has arrived, or has the task woken when one does. `None` once the transport is
+    /// closed. Call it until it is [`Poll::Pending`] to take all that is there in one go.
     fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<Option<Received>>;
 
-    /// Whether there is a connection to the peer on which frames can go both ways.
-    fn is_connected(&self, peer: NodeId) -> bool;
+    /// All peers, in the order of their ids, as they are now.
+    fn peers(&self) -> Vec<PeerStatus>;
 
-    /// Ends all connections. What was queued may get lost. Closing twice does nothing more.
+    /// Whether frames can go both ways between this node and `peer`, on every lane.
+    fn is_connected(&self, peer: NodeId) -> bool {
+        self.peers().iter().any(|status| status.peer == peer && status.is_connected)
+    }
+
+    /// Tries for a moment to send what is queued, then ends all connections. Closing twice does nothing more.
     async fn close(&mut self);
 }
 
 /// Receiving as a future.
 pub trait TransportExt: Transport {
-    /// The next frame that arrives; `None` after [`close`](Transport::close). Cancel-safe.
+    /// The next frame that arrives; `None` once the transport is closed. Cancel-safe.
     fn receive(&mut self) -> impl Future<Output = Option<Received>> + Send {
         std::future::poll_fn(|context| self.poll_receive(context))
+    }
+
+    /// Waits for a frame, then takes all others that are there already, up to `limit` in all. Returns how many were
+    /// added to `frames`; 0 if the transport is closed or `limit` is 0. Cancel-safe.
+    fn receive_many(
+        &mut self,
+        frames: &mut Vec<Received>,
+        limit: usize,
+    ) -> impl Future<Output = usize> + Send {
+        std::future::poll_fn(move |context| {
+            let mut count = 0;
+            while count < limit {
+                match self.poll_receive(context) {
+                    Poll::Ready(Some(received)) => frames.push(received),
+                    Poll::Pending if count == 0 => return Poll::Pending,
+                    Poll::Ready(None) | Poll::Pending => break,
+                }
+                count += 1;
+            }
+            Poll::Ready(count)
+        })
     }
 }
 

@@ -1,8 +1,11 @@
 //! TLS over TCP: the yardstick for QUIC, and the choice where UDP does not get through.
 //!
 //! `Control` and `Log` share a connection, on which control frames that wait go first; `Bulk` has its own. A
-//! lost packet holds up everything on its connection.
+//! lost packet holds up everything on its connection, and so does a user who takes no frames of one of its lanes.
+//! Every second without a frame a sign of life is sent, so that a peer that is stopped, whose kernel goes on
+//! acknowledging, is found out too.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -12,19 +15,17 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use paxos_core::NodeId;
 use rustls::ServerConfig;
-use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio::task::AbortHandle;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
-use crate::frames::{read_all, write_all};
+use crate::frames::{Pulse, read_all, write_all};
 use crate::inbox::{Inbox, inbox};
-use crate::lane_queue::LaneQueue;
-use crate::network::{Class, Connection, DialError, Dialer, Link, Network};
-use crate::{Error, Lane, NetworkConfig, Received, SendOutcome, Transport};
+use crate::link::{Claim, Class};
+use crate::network::{Connection, Dialer, Ended, Network, SIGN_OF_LIFE_INTERVAL};
+use crate::queue::LaneQueue;
+use crate::{Error, Lane, NetworkConfig, PeerStatus, Received, SendOutcome, Transport};
 
-const KEEP_ALIVE: Duration = Duration::from_secs(1);
 /// How long to wait after accepting has failed, for example because there are no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -34,7 +35,6 @@ pub struct TcpTransport {
     network: Arc<Network>,
     local_address: SocketAddr,
     inbox: Inbox,
-    tasks: Vec<AbortHandle>,
     is_closed: bool,
 }
 
@@ -43,20 +43,21 @@ impl TcpTransport {
     ///
     /// # Errors
     ///
-    /// [`Error::Listen`] if the address can't be listened on; [`Error::Tls`] if the keys do not fit together.
+    /// [`Error::Listen`] if the address can't be listened on; [`Error::Config`], [`Error::Name`] and [`Error::Tls`]
+    /// if the settings do not fit together.
     pub async fn bind(config: NetworkConfig) -> Result<TcpTransport, Error> {
-        let listen = |source| Error::Listen { address: config.listen, source };
-        let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
-        let local_address = listener.local_addr().map_err(listen)?;
+        config.check()?;
         let acceptor = config.identity.server_config()?;
         let connector = |class: Class| config.identity.client_config(class.protocol()).map(Arc::new);
         let (main, bulk) = (connector(Class::Main)?.into(), connector(Class::Bulk)?.into());
-        let (inbox_sender, inbox) = inbox();
-        let network = Arc::new(Network::new(config, &inbox_sender));
-        let dialer = Arc::new(TcpDialer { main, bulk, network: Arc::clone(&network) });
-        let mut tasks = network.start_dialing(&dialer);
-        tasks.push(tokio::spawn(accept(Arc::clone(&network), listener, acceptor)).abort_handle());
-        Ok(TcpTransport { network, local_address, inbox, tasks, is_closed: false })
+        let listen = |source| Error::Listen { address: config.listen, source };
+        let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
+        let local_address = listener.local_addr().map_err(listen)?;
+        let (sender, inbox) = inbox();
+        let network = Arc::new(Network::new(config, &sender));
+        network.start_dialing(&Arc::new(TcpDialer { main, bulk, network: Arc::clone(&network) }));
+        network.spawn_until_closing(accept(Arc::clone(&network), listener, acceptor));
+        Ok(TcpTransport { network, local_address, inbox, is_closed: false })
     }
 
     /// The address that is listened on: tells the port if 0 was asked for.
@@ -69,19 +70,16 @@ impl TcpTransport {
     pub fn set_address(&self, peer: NodeId, address: String) {
         self.network.set_address(peer, address);
     }
-
-    fn hang_up(&mut self) {
-        self.is_closed = true;
-        self.tasks.drain(..).for_each(|task| task.abort());
-        self.network.hang_up();
-        self.inbox.close();
-    }
 }
 
 #[async_trait]
 impl Transport for TcpTransport {
     fn local_node(&self) -> NodeId {
         self.network.config.node
+    }
+
+    fn max_frame_bytes(&self) -> usize {
+        self.network.config.max_frame_bytes
     }
 
     fn send(&self, to: NodeId, lane: Lane, frame: Bytes) -> SendOutcome {
@@ -92,20 +90,20 @@ impl Transport for TcpTransport {
         if self.is_closed { Poll::Ready(None) } else { self.inbox.poll(context) }
     }
 
-    fn is_connected(&self, peer: NodeId) -> bool {
-        self.network.is_connected(peer)
+    fn peers(&self) -> Vec<PeerStatus> {
+        self.network.peers()
     }
 
     async fn close(&mut self) {
-        self.hang_up();
-        // Lets the aborted tasks end, and with them their sockets.
-        tokio::task::yield_now().await;
+        self.is_closed = true;
+        self.network.close().await;
+        self.inbox.close();
     }
 }
 
 impl Drop for TcpTransport {
     fn drop(&mut self) {
-        self.hang_up();
+        self.network.hang_up();
     }
 }
 
@@ -116,39 +114,49 @@ struct TcpDialer {
 }
 
 impl Dialer for TcpDialer {
-    type Connection = TlsStream<TcpStream>;
+    type Connection = TcpConnection;
 
-    async fn dial(
-        &self,
-        peer: NodeId,
-        address: SocketAddr,
-        class: Class,
-    ) -> Result<Self::Connection, DialError> {
-        let unreachable = |error: std::io::Error| DialError::Unreachable(error.to_string());
-        let stream = TcpStream::connect(address).await.map_err(unreachable)?;
-        tune(&stream, &self.network).map_err(unreachable)?;
+    fn can_reach(&self, _: SocketAddr) -> bool {
+        true
+    }
+
+    async fn dial(&self, peer: NodeId, address: SocketAddr, class: Class) -> Result<Self::Connection, Ended> {
+        let stream = TcpStream::connect(address).await.map_err(|error| ended(&error))?;
+        stream.set_nodelay(true).map_err(|error| ended(&error))?;
         let name = self.network.config.identity.server_name(peer);
-        let name = name.map_err(|error| DialError::Refused(error.to_string()))?;
+        let name = name.map_err(|error| Ended::Refused(error.to_string()))?;
         let connector = match class {
             Class::Main => &self.main,
             Class::Bulk => &self.bulk,
         };
-        let connected = connector.connect(name, stream).await.map_err(|error| {
-            if is_about_identity(&error) { DialError::Refused(error.to_string()) } else { unreachable(error) }
-        })?;
-        Ok(connected.into())
+        let connected = connector.connect(name, stream).await.map_err(|error| ended(&error))?;
+        Ok(TcpConnection { stream: connected.into(), idle_timeout: self.network.config.idle_timeout })
     }
 }
 
-impl Connection for TlsStream<TcpStream> {
-    async fn carry(self, link: Arc<Link>) -> String {
-        let (reader, writer) = tokio::io::split(self);
-        let queues: Vec<&LaneQueue> = link.queues.iter().collect();
-        let error = tokio::select! {
-            error = read_all(link.peer, reader, link.max_frame_bytes, link.inbox.clone()) => error,
-            error = write_all(&queues, writer) => error,
+struct TcpConnection {
+    stream: TlsStream<TcpStream>,
+    idle_timeout: Duration,
+}
+
+impl Connection for TcpConnection {
+    async fn carry(self, claim: &Arc<Claim>) -> Ended {
+        let pulse = Pulse { interval: Some(SIGN_OF_LIFE_INTERVAL), timeout: Some(self.idle_timeout) };
+        let (mut reader, mut writer) = tokio::io::split(self.stream);
+        let queues: Vec<&LaneQueue> = claim.queues().iter().collect();
+        let read = read_all(claim, &mut reader, pulse);
+        let write = write_all(claim, &queues, &mut writer, pulse);
+        tokio::pin!(read, write);
+        let result = tokio::select! {
+            result = &mut read => return result.map_or_else(|error| ended(&error), |()| peer_has_closed()),
+            result = &mut write => result,
         };
-        error.to_string()
+        if let Err(error) = result {
+            return ended(&error);
+        }
+        // Everything is sent. What arrives is read until the peer ends too: to hang up on it could undo the sending.
+        let _ = read.await;
+        Ended::Closed
     }
 }
 
@@ -163,48 +171,49 @@ async fn accept(network: Arc<Network>, listener: TcpListener, tls: ServerConfig)
         };
         // One too many is closed by being dropped.
         let Ok(permit) = Arc::clone(&handshakes).try_acquire_owned() else { continue };
-        let (network, acceptor) = (Arc::clone(&network), acceptor.clone());
-        tokio::spawn(async move {
-            admit(&network, &acceptor, stream, address).await;
+        let (admitting, acceptor) = (Arc::clone(&network), acceptor.clone());
+        network.spawn_until_closing(async move {
+            admit(&admitting, &acceptor, stream, address).await;
             drop(permit);
         });
     }
 }
 
-async fn admit(network: &Network, acceptor: &TlsAcceptor, stream: TcpStream, address: SocketAddr) {
-    if tune(&stream, network).is_err() {
-        return;
+async fn admit(network: &Arc<Network>, acceptor: &TlsAcceptor, stream: TcpStream, address: SocketAddr) {
+    if stream.set_nodelay(true).is_err() {
+        return; // It is gone already.
     }
-    let handshake = tokio::time::timeout(network.config.connect_timeout, acceptor.accept(stream));
-    let stream = match handshake.await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) if is_about_identity(&error) => {
-            return network.complain(format!("refused a connection from {}: {error}", address.ip()));
+    let handshake = tokio::time::timeout(network.config.handshake_timeout, acceptor.accept(stream));
+    let Ok(handshake) = handshake.await else { return };
+    let stream = match handshake {
+        Ok(stream) => stream,
+        Err(error) => {
+            if let Ended::Refused(problem) = ended(&error) {
+                network.complain_of(address, &problem);
+            }
+            return;
         }
-        Ok(Err(_)) | Err(_) => return,
     };
     let (_, session) = stream.get_ref();
     let chain = session.peer_certificates().unwrap_or_default();
     match network.admit(chain, session.alpn_protocol().unwrap_or_default()) {
-        Ok(link) => link.serve_accepted(TlsStream::from(stream)),
-        Err(problem) => network.complain(format!("refused a connection from {}: {problem}", address.ip())),
+        Ok(link) => {
+            let idle_timeout = network.config.idle_timeout;
+            network.serve(&link, TcpConnection { stream: stream.into(), idle_timeout });
+        }
+        Err(problem) => network.complain_of(address, &problem),
     }
 }
 
-/// Whether one side does not take the other for what it should be: so rustls reports what it objects to.
-fn is_about_identity(error: &std::io::Error) -> bool {
-    error.kind() == std::io::ErrorKind::InvalidData
+/// What TLS objects to is about who is who; everything else passes.
+fn ended(error: &io::Error) -> Ended {
+    if matches!(error.get_ref(), Some(inner) if inner.is::<rustls::Error>()) {
+        Ended::Refused(error.to_string())
+    } else {
+        Ended::Broken(error.to_string())
+    }
 }
 
-/// Sends at once, and notices when the other side is gone without a word.
-fn tune(stream: &TcpStream, network: &Network) -> std::io::Result<()> {
-    stream.set_nodelay(true)?;
-    let socket = SockRef::from(stream);
-    let keep_alive = TcpKeepalive::new().with_time(KEEP_ALIVE).with_interval(KEEP_ALIVE);
-    socket.set_tcp_keepalive(&keep_alive)?;
-    #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(network.config.idle_timeout))?;
-    #[cfg(not(target_os = "linux"))]
-    let _ = network;
-    Ok(())
+fn peer_has_closed() -> Ended {
+    Ended::Broken(String::from("the peer has closed the connection"))
 }

@@ -4,7 +4,7 @@
 //! show theirs; nothing that a peer merely says about itself is believed. The negotiated protocol (ALPN) carries
 //! the version of the framing, and which of the two connections between a pair of nodes it is.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use paxos_core::NodeId;
@@ -12,6 +12,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
+use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use crate::Error;
@@ -46,15 +47,14 @@ impl TlsIdentity {
     ///
     /// # Errors
     ///
-    /// [`Error::Certificate`] if one is missing, is not what it should be, or names another node or cluster.
+    /// [`Error::Certificate`] if one is missing, is not what it should be, or belongs to another node, cluster or
+    /// key.
     pub fn load(directory: &Path, node: NodeId, cluster: &str) -> Result<TlsIdentity, Error> {
-        let authority = read(directory.join("ca.pem"))?;
-        let chain = read(directory.join(format!("node-{node}.pem")))?;
-        let key = read(directory.join(format!("node-{node}-key.pem")))?;
-        TlsIdentity::from_pem(node, cluster, &authority, &chain, &key)
+        let [authority, chain, key] = file_names(node).map(|name| Source::read(&directory.join(name)));
+        TlsIdentity::from_sources(node, cluster, &authority?, &chain?, &key?)
     }
 
-    /// Takes the same from memory; the paths stand in messages about them.
+    /// Takes what would be in these files from memory.
     ///
     /// # Errors
     ///
@@ -62,25 +62,44 @@ impl TlsIdentity {
     pub fn from_pem(
         node: NodeId,
         cluster: &str,
-        (authority_path, authority): &(PathBuf, Vec<u8>),
-        (chain_path, chain): &(PathBuf, Vec<u8>),
-        (key_path, key): &(PathBuf, Vec<u8>),
+        authority: &[u8],
+        chain: &[u8],
+        key: &[u8],
     ) -> Result<TlsIdentity, Error> {
-        let wrong = |file: &PathBuf, problem: String| Error::Certificate { file: file.clone(), problem };
+        let names = file_names(node);
+        let source = |index: usize, pem: &[u8]| Source { name: names[index].clone(), pem: pem.to_vec() };
+        TlsIdentity::from_sources(node, cluster, &source(0, authority), &source(1, chain), &source(2, key))
+    }
+
+    fn from_sources(
+        node: NodeId,
+        cluster: &str,
+        authority: &Source,
+        chain: &Source,
+        key: &Source,
+    ) -> Result<TlsIdentity, Error> {
+        server_name(node, cluster)?;
         let mut roots = RootCertStore::empty();
-        for certificate in certificates(authority).map_err(|problem| wrong(authority_path, problem))? {
-            roots.add(certificate).map_err(|error| wrong(authority_path, error.to_string()))?;
+        for certificate in authority.certificates()? {
+            roots.add(certificate).map_err(|error| authority.wrong(error))?;
         }
-        let chain = certificates(chain).map_err(|problem| wrong(chain_path, problem))?;
-        let names = names(&chain[0]).map_err(|problem| wrong(chain_path, problem))?;
+        let certificates = chain.certificates()?;
+        let names = names(&certificates[0]).map_err(|problem| chain.wrong(problem))?;
         let name = node_name(node, cluster);
         if !names.contains(&name) {
-            let problem = format!("the certificate is for {}, not for {name}", names.join(", "));
-            return Err(wrong(chain_path, problem));
+            return Err(chain.wrong(format!("the certificate is for {}, not for {name}", names.join(", "))));
         }
-        let key = PrivateKeyDer::from_pem_slice(key)
-            .map_err(|error| wrong(key_path, format!("not a private key in PEM form: {error}")))?;
-        Ok(TlsIdentity { node, cluster: cluster.to_owned(), roots: Arc::new(roots), chain, key })
+        let private = PrivateKeyDer::from_pem_slice(&key.pem)
+            .map_err(|error| key.wrong(format!("not a private key in PEM form: {error}")))?;
+        let fits = CertifiedKey::from_der(certificates.clone(), private.clone_key(), &provider());
+        fits.map_err(|error| key.wrong(format!("does not fit the certificate in {}: {error}", chain.name)))?;
+        Ok(TlsIdentity {
+            node,
+            cluster: cluster.to_owned(),
+            roots: Arc::new(roots),
+            chain: certificates,
+            key: private,
+        })
     }
 
     /// Whom this proves.
@@ -97,17 +116,26 @@ impl TlsIdentity {
 
     /// The name to ask a peer for when connecting to it.
     pub(crate) fn server_name(&self, peer: NodeId) -> Result<ServerName<'static>, Error> {
-        ServerName::try_from(node_name(peer, &self.cluster)).map_err(|error| Error::Tls(error.to_string()))
+        server_name(peer, &self.cluster)
     }
 
     /// Which node the certificates of a peer prove it to be; whether they are signed has been checked before.
     pub(crate) fn prove(&self, chain: &[CertificateDer<'_>]) -> Result<NodeId, String> {
         let names = names(chain.first().ok_or("it has shown no certificate")?)?;
-        let prefix_and_suffix = |name: &String| {
-            name.strip_prefix("node-")?.strip_suffix(&format!(".{}", self.cluster))?.parse().ok().map(NodeId)
-        };
-        let found = names.iter().find_map(prefix_and_suffix);
-        found.ok_or_else(|| format!("its certificate is for {}", names.join(", ")))
+        let mut nodes = names.iter().filter_map(|name| {
+            let id = name.strip_prefix("node-")?.strip_suffix(self.cluster.as_str())?.strip_suffix('.')?;
+            let node = NodeId(id.parse().ok()?);
+            (*name == node_name(node, &self.cluster)).then_some(node)
+        });
+        match (nodes.next(), nodes.next()) {
+            (Some(node), None) => Ok(node),
+            (Some(_), Some(_)) => Err(format!("its certificate is for several nodes: {}", names.join(", "))),
+            (None, _) => Err(format!(
+                "its certificate is for {}, not for a node of cluster {}",
+                names.join(", "),
+                self.cluster
+            )),
+        }
     }
 
     pub(crate) fn client_config(&self, protocol: &[u8]) -> Result<ClientConfig, Error> {
@@ -124,7 +152,7 @@ impl TlsIdentity {
 
     pub(crate) fn server_config(&self) -> Result<ServerConfig, Error> {
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(&self.roots), provider());
-        let verifier = verifier.build().map_err(|error| Error::Tls(error.to_string()))?;
+        let verifier = verifier.build().map_err(|error| Error::Tls { problem: error.to_string() })?;
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(tls_error)?
@@ -146,17 +174,42 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-fn read(file: PathBuf) -> Result<(PathBuf, Vec<u8>), Error> {
-    match std::fs::read(&file) {
-        Ok(bytes) => Ok((file, bytes)),
-        Err(error) => Err(Error::Certificate { file, problem: error.to_string() }),
-    }
+fn server_name(node: NodeId, cluster: &str) -> Result<ServerName<'static>, Error> {
+    ServerName::try_from(node_name(node, cluster)).map_err(|_| Error::Name { name: cluster.to_owned() })
 }
 
-fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
-    let parsed: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    let parsed = parsed.map_err(|error| format!("not a certificate in PEM form: {error}"))?;
-    if parsed.is_empty() { Err(String::from("no certificate in PEM form is in it")) } else { Ok(parsed) }
+fn file_names(node: NodeId) -> [String; 3] {
+    [String::from("ca.pem"), format!("node-{node}.pem"), format!("node-{node}-key.pem")]
+}
+
+/// Text in PEM form, and where it is from.
+struct Source {
+    name: String,
+    pem: Vec<u8>,
+}
+
+impl Source {
+    fn read(file: &Path) -> Result<Source, Error> {
+        let name = file.display().to_string();
+        match std::fs::read(file) {
+            Ok(pem) => Ok(Source { name, pem }),
+            Err(error) => Err(Error::Certificate { file: name, problem: error.to_string() }),
+        }
+    }
+
+    fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, Error> {
+        let parsed: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.pem).collect();
+        let parsed = parsed.map_err(|error| self.wrong(format!("not a certificate in PEM form: {error}")))?;
+        if parsed.is_empty() {
+            Err(self.wrong("there is no certificate in PEM form in it"))
+        } else {
+            Ok(parsed)
+        }
+    }
+
+    fn wrong(&self, problem: impl std::fmt::Display) -> Error {
+        Error::Certificate { file: self.name.clone(), problem: problem.to_string() }
+    }
 }
 
 fn names(certificate: &CertificateDer<'_>) -> Result<Vec<String>, String> {
@@ -166,5 +219,36 @@ fn names(certificate: &CertificateDer<'_>) -> Result<Vec<String>, String> {
 
 #[expect(clippy::needless_pass_by_value, reason = "it is handed to map_err")]
 fn tls_error(error: rustls::Error) -> Error {
-    Error::Tls(error.to_string())
+    Error::Tls { problem: error.to_string() }
+}
+
+#[cfg(all(test, feature = "certs"))]
+mod tests {
+    use super::*;
+    use crate::certs::make_cluster;
+
+    /// What node 1 of cluster `home` takes node 1 of `cluster` for, whose certificate also names `hosts`.
+    fn proved(cluster: &str, hosts: &[&str]) -> Result<NodeId, String> {
+        let chain = |cluster: &str, hosts: &[&str]| {
+            let hosts: Vec<String> = hosts.iter().map(ToString::to_string).collect();
+            let made = make_cluster(cluster, &[NodeId(1)], &hosts).expect("certificates are made");
+            let (_, chain, key) = made.nodes[0].clone();
+            (made.authority, chain, key)
+        };
+        let (authority, own, key) = chain("home", &[]);
+        let own =
+            TlsIdentity::from_pem(NodeId(1), "home", authority.as_bytes(), own.as_bytes(), key.as_bytes());
+        let shown = chain(cluster, hosts).1;
+        let shown = CertificateDer::from_pem_slice(shown.as_bytes()).expect("it is a certificate");
+        own.expect("the certificates are in order").prove(&[shown])
+    }
+
+    #[test]
+    fn a_certificate_proves_one_node_of_this_cluster_or_nothing() {
+        assert_eq!(proved("home", &["example.org", "10.0.0.1"]), Ok(NodeId(1)));
+        assert!(proved("away", &[]).is_err_and(|problem| problem.contains("not for a node of cluster home")));
+        assert!(proved("at.home", &[]).is_err(), "the name of the cluster is the whole rest");
+        assert!(proved("home", &["node-2.home"]).is_err_and(|problem| problem.contains("several nodes")));
+        assert_eq!(proved("away", &["node-02.home", "node-3.home"]), Ok(NodeId(3)), "ids have one spelling");
+    }
 }

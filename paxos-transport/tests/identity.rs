@@ -1,155 +1,208 @@
 //! Who is let in: only nodes of the cluster, as who they are.
+#![cfg(all(feature = "quic", feature = "tcp"))]
 
-use std::collections::BTreeMap;
+mod common;
+
 use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
+use common::{CLUSTER, Cluster, Kind, Log, ONE, THREE, TWO, certs, eventually, gets_through, identity};
 use paxos_core::NodeId;
 use paxos_transport::certs::write_cluster;
-use paxos_transport::quic::QuicTransport;
-use paxos_transport::tcp::TcpTransport;
-use paxos_transport::{Error, Lane, NetworkConfig, TlsIdentity, Transport, TransportExt};
-use tempfile::TempDir;
+use paxos_transport::{Error, Lane, TlsIdentity};
 use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
-const ONE: NodeId = NodeId(1);
-const TWO: NodeId = NodeId(2);
+const LONG: Duration = Duration::from_secs(10);
+const SHORT: Duration = Duration::from_millis(600);
 
-fn certs(cluster: &str) -> TempDir {
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    write_cluster(directory.path(), cluster, &[ONE, TWO, NodeId(3)], &[]).expect("certificates are made");
-    directory
+fn read(directory: &Path, name: &str) -> Vec<u8> {
+    std::fs::read(directory.join(name)).expect("the file is there")
 }
 
-fn free_address() -> SocketAddr {
-    let socket = UdpSocket::bind("127.0.0.1:0").expect("there are free ports");
-    socket.local_addr().expect("a bound socket has an address")
-}
-
-async fn bind(
-    is_quic: bool,
-    node: NodeId,
-    identity: TlsIdentity,
-    peers: &BTreeMap<NodeId, String>,
-) -> Box<dyn Transport> {
-    let listen = peers[&node].parse().expect("the address is one");
-    let config = NetworkConfig::new(node, listen, peers.clone(), identity);
-    if is_quic {
-        Box::new(QuicTransport::bind(config).await.expect("the port is free"))
-    } else {
-        Box::new(TcpTransport::bind(config).await.expect("the port is free"))
+/// Node 2, proved by `own`, meets node 1, which must not let it in. Returns what both have logged.
+async fn refused(kind: Kind, own: impl FnOnce(&Cluster) -> TlsIdentity) -> String {
+    let (log, _guard) = Log::start();
+    let mut cluster = Cluster::new(kind, &[ONE, TWO]);
+    let mut one = cluster.start(ONE).await;
+    let config = cluster.config_as(TWO, own(&cluster));
+    let (two, _) = kind.bind(config).await.expect("the port is free");
+    assert!(!gets_through(two.as_ref(), one.as_mut(), SHORT).await, "{kind:?}");
+    for (end, peer) in [(&one, TWO), (&two, ONE)] {
+        assert!(!end.is_connected(peer), "{kind:?}: a refused connection does not count as one");
+        assert_eq!(end.peers()[0].counters.connections, 0, "{kind:?}: and never has");
     }
-}
-
-/// Whether node 2, proved by `identity`, gets a frame to node 1, which has the certificates of `home`.
-async fn gets_through(is_quic: bool, home: &Path, identity: TlsIdentity) -> bool {
-    let peers: BTreeMap<_, _> =
-        [ONE, TWO].into_iter().map(|node| (node, free_address().to_string())).collect();
-    let own = TlsIdentity::load(home, ONE, "home").expect("the certificates are there");
-    let mut one = bind(is_quic, ONE, own, &peers).await;
-    let two = bind(is_quic, TWO, identity, &peers).await;
-    for _ in 0..60 {
-        two.send(ONE, Lane::Control, Bytes::from_static(b"hello"));
-        one.send(TWO, Lane::Control, Bytes::from_static(b"hello"));
-        if let Ok(received) = tokio::time::timeout(Duration::from_millis(10), one.receive()).await {
-            assert_eq!(received.map(|received| received.from), Some(TWO));
-            return true;
-        }
-    }
-    false
+    log.text()
 }
 
 #[tokio::test]
-async fn only_a_certificate_of_the_cluster_gets_through() {
-    let (home, foreign) = (certs("home"), certs("home"));
-    for is_quic in [true, false] {
-        let load =
-            |from: &TempDir, cluster| TlsIdentity::load(from.path(), TWO, cluster).expect("it is there");
-        assert!(gets_through(is_quic, home.path(), load(&home, "home")).await, "the right one does");
+async fn the_right_certificate_gets_through() {
+    for kind in Kind::ALL {
+        let mut cluster = Cluster::new(kind, &[ONE, TWO]);
+        let (mut one, two) = (cluster.start(ONE).await, cluster.start(TWO).await);
+        assert!(gets_through(two.as_ref(), one.as_mut(), LONG).await, "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn another_authority_is_refused_by_the_dialing_side() {
+    let foreign = certs(CLUSTER);
+    for kind in Kind::ALL {
+        let log = refused(kind, |_| identity(foreign.path(), TWO, CLUSTER)).await;
         assert!(
-            !gets_through(is_quic, home.path(), load(&foreign, "home")).await,
-            "one of another CA does not"
-        );
-        let mixed = mixed_identity(&home, &foreign);
-        assert!(
-            !gets_through(is_quic, home.path(), mixed).await,
-            "nor one that trusts us but is of another CA"
+            log.contains("node 1: no connection") && log.contains("invalid peer certificate"),
+            "{kind:?}: {log}"
         );
     }
 }
 
-/// Trusts the home CA, but shows a certificate of the foreign one: only the other side can refuse it.
-fn mixed_identity(home: &TempDir, foreign: &TempDir) -> TlsIdentity {
-    let read = |directory: &TempDir, name: &str| {
-        let path = directory.path().join(name);
-        let bytes = std::fs::read(&path).expect("the file is there");
-        (path, bytes)
-    };
-    let (chain, key) = (read(foreign, "node-2.pem"), read(foreign, "node-2-key.pem"));
-    TlsIdentity::from_pem(TWO, "home", &read(home, "ca.pem"), &chain, &key).expect("each file is in order")
-}
-
 #[tokio::test]
-async fn a_node_that_is_not_a_peer_or_claims_another_id_is_refused() {
-    let home = certs("home");
-    for is_quic in [true, false] {
-        // Node 3 has a good certificate, but listens and dials in place of node 2.
-        let peers: BTreeMap<_, _> =
-            [ONE, TWO].into_iter().map(|node| (node, free_address().to_string())).collect();
-        let mut lying = peers.clone();
-        lying.insert(NodeId(3), peers[&TWO].clone());
-        let load = |node| TlsIdentity::load(home.path(), node, "home").expect("it is there");
-        let mut one = bind(is_quic, ONE, load(ONE), &peers).await;
-        let three = bind(is_quic, NodeId(3), load(NodeId(3)), &lying).await;
-        for _ in 0..40 {
-            three.send(ONE, Lane::Control, Bytes::from_static(b"hello"));
-            let received = tokio::time::timeout(Duration::from_millis(10), one.receive()).await;
-            assert!(received.is_err(), "nothing arrives from a node that is not among the peers");
-        }
-        assert!(!one.is_connected(TWO));
+async fn another_authority_is_refused_by_the_dialed_side() {
+    let foreign = certs(CLUSTER);
+    for kind in Kind::ALL {
+        // Trusts the home CA, but shows a certificate of the foreign one.
+        let mixed = |cluster: &Cluster| {
+            let authority = read(cluster.certs.path(), "ca.pem");
+            let (chain, key) = (read(foreign.path(), "node-2.pem"), read(foreign.path(), "node-2-key.pem"));
+            TlsIdentity::from_pem(TWO, CLUSTER, &authority, &chain, &key).expect("each is in order")
+        };
+        let log = refused(kind, mixed).await;
+        let lines = log.lines().filter(|line| line.contains("refused a connection from 127.0.0.1")).count();
+        assert_eq!(lines, 1, "{kind:?}: said once, though tried again and again: {log}");
     }
 }
 
-#[test]
-fn unusable_certificates_are_told_by_file() {
-    let home = certs("home");
-    let problem = |node, cluster: &str| match TlsIdentity::load(home.path(), node, cluster) {
-        Err(error @ Error::Certificate { .. }) => error.to_string(),
-        other => panic!("a certificate error is expected, not {other:?}"),
-    };
-    assert!(problem(NodeId(9), "home").contains("node-9.pem"));
-    assert!(problem(ONE, "away").contains("not for node-1.away"));
-    std::fs::write(home.path().join("node-1-key.pem"), "nonsense").expect("it is written");
-    assert!(problem(ONE, "home").contains("node-1-key.pem"));
-    let again = write_cluster(home.path(), "home", &[ONE], &[]);
-    assert!(matches!(again, Err(Error::Write { .. })), "nothing is overwritten");
+#[tokio::test]
+async fn another_cluster_is_refused() {
+    for kind in Kind::ALL {
+        let renamed = |cluster: &Cluster| {
+            let directory = cluster.certs.path().join("both");
+            write_cluster(&directory, "away", &[TWO], &[]).expect("certificates are made");
+            identity(&directory, TWO, "away")
+        };
+        let log = refused(kind, renamed).await;
+        assert!(log.contains("node 1: no connection"), "{kind:?}: {log}");
+    }
+}
+
+#[tokio::test]
+async fn who_is_not_among_the_peers_is_refused_and_logged() {
+    for kind in Kind::ALL {
+        let (log, _guard) = Log::start();
+        let mut cluster = Cluster::new(kind, &[ONE, TWO]);
+        let mut one = cluster.start(ONE).await;
+        let three = cluster.start(THREE).await;
+        assert!(!gets_through(three.as_ref(), one.as_mut(), SHORT).await, "{kind:?}");
+        assert!(!three.is_connected(ONE), "{kind:?}");
+        let text = "refused a connection from 127.0.0.1: node 3 is not among this node's --peers";
+        assert_eq!(log.lines_with(text), 1, "{kind:?}: {}", log.text());
+    }
+}
+
+#[tokio::test]
+async fn who_answers_in_place_of_another_is_refused_and_logged() {
+    for kind in Kind::ALL {
+        let (log, _guard) = Log::start();
+        let mut cluster = Cluster::new(kind, &[ONE, TWO, THREE]);
+        let one = cluster.start(ONE).await;
+        let mut config = cluster.config(THREE);
+        // Node 1 is where node 2 should be.
+        let address = config.peers[&ONE].clone();
+        config.peers.insert(TWO, address);
+        let (three, _) = kind.bind(config).await.expect("the port is free");
+        eventually(LONG, "it is logged", || log.lines_with("node 2: no connection") == 1).await;
+        let is_welcome = || three.is_connected(ONE) && one.is_connected(THREE);
+        eventually(LONG, "node 1 as itself is welcome", is_welcome).await;
+        assert!(!three.is_connected(TWO), "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_frame_longer_than_allowed_ends_the_connection_and_is_logged() {
+    for kind in Kind::ALL {
+        let (log, _guard) = Log::start();
+        let mut cluster = Cluster::new(kind, &[ONE, TWO]);
+        let mut one = cluster.start_with(ONE, |config| config.max_frame_bytes = 1000).await;
+        let two = cluster.start(TWO).await;
+        eventually(LONG, "they connect", || two.is_connected(ONE) && one.is_connected(TWO)).await;
+        two.send(ONE, Lane::Log, Bytes::from(vec![0; 1001]));
+        eventually(LONG, "they connect again", || one.peers()[0].counters.connections == 3).await;
+        assert_eq!(log.lines_with("longer than this node's max_frame_bytes"), 1, "{kind:?}: {}", log.text());
+        assert!(gets_through(two.as_ref(), one.as_mut(), LONG).await, "{kind:?}: and then go on");
+    }
 }
 
 #[tokio::test]
 async fn garbage_from_strangers_changes_nothing() {
-    let home = certs("home");
-    for is_quic in [true, false] {
-        let peers: BTreeMap<_, _> =
-            [ONE, TWO].into_iter().map(|node| (node, free_address().to_string())).collect();
-        let load = |node| TlsIdentity::load(home.path(), node, "home").expect("it is there");
-        let mut one = bind(is_quic, ONE, load(ONE), &peers).await;
-        let stranger = UdpSocket::bind("127.0.0.1:0").expect("there are free ports");
-        for length in 0..1400 {
-            let garbage: Vec<u8> = (0..length).map(|_| fastrand::u8(..)).collect();
-            let _ = stranger.send_to(&garbage, &peers[&ONE]);
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    for kind in Kind::ALL {
+        let mut cluster = Cluster::new(kind, &[ONE, TWO]);
+        let mut one = cluster.start(ONE).await;
+        let address: SocketAddr = cluster.config(ONE).listen;
+        let mut silent = Vec::new();
+        match kind {
+            Kind::Quic => {
+                let stranger = UdpSocket::bind("127.0.0.1:0").expect("there are free ports");
+                for length in 1..1400 {
+                    let garbage: Vec<u8> = (0..length).map(|_| random.u8(..)).collect();
+                    stranger.send_to(&garbage, address).expect("it is sent");
+                }
+            }
+            Kind::Tcp => {
+                for _ in 0..10 {
+                    let mut noisy = TcpStream::connect(address).await.expect("the port is open");
+                    let garbage: Vec<u8> = (0..5000).map(|_| random.u8(..)).collect();
+                    noisy.write_all(&garbage).await.expect("it is sent");
+                    silent.push(TcpStream::connect(address).await.expect("the port is open"));
+                }
+            }
         }
-        if let Ok(mut stream) = tokio::net::TcpStream::connect(&peers[&ONE]).await {
-            let _ = stream.write_all(&[0x16; 5000]).await;
-        }
-        let two = bind(is_quic, TWO, load(TWO), &peers).await;
-        let mut arrived = false;
-        for _ in 0..200 {
-            two.send(ONE, Lane::Log, Bytes::from_static(b"still there"));
-            let received = tokio::time::timeout(Duration::from_millis(20), one.receive()).await;
-            arrived |= received.is_ok();
-        }
-        assert!(arrived, "the right peer still gets through");
+        let two = cluster.start(TWO).await;
+        assert!(
+            gets_through(two.as_ref(), one.as_mut(), LONG).await,
+            "{kind:?}: the right peer gets through"
+        );
     }
+}
+
+#[test]
+fn unusable_certificates_are_told_by_file_and_remedy() {
+    let home = certs(CLUSTER);
+    let problem = |node, cluster: &str| match TlsIdentity::load(home.path(), node, cluster) {
+        Err(error @ Error::Certificate { .. }) => error.to_string(),
+        other => panic!("a certificate error is expected, not {other:?}"),
+    };
+    assert!(problem(NodeId(77), CLUSTER).contains("node-77.pem: No such file"));
+    assert!(problem(ONE, "away").contains("for node-1.home, not for node-1.away; make certificates with"));
+    let key = home.path().join("node-1-key.pem");
+    std::fs::write(&key, read(home.path(), "node-2-key.pem")).expect("it is written");
+    assert!(problem(ONE, CLUSTER).contains("node-1-key.pem: does not fit the certificate in"));
+    std::fs::write(&key, "nonsense").expect("it is written");
+    assert!(problem(ONE, CLUSTER).contains("node-1-key.pem: not a private key in PEM form"));
+    std::fs::write(home.path().join("ca.pem"), "nonsense").expect("it is written");
+    assert!(problem(TWO, CLUSTER).contains("ca.pem: there is no certificate in PEM form in it"));
+}
+
+#[test]
+fn certificates_are_never_overwritten_and_keys_are_private() {
+    let directory = tempfile::tempdir().expect("there is room for temporary files");
+    write_cluster(directory.path(), CLUSTER, &[TWO], &[]).expect("certificates are made");
+    let before = read(directory.path(), "node-2.pem");
+    std::fs::remove_file(directory.path().join("ca.pem")).expect("it is there");
+    let again = write_cluster(directory.path(), CLUSTER, &[ONE, TWO], &[]);
+    assert!(matches!(again, Err(Error::Write { .. })), "nothing is overwritten");
+    assert!(!directory.path().join("ca.pem").exists(), "and nothing else is written then");
+    assert_eq!(read(directory.path(), "node-2.pem"), before);
+    #[cfg(unix)]
+    for key in ["ca-key.pem", "node-2-key.pem"] {
+        use std::os::unix::fs::PermissionsExt;
+        let metadata = std::fs::metadata(directory.path().join(key)).expect("it is there");
+        assert_eq!(metadata.permissions().mode() & 0o777, 0o600, "{key}");
+    }
+    let misnamed = write_cluster(&directory.path().join("new"), "no spaces", &[ONE], &[]);
+    assert!(matches!(misnamed, Err(Error::Name { .. })));
 }

@@ -1,0 +1,183 @@
+//! Clusters on this machine.
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use paxos_core::NodeId;
+use paxos_transport::certs::write_cluster;
+use paxos_transport::quic::QuicTransport;
+use paxos_transport::tcp::TcpTransport;
+use paxos_transport::{Error, Lane, NetworkConfig, TlsIdentity, Transport, TransportExt};
+use tempfile::TempDir;
+use tokio::time::{sleep, timeout};
+
+pub(crate) const ONE: NodeId = NodeId(1);
+pub(crate) const TWO: NodeId = NodeId(2);
+pub(crate) const THREE: NodeId = NodeId(3);
+pub(crate) const CLUSTER: &str = "home";
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    Quic,
+    Tcp,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Kind; 2] = [Kind::Quic, Kind::Tcp];
+
+    /// Binds, and tells on which port.
+    pub(crate) async fn bind(self, config: NetworkConfig) -> Result<(Box<dyn Transport>, SocketAddr), Error> {
+        match self {
+            Kind::Quic => {
+                let transport = QuicTransport::bind(config).await?;
+                let address = transport.local_address();
+                Ok((Box::new(transport), address))
+            }
+            Kind::Tcp => {
+                let transport = TcpTransport::bind(config).await?;
+                let address = transport.local_address();
+                Ok((Box::new(transport), address))
+            }
+        }
+    }
+}
+
+/// Nodes of one cluster. Start them in the order of their ids: each dials those before it.
+pub(crate) struct Cluster {
+    pub(crate) kind: Kind,
+    pub(crate) certs: TempDir,
+    addresses: BTreeMap<NodeId, SocketAddr>,
+}
+
+impl Cluster {
+    pub(crate) fn new(kind: Kind, nodes: &[NodeId]) -> Cluster {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let addresses = nodes.iter().map(|node| (*node, any)).collect();
+        Cluster { kind, certs: certs(CLUSTER), addresses }
+    }
+
+    /// Waits until nobody uses the port of a node that has been started before.
+    pub(crate) async fn wait_for_port(&self, node: NodeId) {
+        let address = self.addresses[&node];
+        let is_free = || UdpSocket::bind(address).is_ok() && TcpListener::bind(address).is_ok();
+        eventually(Duration::from_secs(5), "the port is free", is_free).await;
+    }
+
+    pub(crate) fn config(&self, node: NodeId) -> NetworkConfig {
+        self.config_as(node, identity(self.certs.path(), node, CLUSTER))
+    }
+
+    pub(crate) fn config_as(&self, node: NodeId, identity: TlsIdentity) -> NetworkConfig {
+        let peers = self.addresses.iter().map(|(node, address)| (*node, address.to_string())).collect();
+        let listen = self.addresses.get(&node).copied();
+        NetworkConfig::new(node, listen.unwrap_or(([127, 0, 0, 1], 0).into()), peers, identity)
+    }
+
+    pub(crate) async fn start(&mut self, node: NodeId) -> Box<dyn Transport> {
+        self.start_with(node, |_| {}).await
+    }
+
+    /// Starts a node; again on the same port, if it has been started before.
+    pub(crate) async fn start_with(
+        &mut self,
+        node: NodeId,
+        adjust: impl Fn(&mut NetworkConfig) + Send,
+    ) -> Box<dyn Transport> {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        loop {
+            let mut config = self.config(node);
+            adjust(&mut config);
+            match self.kind.bind(config).await {
+                Ok((transport, address)) => {
+                    if let Some(known) = self.addresses.get_mut(&node) {
+                        *known = address;
+                    }
+                    return transport;
+                }
+                // The sockets of an end that was dropped are freed by tasks that end a moment later.
+                Err(Error::Listen { .. }) if Instant::now() < deadline => {
+                    sleep(Duration::from_millis(5)).await;
+                }
+                Err(error) => panic!("node {node} can't be started: {error}"),
+            }
+        }
+    }
+}
+
+/// Certificates of nodes 1 to 9.
+pub(crate) fn certs(cluster: &str) -> TempDir {
+    let directory = tempfile::tempdir().expect("there is room for temporary files");
+    let nodes: Vec<NodeId> = (1..=9).map(NodeId).collect();
+    write_cluster(directory.path(), cluster, &nodes, &[]).expect("certificates are made");
+    directory
+}
+
+pub(crate) fn identity(certs: &Path, node: NodeId, cluster: &str) -> TlsIdentity {
+    TlsIdentity::load(certs, node, cluster).expect("the certificates are in order")
+}
+
+/// Waits until `is_so`, for as long as it may take; tells how long it took.
+pub(crate) async fn eventually(limit: Duration, what: &str, mut is_so: impl FnMut() -> bool) -> Duration {
+    let started = Instant::now();
+    while !is_so() {
+        assert!(started.elapsed() < limit, "within {limit:?}: {what}");
+        sleep(Duration::from_millis(2)).await;
+    }
+    started.elapsed()
+}
+
+/// Sends a frame until it arrives, and tells whether it does in time.
+pub(crate) async fn gets_through(from: &dyn Transport, to: &mut dyn Transport, limit: Duration) -> bool {
+    let deadline = Instant::now() + limit;
+    while Instant::now() < deadline {
+        from.send(to.local_node(), Lane::Control, Bytes::from_static(b"hello"));
+        if let Ok(received) = timeout(Duration::from_millis(10), to.receive()).await {
+            let received = received.expect("the transport is open");
+            assert_eq!(received.from, from.local_node(), "the sender is who it is");
+            return true;
+        }
+    }
+    false
+}
+
+/// Collects what is logged on this thread.
+#[derive(Clone, Default)]
+pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    /// Starts to collect, until the guard is dropped.
+    pub(crate) fn start() -> (Log, tracing::subscriber::DefaultGuard) {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_max_level(tracing::Level::WARN)
+            .with_writer(move || writer.clone());
+        (log, tracing::subscriber::set_default(subscriber.finish()))
+    }
+
+    pub(crate) fn lines_with(&self, text: &str) -> usize {
+        self.text().lines().filter(|line| line.contains(text)).count()
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
