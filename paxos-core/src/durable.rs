@@ -6,6 +6,7 @@
 //! that proofs come back in that order: a driver that loses a write stalls, it never lies.
 
 use crate::id::{Ballot, NodeId, Slot};
+use crate::mutant::{Mutant, mutated};
 use crate::value::Value;
 
 /// What an acceptor remembers apart from the log.
@@ -106,7 +107,9 @@ impl Write {
             "writes are stored in the order they were made, without gaps"
         );
         self.last = next.last;
-        self.hard_state = next.hard_state;
+        if !mutated(Mutant::MergeKeepsOldPromise) {
+            self.hard_state = next.hard_state;
+        }
         self.entries.extend(next.entries);
     }
 

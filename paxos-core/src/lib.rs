@@ -94,6 +94,7 @@ pub mod durable;
 mod id;
 mod log;
 pub mod message;
+mod mutant;
 mod quorum;
 mod random;
 mod replica;
@@ -106,6 +107,8 @@ pub use config::{Config, ConfigError, Options, PhaseOne, ReadMode};
 pub use durable::{Durable, Entry, HardState, RecoverError, Recovered, SnapshotMeta, Write, WriteNumber};
 pub use id::{Ballot, Epoch, NodeId, Slot};
 pub use message::{Body, HeartbeatRound, Message, ReadId};
+#[cfg(feature = "sim")]
+pub use mutant::Mutant;
 pub use quorum::{MAX_MEMBERS, Quorums};
 pub use replica::{Input, Output, Refusal, Replica, Role};
 pub use value::{MalformedValue, Value};

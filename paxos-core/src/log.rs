@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use crate::durable::Entry;
 use crate::id::{Ballot, Slot};
+use crate::mutant::{Mutant, mutated};
 use crate::value::Value;
 
 /// What a slot is taken to cost beside its value.
@@ -108,7 +109,9 @@ impl Log {
             self.advance();
             let next = self.chosen.next();
             match self.entry(next) {
-                Some(Entry::Accepted { ballot: accepted, .. }) if *accepted == ballot && next <= through => {
+                Some(Entry::Accepted { ballot: accepted, .. })
+                    if next <= through && (*accepted == ballot || mutated(Mutant::WatermarkOfAnyBallot)) =>
+                {
                     self.mark_chosen(next);
                 }
                 _ => return,

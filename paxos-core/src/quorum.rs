@@ -5,6 +5,7 @@
 //! (Howard, Malkhi and Spiegelman, *Flexible Paxos*, section 3), so [`Quorums`] lets their sizes differ.
 
 use crate::id::NodeId;
+use crate::mutant::{Mutant, mutated};
 
 /// The most members a configuration may have.
 pub const MAX_MEMBERS: usize = 64;
@@ -26,6 +27,9 @@ impl Members {
     }
 
     pub(crate) fn index_of(&self, node: NodeId) -> Option<MemberIndex> {
+        if mutated(Mutant::NodeIdsAsIndices) {
+            return usize::try_from(node.0.checked_sub(1)?).ok().map(MemberIndex);
+        }
         self.0.binary_search(&node).ok().map(MemberIndex)
     }
 
@@ -53,6 +57,10 @@ pub(crate) struct PerMember<T>(Vec<T>);
 impl<T: Clone> PerMember<T> {
     pub(crate) fn new(members: &Members, initial: T) -> Self {
         PerMember(vec![initial; members.len()])
+    }
+
+    pub(crate) fn iter(&self) -> std::slice::Iter<'_, T> {
+        self.0.iter()
     }
 }
 

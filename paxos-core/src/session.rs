@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::id::Slot;
+use crate::mutant::{Mutant, mutated};
 
 const OPEN: u8 = 1;
 const APPLY: u8 = 2;
@@ -217,10 +218,12 @@ impl Sessions {
                 session.last_used = slot;
                 self.by_use.insert((slot, id));
                 self.reply_bytes -= session.forget_below(unanswered_from.min(sequence));
-                if sequence < session.unanswered_from {
+                if sequence < session.unanswered_from && !mutated(Mutant::AnsweredAppliedAgain) {
                     return Outcome::AlreadyAnswered;
                 }
-                if let Some(kept) = session.replies.get(&sequence) {
+                if let Some(kept) = session.replies.get(&sequence)
+                    && !mutated(Mutant::DuplicateApplied)
+                {
                     return Outcome::Repeated { slot: kept.slot, reply: kept.reply.clone() };
                 }
                 if session.replies.len() >= self.limits.unanswered {
@@ -254,13 +257,15 @@ impl Sessions {
     pub fn encode(&self) -> Bytes {
         let mut bytes = BytesMut::new();
         bytes.put_u8(SNAPSHOT_VERSION);
-        bytes.put_u64_le(self.by_id.len() as u64);
-        for (id, session) in &self.by_id {
+        let count = if mutated(Mutant::SessionsLostInSnapshot) { 0 } else { self.by_id.len() };
+        bytes.put_u64_le(count as u64);
+        for (id, session) in self.by_id.iter().take(count) {
             put_session_id(&mut bytes, *id);
             bytes.put_u64_le(session.last_used.0);
             bytes.put_u64_le(session.unanswered_from);
-            bytes.put_u64_le(session.replies.len() as u64);
-            for (sequence, kept) in &session.replies {
+            let count = if mutated(Mutant::RepliesLostInSnapshot) { 0 } else { session.replies.len() };
+            bytes.put_u64_le(count as u64);
+            for (sequence, kept) in session.replies.iter().take(count) {
                 bytes.put_u64_le(*sequence);
                 bytes.put_u64_le(kept.slot.0);
                 bytes.put_u8(u8::from(kept.reply.is_some()));

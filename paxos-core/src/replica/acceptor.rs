@@ -7,6 +7,7 @@ use crate::durable::Entry;
 use crate::id::{Ballot, NodeId, Slot};
 use crate::log::Log;
 use crate::message::Body;
+use crate::mutant::{Mutant, mutated};
 use crate::value::Value;
 
 impl Replica {
@@ -26,15 +27,15 @@ impl Replica {
         if ballot.node != from || self.is_leased_to_another(from) {
             return;
         }
-        if ballot < self.promised {
+        if ballot < self.promised && !mutated(Mutant::PrepareBelowPromise) {
             self.send(from, Body::Reject { ballot, promised: self.promised }, outputs);
             return;
         }
-        if first <= self.log.trimmed() {
+        if first <= self.log.trimmed() && !mutated(Mutant::PromiseIgnoresTrimmed) {
             self.send(from, Body::Trimmed { below: self.log.trimmed().next() }, outputs);
             return;
         }
-        if ballot > self.promised {
+        if ballot > self.promised && !mutated(Mutant::PromiseNotRaised) {
             if self.leader() != Some(from) {
                 self.step_down(outputs);
             }
@@ -66,14 +67,16 @@ impl Replica {
             // The value is chosen, so the proposal carries the same one (P2c): nothing is left to be recorded.
             self.writes.then(acceptance);
         } else if slot <= self.log.chosen().advanced_by(self.config.horizon_slots()) {
-            if ballot > self.promised {
+            if ballot > self.promised && !mutated(Mutant::AcceptDoesNotRaisePromise) {
                 self.promise(ballot);
             }
             if !matches!(self.log.entry(slot), Some(Entry::Accepted { ballot: same, .. }) if *same == ballot)
             {
                 let entry = Entry::Accepted { ballot, value };
                 self.log.put(slot, entry.clone());
-                self.writes.put(slot, entry);
+                if !mutated(Mutant::AcceptanceNotWritten) {
+                    self.writes.put(slot, entry);
+                }
             }
             self.writes.then(acceptance);
         }
@@ -85,7 +88,9 @@ impl Replica {
         assert!(ballot > self.promised, "a promise is never taken back");
         self.promised = ballot;
         self.election.see(ballot);
-        self.writes.put_hard_state();
+        if !mutated(Mutant::PromiseNotWritten) {
+            self.writes.put_hard_state();
+        }
     }
 
     /// Whether this acceptor has granted a lease to a leader other than `candidate` which may not have expired.
@@ -93,6 +98,7 @@ impl Replica {
         matches!(self.config.options().reads, ReadMode::Lease { .. })
             && self.leader() != Some(candidate)
             && self.now_ticks < self.election.lease_granted_until_ticks
+            && !mutated(Mutant::LeaseNotHeld)
     }
 }
 
@@ -101,8 +107,15 @@ fn report(log: &Log, first: Slot, chunk_bytes: usize) -> (Vec<(Slot, Entry)>, Op
     let mut reports = Vec::new();
     let mut bytes = 0;
     for (slot, entry) in log.reports_from(first) {
+        let is_omitted = match entry {
+            Entry::Accepted { .. } => mutated(Mutant::PromiseForgetsAccepted),
+            Entry::Chosen { .. } => mutated(Mutant::PromiseOmitsChosen),
+        };
+        if is_omitted {
+            continue;
+        }
         if bytes > chunk_bytes {
-            return (reports, Some(slot));
+            return (reports, (!mutated(Mutant::PromiseCutShort)).then_some(slot));
         }
         bytes += entry.value().size_bytes() + size_of::<(Slot, Entry)>();
         reports.push((slot, entry));

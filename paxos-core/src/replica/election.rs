@@ -12,6 +12,7 @@ use crate::config::{Config, ReadMode};
 use crate::durable::Entry;
 use crate::id::{Ballot, NodeId, Slot};
 use crate::message::Body;
+use crate::mutant::{Mutant, mutated};
 use crate::quorum::{MemberIndex, MemberSet, PerMember};
 use crate::random::Random;
 use crate::value::Value;
@@ -44,8 +45,10 @@ impl Election {
         let timeout = u64::from(config.options().election_timeout_ticks);
         // A lease may have been granted just before the restart, and that is not written down.
         let lease_granted_until_ticks = match config.options().reads {
-            ReadMode::Lease { lease_ticks, .. } => u64::from(lease_ticks) + 1,
-            ReadMode::QuorumRound => 0,
+            ReadMode::Lease { lease_ticks, .. } if !mutated(Mutant::LeaseForgottenAtRestart) => {
+                u64::from(lease_ticks) + 1
+            }
+            _ => 0,
         };
         Election {
             contact: None,
@@ -153,7 +156,9 @@ impl Replica {
     }
 
     pub(super) fn on_consent(&mut self, from: MemberIndex, ballot: Ballot, promised: Ballot) {
-        self.election.see(promised);
+        if !mutated(Mutant::HigherBallotNotLearned) {
+            self.election.see(promised);
+        }
         let State::Probing(probing) = &mut self.state else { return };
         if probing.ballot == ballot {
             probing.consents.insert(from);
@@ -171,11 +176,15 @@ impl Replica {
     /// Phase 1a: picks a ballot above all it knows of and promises it. The prepare leaves when that is durable,
     /// so that no restart can ever use the ballot again.
     pub(super) fn begin_prepare(&mut self) {
-        let ballot = self.election.seen.max(self.promised).successor_for(self.config.node());
+        let mut ballot = self.election.seen.max(self.promised).successor_for(self.config.node());
         if ballot <= self.promised {
             return; // The rounds are used up: only a broken peer can have brought them that far.
         }
-        self.promise(ballot);
+        if self.promised.node == self.config.node() && mutated(Mutant::OldBallotReused) {
+            ballot = self.promised;
+        } else {
+            self.promise(ballot);
+        }
         let first = self.log.chosen().next();
         self.state = State::Preparing(Preparing {
             ballot,
@@ -211,7 +220,8 @@ impl Replica {
         outputs: &mut Vec<Output>,
     ) {
         let State::Preparing(preparing) = &self.state else { return };
-        let expected = preparing.ballot == ballot && preparing.reports_of[from] == ReportOf::UpTo(first);
+        let is_current = preparing.ballot == ballot || mutated(Mutant::PromiseOfOlderBallotCounts);
+        let expected = is_current && preparing.reports_of[from] == ReportOf::UpTo(first);
         if !expected || !is_well_formed(ballot, first, &reports, rest) {
             return;
         }
@@ -235,7 +245,7 @@ impl Replica {
             Entry::Accepted { ballot, value } => {
                 let State::Preparing(preparing) = &mut self.state else { return };
                 let highest = preparing.highest.entry(slot).or_insert_with(|| (ballot, value.clone()));
-                if ballot > highest.0 {
+                if ballot > highest.0 || mutated(Mutant::LastReportWins) {
                     *highest = (ballot, value);
                 }
             }
@@ -246,6 +256,7 @@ impl Replica {
         let State::Preparing(preparing) = &mut self.state else { return };
         let is_whole = |peer: &MemberIndex| preparing.reports_of[*peer] == ReportOf::Whole;
         let whole = self.config.member_map().indices().filter(is_whole).count();
+        let whole = whole + usize::from(mutated(Mutant::PrepareQuorumOffByOne));
         if !preparing.own_promise_durable || whole < self.config.quorums().prepare() {
             return;
         }
@@ -254,7 +265,10 @@ impl Replica {
         self.election.contact = Some(Contact { ballot, heard_at_ticks: self.now_ticks });
         self.election.lost_duels = 0;
         self.stop_transfer();
-        let last = highest.last_key_value().map_or(Slot::ZERO, |(&slot, _)| slot).max(self.log.last());
+        let mut last = highest.last_key_value().map_or(Slot::ZERO, |(&slot, _)| slot).max(self.log.last());
+        if mutated(Mutant::TakeoverMissesReported) {
+            last = self.log.last();
+        }
         self.state = State::Leading(Leading::new(&self.config, ballot, last, self.now_ticks));
         self.propose_open_slots(ballot, highest, last, outputs);
         self.reads.wait_for_takeover(last);
@@ -276,14 +290,18 @@ impl Replica {
         let mut slot = self.log.chosen().next();
         while slot <= last {
             if !self.log.is_chosen(slot) {
-                let reported = highest.remove(&slot);
+                let reported = highest.remove(&slot).filter(|_| !mutated(Mutant::ReportsIgnored));
                 let own = match self.log.entry(slot) {
-                    Some(Entry::Accepted { ballot, value }) => Some((*ballot, value.clone())),
+                    Some(Entry::Accepted { ballot, value }) if !mutated(Mutant::OwnAcceptedIgnored) => {
+                        Some((*ballot, value.clone()))
+                    }
                     _ => None,
                 };
                 let constraint = [reported, own].into_iter().flatten().max_by_key(|(ballot, _)| *ballot);
-                let value = constraint.map_or_else(Value::no_op, |(_, value)| value);
-                self.propose(ballot, slot, value, outputs);
+                if constraint.is_some() || !mutated(Mutant::HoleSkipped) {
+                    let value = constraint.map_or_else(Value::no_op, |(_, value)| value);
+                    self.propose(ballot, slot, value, outputs);
+                }
             }
             slot = slot.next();
         }
@@ -291,7 +309,9 @@ impl Replica {
 
     /// A higher ballot stands in the way of one of ours. A late word about an older one changes nothing.
     pub(super) fn on_reject(&mut self, ballot: Ballot, promised: Ballot, outputs: &mut Vec<Output>) {
-        self.election.see(promised);
+        if !mutated(Mutant::HigherBallotNotLearned) {
+            self.election.see(promised);
+        }
         let current = match &self.state {
             State::Preparing(preparing) => preparing.ballot,
             State::Leading(leading) => leading.ballot(),
@@ -324,7 +344,7 @@ impl Replica {
         if ballot.node != from {
             return false;
         }
-        if ballot < highest {
+        if ballot < highest && !mutated(Mutant::AcceptBelowPromise) {
             self.send(from, Body::Reject { ballot, promised: highest }, outputs);
             return false;
         }

@@ -10,6 +10,7 @@ use crate::config::{Config, PhaseOne, ReadMode};
 use crate::durable::Entry;
 use crate::id::{Ballot, NodeId, Slot};
 use crate::message::{Body, HeartbeatRound};
+use crate::mutant::{Mutant, mutated};
 use crate::quorum::{MemberIndex, MemberSet, PerMember};
 use crate::value::Value;
 
@@ -90,7 +91,8 @@ impl Leading {
             )
             .collect();
         answered.sort_unstable_by(|one, other| other.cmp(one));
-        answered[config.quorums().accept() - 1]
+        let needed = config.quorums().accept() - usize::from(mutated(Mutant::ReadQuorumOffByOne));
+        answered[needed.saturating_sub(1)]
     }
 
     /// When the lease ends that a quorum has granted, counted from the *sending* of the heartbeat it answered.
@@ -98,7 +100,11 @@ impl Leading {
         let ReadMode::Lease { lease_ticks, drift_ticks } = config.options().reads else { return None };
         let confirmed = self.confirmed_round(config);
         let sent = |(round, sent_at): &(HeartbeatRound, u64)| (*round <= confirmed).then_some(*sent_at);
-        let sent_at = self.heartbeats_sent.iter().rev().find_map(sent)?;
+        let mut sent_at = self.heartbeats_sent.iter().rev().find_map(sent)?;
+        if mutated(Mutant::LeaseFromReceipt) {
+            sent_at = self.peers.iter().map(|peer| peer.heard_at_ticks).max().unwrap_or(sent_at);
+        }
+        let drift_ticks = if mutated(Mutant::LeaseIgnoresDrift) { 0 } else { drift_ticks };
         // One tick less, as both sides count whole ticks.
         Some(sent_at + u64::from(lease_ticks - drift_ticks - 1))
     }
@@ -229,21 +235,25 @@ impl Replica {
         self.log.put(slot, entry.clone());
         self.writes.put(slot, entry);
         self.writes.then(Consequence::OwnAcceptance { ballot, slot });
-        self.broadcast(Body::Accept { ballot, slot, value, chosen: self.log.chosen() }, outputs);
+        let chosen = self.announced_chosen();
+        self.broadcast(Body::Accept { ballot, slot, value, chosen }, outputs);
     }
 
     /// Counts acceptances: a value that a quorum has accepted under one ballot is chosen (section 2.1).
     pub(super) fn on_accepted(&mut self, from: MemberIndex, ballot: Ballot, first: Slot, last: Slot) {
         let quorum = self.config.quorums().accept();
         let State::Leading(leading) = &mut self.state else { return };
-        if leading.ballot != ballot || first > last {
+        let is_current = leading.ballot == ballot || mutated(Mutant::AcceptedOfOlderBallotCounts);
+        if !is_current || first > last {
             return;
         }
         leading.peers[from].heard_at_ticks = self.now_ticks;
         let mut chosen = Vec::new();
         for (&slot, flight) in leading.in_flight.range_mut(first..=last) {
+            let is_repeated = flight.accepted_by.contains(from) && mutated(Mutant::AcceptedCountsTwice);
             flight.accepted_by.insert(from);
-            if flight.accepted_by.len() >= quorum {
+            let surplus = is_repeated || mutated(Mutant::AcceptQuorumOffByOne);
+            if flight.accepted_by.len() + usize::from(surplus) >= quorum {
                 chosen.push(slot);
             }
         }
@@ -276,6 +286,9 @@ impl Replica {
     /// Sends each proposal that has waited too long to those that have not accepted it, oldest slot first, and
     /// no more on one tick than a window's bytes.
     fn resend_accepts(&mut self, outputs: &mut Vec<Output>) {
+        if mutated(Mutant::AcceptNeverResent) {
+            return;
+        }
         let State::Leading(leading) = &mut self.state else { return };
         let options = self.config.options();
         let overdue_ticks = self.now_ticks.saturating_sub(u64::from(options.resend_ticks));
@@ -305,7 +318,7 @@ impl Replica {
 
     pub(super) fn send_heartbeats(&mut self, outputs: &mut Vec<Output>) {
         let interval = u64::from(self.config.options().heartbeat_ticks);
-        let chosen = self.log.chosen();
+        let chosen = self.announced_chosen();
         let State::Leading(leading) = &mut self.state else { return };
         let confirmed = leading.confirmed_round(&self.config);
         while leading.heartbeats_sent.get(1).is_some_and(|(round, _)| *round <= confirmed) {
@@ -317,6 +330,11 @@ impl Replica {
         leading.announced = chosen;
         let ballot = leading.ballot;
         self.broadcast(Body::Heartbeat { ballot, chosen, round }, outputs);
+    }
+
+    /// Up to where peers are told that everything is chosen.
+    fn announced_chosen(&self) -> Slot {
+        if mutated(Mutant::ChosenAnnouncedEarly) { self.log.last() } else { self.log.chosen() }
     }
 
     pub(super) fn on_heartbeat_ack(&mut self, from: MemberIndex, ballot: Ballot, round: HeartbeatRound) {

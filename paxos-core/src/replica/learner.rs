@@ -8,6 +8,7 @@ use crate::config::ReadMode;
 use crate::durable::Entry;
 use crate::id::{Ballot, NodeId, Slot};
 use crate::message::{Body, HeartbeatRound};
+use crate::mutant::{Mutant, mutated};
 use crate::value::Value;
 
 /// For how many ticks a gap may stay before it is fetched: until then it is more likely overtaken than lost.
@@ -61,6 +62,9 @@ impl Replica {
         outputs: &mut Vec<Output>,
     ) {
         if !self.follow(from, ballot, outputs) {
+            if mutated(Mutant::AckAfterHigherPromise) {
+                self.send(from, Body::HeartbeatAck { ballot, round }, outputs);
+            }
             return;
         }
         if let ReadMode::Lease { lease_ticks, .. } = self.config.options().reads {
@@ -91,7 +95,7 @@ impl Replica {
         }
         let resend = u64::from(self.config.options().resend_ticks);
         match self.learner.fetch_sent_ticks {
-            Some(sent) if self.now_ticks < sent + resend => {}
+            Some(sent) if self.now_ticks < sent + resend || mutated(Mutant::FetchNeverResent) => {}
             Some(_) => {
                 self.learner.source = self.member_after(self.learner.source);
                 self.fetch(outputs);
@@ -114,7 +118,8 @@ impl Replica {
         }
         let (mut values, mut bytes) = (Vec::new(), 0);
         for (slot, entry) in self.log.reports_from(first) {
-            if slot > chosen || bytes > self.config.options().chunk_bytes {
+            let is_unchosen = slot > chosen && !mutated(Mutant::FetchServesUnchosen);
+            if is_unchosen || bytes > self.config.options().chunk_bytes {
                 break;
             }
             bytes += entry.value().size_bytes() + size_of::<Value>();
@@ -158,7 +163,8 @@ impl Replica {
         if self.log.is_chosen(slot) {
             return;
         }
-        if self.log.entry(slot).is_some_and(|entry| *entry.value() == value) {
+        let keeps = mutated(Mutant::LearnKeepsOwnValue);
+        if self.log.entry(slot).is_some_and(|entry| *entry.value() == value || keeps) {
             self.log.mark_chosen(slot);
         } else {
             let entry = Entry::Chosen { value };

@@ -31,6 +31,7 @@ use crate::durable::{Entry, HardState, RecoverError, Recovered};
 use crate::id::{Ballot, NodeId, Slot};
 use crate::log::Log;
 use crate::message::{Body, Message};
+use crate::mutant::{Mutant, mutated};
 use crate::quorum::MemberIndex;
 use crate::random::Random;
 
@@ -311,6 +312,10 @@ fn recovered_log(recovered: Recovered) -> Result<(Log, Ballot), RecoverError> {
             log.put(slot, entry);
         }
     }
-    log.recover_chosen(recovered.hard_state.chosen).map_err(|slot| RecoverError::MissingChosen { slot })?;
+    let chosen = recovered.hard_state.chosen;
+    let chosen =
+        if mutated(Mutant::AcceptedTakenForChosenAtRestart) { chosen.max(log.last()) } else { chosen };
+    log.recover_chosen(chosen).map_err(|slot| RecoverError::MissingChosen { slot })?;
+    let promised = if mutated(Mutant::PromiseForgottenAtRestart) { Ballot::ZERO } else { promised };
     Ok((log, promised))
 }

@@ -10,6 +10,7 @@ use std::collections::{BTreeSet, VecDeque};
 use super::{Output, Replica, State};
 use crate::id::{Ballot, NodeId, Slot};
 use crate::message::{Body, HeartbeatRound, ReadId};
+use crate::mutant::{Mutant, mutated};
 
 /// Reads on their way through this replica. Both collections together are bounded by
 /// [`Options::waiting_reads`](crate::Options::waiting_reads).
@@ -86,13 +87,17 @@ impl Replica {
     fn admit_read(&mut self, origin: Option<NodeId>, read: ReadId, outputs: &mut Vec<Output>) {
         let mut slot = self.log.chosen();
         if let State::Leading(leading) = &self.state {
-            slot = slot.max(leading.takeover_end());
-            if leading.lease_until_ticks(&self.config).is_some_and(|until| self.now_ticks < until) {
+            if !mutated(Mutant::ReadBeforeTakeover) {
+                slot = slot.max(leading.takeover_end());
+            }
+            let is_leased =
+                leading.lease_until_ticks(&self.config).is_some_and(|until| self.now_ticks < until);
+            if is_leased || mutated(Mutant::ReadWithoutQuorum) {
                 self.grant(origin, read, slot, outputs);
                 return;
             }
         }
-        let round = HeartbeatRound(self.reads.round.0 + 1);
+        let round = HeartbeatRound(self.reads.round.0 + u64::from(!mutated(Mutant::ReadRoundTooOld)));
         self.reads.unconfirmed.push_back(Unconfirmed { origin, read, slot, round });
     }
 
@@ -132,7 +137,8 @@ impl Replica {
             self.send_heartbeats(outputs);
             self.confirm_reads(outputs); // alone in the cluster, the leader is its own quorum
         }
-        while self.reads.granted.first().is_some_and(|(slot, _)| *slot <= self.applied) {
+        let is_rash = mutated(Mutant::ReadBeforeApplied);
+        while self.reads.granted.first().is_some_and(|(slot, _)| *slot <= self.applied || is_rash) {
             let (_, read) = self.reads.granted.pop_first().expect("a first element was seen just now");
             outputs.push(Output::ReadReady { read });
         }

@@ -9,6 +9,7 @@ use super::{Output, Replica, State};
 use crate::durable::SnapshotMeta;
 use crate::id::{NodeId, Slot};
 use crate::message::Body;
+use crate::mutant::{Mutant, mutated};
 use crate::quorum::MemberIndex;
 
 /// So many pieces in a row may be lost before the transfer starts anew with another peer.
@@ -61,7 +62,8 @@ impl Replica {
     pub(super) fn on_snapshot_saved(&mut self, meta: SnapshotMeta) {
         assert!(meta.slot <= self.applied, "a snapshot holds only what was applied");
         self.snapshots.add(meta);
-        self.log.trim(meta.slot, self.config.options().retained_bytes);
+        let through = if mutated(Mutant::TrimsBeyondSnapshot) { self.log.chosen() } else { meta.slot };
+        self.log.trim(through, self.config.options().retained_bytes);
     }
 
     /// A peer no longer has the slots that this replica needs, neither for phase 1 nor to catch up.
@@ -150,7 +152,7 @@ impl Replica {
         if meta.slot > self.log.chosen() && !matches!(self.state, State::Leading(_)) {
             self.apply_chosen(outputs);
             self.log.install_snapshot(meta.slot);
-            self.applied = meta.slot;
+            self.applied = if mutated(Mutant::SnapshotSlotOffByOne) { meta.slot.next() } else { meta.slot };
             self.writes.put_hard_state();
             outputs.push(Output::Restore { meta });
         }
@@ -169,7 +171,7 @@ impl Replica {
         let now_ticks = self.now_ticks;
         let Some(transfer) = &mut self.snapshots.transfer else { return false };
         let Step::Asked { at_ticks, lost } = &mut transfer.step else { return true };
-        if now_ticks < *at_ticks + patience {
+        if now_ticks < *at_ticks + patience || mutated(Mutant::SnapshotPieceNeverResent) {
             return true;
         }
         if *lost >= MAX_LOST_PIECES {

@@ -10,6 +10,7 @@ use super::{Output, Replica};
 use crate::durable::{Durable, Entry, HardState, Write, WriteNumber};
 use crate::id::{Ballot, NodeId, Slot};
 use crate::message::Body;
+use crate::mutant::{Mutant, mutated};
 
 /// What is done once a write is durable.
 #[derive(Debug)]
@@ -20,6 +21,17 @@ pub(super) enum Consequence {
     OwnPromise { ballot: Ballot },
     /// Count the leader's own acceptance.
     OwnAcceptance { ballot: Ballot, slot: Slot },
+}
+
+impl Consequence {
+    /// Whether a mutant lets it happen before the write is durable.
+    fn is_rash(&self) -> bool {
+        match self {
+            Consequence::Send { .. } => mutated(Mutant::SendBeforeSync),
+            Consequence::OwnPromise { .. } => mutated(Mutant::PrepareBeforeSync),
+            Consequence::OwnAcceptance { .. } => mutated(Mutant::OwnAcceptanceBeforeSync),
+        }
+    }
 }
 
 /// The write that this step gathers, and those under way.
@@ -58,8 +70,12 @@ impl Writes {
 
     /// The next consequence of a durable write, if any is left.
     fn pop_due(&mut self) -> Option<Consequence> {
-        let (number, _) = self.waiting.front()?;
-        if *number > self.durable { None } else { self.waiting.pop_front().map(|(_, due)| due) }
+        let (number, consequence) = self.waiting.front()?;
+        if *number > self.durable && !consequence.is_rash() {
+            None
+        } else {
+            self.waiting.pop_front().map(|(_, due)| due)
+        }
     }
 
     /// Adds a directly following acceptance that is due to the one just popped, so that one message tells both.
@@ -69,7 +85,8 @@ impl Writes {
             Consequence::Send { to, body: Body::Accepted { ballot: same, first, last: end } },
         )) = self.waiting.front()
         {
-            if *number > self.durable || *to != receiver || *same != ballot || *first != last.next() {
+            let is_next = *first == last.next() || mutated(Mutant::AcceptedRangeOverHoles);
+            if *number > self.durable || *to != receiver || *same != ballot || !is_next {
                 return;
             }
             *last = *end;

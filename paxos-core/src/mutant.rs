@@ -1,0 +1,179 @@
+//! Bugs that can be switched on, one at a time, to see whether the checks notice.
+//!
+//! A check that has never failed proves little. Each [`Mutant`] is a mistake that somebody has made in a Paxos or
+//! might make, placed where it would be made. The simulator must find every one of them; how long it takes is
+//! in the table that `paxos-sim mutants` prints.
+//!
+//! Without the feature `sim` there is no way to switch a mutant on, and the compiler removes all of them.
+
+use std::cell::Cell;
+
+macro_rules! mutants {
+    ($($(#[doc = $what:literal])+ $name:ident,)+) => {
+        /// A mistake in the protocol.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+        #[non_exhaustive]
+        #[allow(unreachable_pub, reason = "reachable with the feature `sim`")]
+        pub enum Mutant {
+            $($(#[doc = $what])+ $name,)+
+        }
+
+        #[cfg(feature = "sim")]
+        impl Mutant {
+            /// Every mutant, in the order of the protocol's roles.
+            pub const ALL: &[Mutant] = &[$(Mutant::$name,)+];
+
+            /// Its name, as in the code.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Mutant::$name => stringify!($name),)+
+                }
+            }
+
+            /// What it does, in a sentence.
+            #[must_use]
+            pub fn what(self) -> &'static str {
+                match self {
+                    $(Mutant::$name => concat!($($what),+).trim_ascii(),)+
+                }
+            }
+
+            /// Switches this mutant on, and any other off, for all replicas and sessions on this thread; `None`
+            /// switches all off.
+            pub fn activate(mutant: Option<Mutant>) {
+                ACTIVE.set(mutant);
+            }
+        }
+    };
+}
+
+mutants! {
+    // Acceptors.
+    /// An acceptor promises a ballot below the one that it has promised.
+    PrepareBelowPromise,
+    /// An acceptor accepts a proposal below its promise.
+    AcceptBelowPromise,
+    /// An acceptor answers a prepare without raising its promise.
+    PromiseNotRaised,
+    /// An acceptor that accepts above its promise does not raise it.
+    AcceptDoesNotRaisePromise,
+    /// A promise does not report what was accepted.
+    PromiseForgetsAccepted,
+    /// A promise does not report slots that are chosen already (paxi: a partitioned node decides them again).
+    PromiseOmitsChosen,
+    /// A promise reports its first part as if it were all.
+    PromiseCutShort,
+    /// A promise passes over slots that exist only in a snapshot.
+    PromiseIgnoresTrimmed,
+    /// An acceptor acknowledges heartbeats of a leader that it has promised to refuse.
+    AckAfterHigherPromise,
+
+    // Stable storage.
+    /// A promise is not written.
+    PromiseNotWritten,
+    /// An acceptance is not written.
+    AcceptanceNotWritten,
+    /// Promises and acceptances leave before they are synced.
+    SendBeforeSync,
+    /// A prepare leaves before its ballot is synced.
+    PrepareBeforeSync,
+    /// The leader counts its own acceptance before that is synced.
+    OwnAcceptanceBeforeSync,
+    /// Two writes that are merged keep the promise of the first.
+    MergeKeepsOldPromise,
+    /// A node that starts again has forgotten its promise.
+    PromiseForgottenAtRestart,
+    /// A node that starts again takes for chosen what it had accepted.
+    AcceptedTakenForChosenAtRestart,
+    /// One message acknowledges all slots up to the last one accepted, those in between included.
+    AcceptedRangeOverHoles,
+
+    // Proposers.
+    /// A leader takes up its last ballot again (epaxos).
+    OldBallotReused,
+    /// A proposer does not learn of higher ballots from those who refuse or consent.
+    HigherBallotNotLearned,
+    /// Of several reported values the last to arrive is proposed, not that of the highest ballot.
+    LastReportWins,
+    /// A new leader does not count what it has accepted itself as reported.
+    OwnAcceptedIgnored,
+    /// A new leader proposes no-ops where values were reported.
+    ReportsIgnored,
+    /// A new leader looks for open slots only as far as its own log goes.
+    TakeoverMissesReported,
+    /// A new leader leaves holes open.
+    HoleSkipped,
+    /// A promise for an earlier ballot counts for the present one.
+    PromiseOfOlderBallotCounts,
+    /// Phase 1 ends one promise short of a quorum.
+    PrepareQuorumOffByOne,
+    /// Phase 2 ends one acceptance short of a quorum.
+    AcceptQuorumOffByOne,
+    /// An acceptance under an earlier ballot counts for the present one.
+    AcceptedOfOlderBallotCounts,
+    /// The same acceptance, come twice, counts twice.
+    AcceptedCountsTwice,
+    /// Ids of nodes are taken for positions among the members.
+    NodeIdsAsIndices,
+    /// The leader announces slots as chosen that it has only proposed (openraft: commit without a quorum).
+    ChosenAnnouncedEarly,
+    /// An accept that was lost is not sent again (`OmniPaxos`: the last one before a pause).
+    AcceptNeverResent,
+
+    // Learners.
+    /// A watermark is believed of values that were accepted under another ballot than its own.
+    WatermarkOfAnyBallot,
+    /// A learner that hears the chosen value keeps the one it has accepted.
+    LearnKeepsOwnValue,
+    /// Values that are only accepted are given out as chosen.
+    FetchServesUnchosen,
+    /// A lost request for chosen values is not sent again.
+    FetchNeverResent,
+    /// A lost request for a piece of a snapshot is not sent again.
+    SnapshotPieceNeverResent,
+    /// A node goes on one slot too late after a snapshot.
+    SnapshotSlotOffByOne,
+    /// The log is cut off beyond the snapshot.
+    TrimsBeyondSnapshot,
+
+    // Sessions.
+    /// A command that comes twice is applied twice.
+    DuplicateApplied,
+    /// A command comes again after its answer was acknowledged, and is applied again.
+    AnsweredAppliedAgain,
+    /// Snapshots hold no sessions.
+    SessionsLostInSnapshot,
+    /// Snapshots hold sessions without the replies that were given.
+    RepliesLostInSnapshot,
+
+    // Reads.
+    /// Whoever thinks that it leads answers reads.
+    ReadWithoutQuorum,
+    /// A read is confirmed one answer short of a quorum.
+    ReadQuorumOffByOne,
+    /// A read is confirmed by heartbeats that left before it came.
+    ReadRoundTooOld,
+    /// A new leader answers reads before it knows what was chosen under the last one.
+    ReadBeforeTakeover,
+    /// A read is answered before its slot is applied.
+    ReadBeforeApplied,
+    /// The leader counts its lease from when the answers came, not from when it asked.
+    LeaseFromReceipt,
+    /// The leader takes no heed of clocks that run at different speeds.
+    LeaseIgnoresDrift,
+    /// A follower does not wait for the lease that it has granted to end.
+    LeaseNotHeld,
+    /// A follower that starts again does not wait for a lease that it may have granted.
+    LeaseForgottenAtRestart,
+}
+
+thread_local! {
+    static ACTIVE: Cell<Option<Mutant>> = const { Cell::new(None) };
+}
+
+/// Whether the code that asks is to be wrong in this way.
+#[inline]
+pub(crate) fn mutated(mutant: Mutant) -> bool {
+    cfg!(feature = "sim") && ACTIVE.get() == Some(mutant)
+}
