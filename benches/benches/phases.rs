@@ -17,9 +17,7 @@ use paxos_storage::file::{self, FileStorage};
 use paxos_storage::memory::MemoryStorage;
 use paxos_storage::{Identity, Storage};
 use paxos_transport::memory::MemoryNetwork;
-use paxos_transport::quic::QuicTransport;
-use paxos_transport::tcp::TcpTransport;
-use paxos_transport::{NetworkConfig, TlsIdentity, Transport, certs};
+use paxos_transport::{NetworkConfig, TlsIdentity, Transport, certs, quic, tcp};
 use tokio::sync::mpsc;
 
 const COMMAND_BYTES: usize = 256;
@@ -131,8 +129,8 @@ async fn bind(
     let listen = address(node).parse().expect("the address is one");
     let config = NetworkConfig::new(node, listen, peers, identity);
     match kind {
-        "quic" => Box::new(QuicTransport::bind(config).await.expect("the port is free")),
-        _ => Box::new(TcpTransport::bind(config).await.expect("the port is free")),
+        "quic" => Box::new(quic::bind(config).await.expect("the port is free")),
+        _ => Box::new(tcp::bind(config).await.expect("the port is free")),
     }
 }
 

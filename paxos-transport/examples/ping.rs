@@ -8,9 +8,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use paxos_core::NodeId;
 use paxos_transport::memory::MemoryNetwork;
-use paxos_transport::quic::QuicTransport;
-use paxos_transport::tcp::TcpTransport;
-use paxos_transport::{Lane, NetworkConfig, TlsIdentity, Transport, TransportExt, certs};
+use paxos_transport::{Lane, NetworkConfig, TlsIdentity, Transport, TransportExt, certs, quic, tcp};
 
 const ROUNDS: usize = 5000;
 
@@ -21,21 +19,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let network = MemoryNetwork::default();
         ping("memory", bytes, Box::new(network.bind(NodeId(1))), Box::new(network.bind(NodeId(2)))).await;
         let (one, two) = (config(NodeId(1), 9801)?, config(NodeId(2), 9801)?);
-        ping(
-            "quic",
-            bytes,
-            Box::new(QuicTransport::bind(one).await?),
-            Box::new(QuicTransport::bind(two).await?),
-        )
-        .await;
+        ping("quic", bytes, Box::new(quic::bind(one).await?), Box::new(quic::bind(two).await?)).await;
         let (one, two) = (config(NodeId(1), 9803)?, config(NodeId(2), 9803)?);
-        ping(
-            "tcp",
-            bytes,
-            Box::new(TcpTransport::bind(one).await?),
-            Box::new(TcpTransport::bind(two).await?),
-        )
-        .await;
+        ping("tcp", bytes, Box::new(tcp::bind(one).await?), Box::new(tcp::bind(two).await?)).await;
         tokio::time::sleep(std::time::Duration::from_millis(700)).await; // until the sockets are free again
     }
     Ok(())

@@ -51,6 +51,8 @@ mod config;
 pub mod conformance;
 #[cfg(feature = "backend")]
 mod counters;
+#[cfg(feature = "network")]
+mod end;
 mod error;
 #[cfg(feature = "network")]
 mod frames;
@@ -81,6 +83,8 @@ use paxos_core::NodeId;
 
 #[cfg(feature = "network")]
 pub use config::NetworkConfig;
+#[cfg(feature = "network")]
+pub use end::NetworkTransport;
 pub use error::Error;
 pub use limits::{LaneLimit, LaneLimits, MAX_FRAME_BYTES};
 pub use status::{Dropped, PeerCounters, PeerStatus, Traffic};

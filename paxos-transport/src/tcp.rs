@@ -8,11 +8,8 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use async_trait::async_trait;
-use bytes::Bytes;
 use paxos_core::NodeId;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
@@ -20,91 +17,34 @@ use tokio::sync::Semaphore;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use crate::frames::{Pulse, read_all, write_all};
-use crate::inbox::{Inbox, inbox};
+use crate::inbox::inbox;
 use crate::link::{Claim, Class};
 use crate::network::{Connection, Dialer, Ended, Network, SIGN_OF_LIFE_INTERVAL};
 use crate::queue::LaneQueue;
-use crate::{Error, Lane, NetworkConfig, PeerStatus, Received, SendOutcome, Transport};
+use crate::{Error, NetworkConfig, NetworkTransport};
 
 /// How long to wait after accepting has failed, for example because there are no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A node's end of a TCP network.
-#[derive(Debug)]
-pub struct TcpTransport {
-    network: Arc<Network>,
-    local_address: SocketAddr,
-    inbox: Inbox,
-    is_closed: bool,
-}
-
-impl TcpTransport {
-    /// Listens for peers and starts to connect to them.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Listen`] if the address can't be listened on; [`Error::Config`], [`Error::Name`] and [`Error::Tls`]
-    /// if the settings do not fit together.
-    pub async fn bind(config: NetworkConfig) -> Result<TcpTransport, Error> {
-        config.check()?;
-        let acceptor = config.identity.server_config()?;
-        let connector = |class: Class| config.identity.client_config(class.protocol()).map(Arc::new);
-        let (main, bulk) = (connector(Class::Main)?.into(), connector(Class::Bulk)?.into());
-        let listen = |source| Error::Listen { address: config.listen, source };
-        let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
-        let local_address = listener.local_addr().map_err(listen)?;
-        let (sender, inbox) = inbox();
-        let network = Arc::new(Network::new(config, &sender));
-        network.start_dialing(&Arc::new(TcpDialer { main, bulk, network: Arc::clone(&network) }));
-        network.spawn_until_closing(accept(Arc::clone(&network), listener, acceptor));
-        Ok(TcpTransport { network, local_address, inbox, is_closed: false })
-    }
-
-    /// The address that is listened on: tells the port if 0 was asked for.
-    #[must_use]
-    pub fn local_address(&self) -> SocketAddr {
-        self.local_address
-    }
-
-    /// Dials `peer` at another address from now on.
-    pub fn set_address(&self, peer: NodeId, address: String) {
-        self.network.set_address(peer, address);
-    }
-}
-
-#[async_trait]
-impl Transport for TcpTransport {
-    fn local_node(&self) -> NodeId {
-        self.network.config.node
-    }
-
-    fn max_frame_bytes(&self) -> usize {
-        self.network.config.max_frame_bytes
-    }
-
-    fn send(&self, to: NodeId, lane: Lane, frame: Bytes) -> SendOutcome {
-        self.network.send(to, lane, frame)
-    }
-
-    fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<Option<Received>> {
-        if self.is_closed { Poll::Ready(None) } else { self.inbox.poll(context) }
-    }
-
-    fn peers(&self) -> Vec<PeerStatus> {
-        self.network.peers()
-    }
-
-    async fn close(&mut self) {
-        self.is_closed = true;
-        self.network.close().await;
-        self.inbox.close();
-    }
-}
-
-impl Drop for TcpTransport {
-    fn drop(&mut self) {
-        self.network.hang_up();
-    }
+/// Listens for peers and starts to connect to them.
+///
+/// # Errors
+///
+/// [`Error::Listen`] if the address can't be listened on; [`Error::Config`], [`Error::Name`] and [`Error::Tls`]
+/// if the settings do not fit together.
+pub async fn bind(config: NetworkConfig) -> Result<NetworkTransport, Error> {
+    config.check()?;
+    let acceptor = config.identity.server_config()?;
+    let connector = |class: Class| config.identity.client_config(class.protocol()).map(Arc::new);
+    let (main, bulk) = (connector(Class::Main)?.into(), connector(Class::Bulk)?.into());
+    let listen = |source| Error::Listen { address: config.listen, source };
+    let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
+    let local_address = listener.local_addr().map_err(listen)?;
+    let (sender, inbox) = inbox();
+    let network = Arc::new(Network::new(config, &sender));
+    network.start_dialing(&Arc::new(TcpDialer { main, bulk, network: Arc::clone(&network) }));
+    network.spawn_until_closing(accept(Arc::clone(&network), listener, acceptor));
+    Ok(NetworkTransport::new(network, inbox, local_address, None))
 }
 
 struct TcpDialer {

@@ -116,14 +116,13 @@ async fn bind_transport(serve: &Serve, cluster: &str) -> Result<Box<dyn Transpor
         #[cfg(feature = "quic")]
         super::options::TransportKind::Quic => {
             let config = network_config(serve, cluster)?;
-            let transport =
-                paxos_transport::quic::QuicTransport::bind(config).await.map_err(Failure::usage)?;
+            let transport = paxos_transport::quic::bind(config).await.map_err(Failure::usage)?;
             Ok(Box::new(transport))
         }
         #[cfg(feature = "tcp")]
         super::options::TransportKind::Tcp => {
             let config = network_config(serve, cluster)?;
-            let transport = paxos_transport::tcp::TcpTransport::bind(config).await.map_err(Failure::usage)?;
+            let transport = paxos_transport::tcp::bind(config).await.map_err(Failure::usage)?;
             Ok(Box::new(transport))
         }
         #[allow(unreachable_patterns, reason = "reached only if a transport is left out of the build")]

@@ -12,11 +12,9 @@ mod setup;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use paxos_core::NodeId;
 use quinn::crypto::rustls::HandshakeData;
 use quinn::{ClientConfig, ConnectionError, Endpoint, Incoming, VarInt};
@@ -24,11 +22,12 @@ use rustls::pki_types::CertificateDer;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use crate::end::Farewell;
 use crate::frames::{Pulse, read_all, write_all};
-use crate::inbox::{Inbox, inbox};
+use crate::inbox::inbox;
 use crate::link::{Claim, Class};
 use crate::network::{Connection, Dialer, Ended, Network};
-use crate::{Error, Lane, NetworkConfig, PeerStatus, Received, SendOutcome, Transport};
+use crate::{Error, Lane, NetworkConfig, NetworkTransport};
 
 /// How many streams the `Log` lane is spread over.
 const LOG_STREAMS: usize = 4;
@@ -39,93 +38,39 @@ const CRYPTO_ERRORS: std::ops::Range<u64> = 0x100..0x200;
 const STOPPED: VarInt = VarInt::from_u32(0);
 const NOT_ADMITTED: VarInt = VarInt::from_u32(1);
 
-/// A node's end of a QUIC network.
-#[derive(Debug)]
-pub struct QuicTransport {
-    network: Arc<Network>,
-    endpoint: Endpoint,
-    local_address: SocketAddr,
-    inbox: Inbox,
-    is_closed: bool,
-}
-
-impl QuicTransport {
-    /// Listens for peers and starts to connect to them.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Listen`] if the address can't be listened on; [`Error::Config`], [`Error::Name`] and [`Error::Tls`]
-    /// if the settings do not fit together.
-    #[expect(clippy::unused_async, reason = "all backends are bound alike; this one needs the runtime only")]
-    pub async fn bind(config: NetworkConfig) -> Result<QuicTransport, Error> {
-        config.check()?;
-        let endpoint = setup::endpoint(&config)?;
-        let listen = |source| Error::Listen { address: config.listen, source };
-        let local_address = endpoint.local_addr().map_err(listen)?;
-        let main = setup::client_config(&config, Class::Main)?;
-        let bulk = setup::client_config(&config, Class::Bulk)?;
-        let (sender, inbox) = inbox();
-        let network = Arc::new(Network::new(config, &sender));
-        let dialer = QuicDialer {
-            endpoint: endpoint.clone(),
-            local_address,
-            main,
-            bulk,
-            network: Arc::clone(&network),
-        };
-        network.start_dialing(&Arc::new(dialer));
-        network.spawn_until_closing(accept(Arc::clone(&network), endpoint.clone()));
-        Ok(QuicTransport { network, endpoint, local_address, inbox, is_closed: false })
-    }
-
-    /// The address that is listened on: tells the port if 0 was asked for.
-    #[must_use]
-    pub fn local_address(&self) -> SocketAddr {
-        self.local_address
-    }
-
-    /// Dials `peer` at another address from now on.
-    pub fn set_address(&self, peer: NodeId, address: String) {
-        self.network.set_address(peer, address);
-    }
+/// Listens for peers and starts to connect to them.
+///
+/// # Errors
+///
+/// [`Error::Listen`] if the address can't be listened on; [`Error::Config`], [`Error::Name`] and [`Error::Tls`]
+/// if the settings do not fit together.
+#[expect(clippy::unused_async, reason = "all backends are bound alike; this one needs the runtime only")]
+pub async fn bind(config: NetworkConfig) -> Result<NetworkTransport, Error> {
+    config.check()?;
+    let endpoint = setup::endpoint(&config)?;
+    let listen = |source| Error::Listen { address: config.listen, source };
+    let local_address = endpoint.local_addr().map_err(listen)?;
+    let main = setup::client_config(&config, Class::Main)?;
+    let bulk = setup::client_config(&config, Class::Bulk)?;
+    let (sender, inbox) = inbox();
+    let network = Arc::new(Network::new(config, &sender));
+    let dialer =
+        QuicDialer { endpoint: endpoint.clone(), local_address, main, bulk, network: Arc::clone(&network) };
+    network.start_dialing(&Arc::new(dialer));
+    network.spawn_until_closing(accept(Arc::clone(&network), endpoint.clone()));
+    Ok(NetworkTransport::new(network, inbox, local_address, Some(Box::new(endpoint))))
 }
 
 #[async_trait]
-impl Transport for QuicTransport {
-    fn local_node(&self) -> NodeId {
-        self.network.config.node
+impl Farewell for Endpoint {
+    fn begin(&self) {
+        self.close(STOPPED, b"stopped");
     }
 
-    fn max_frame_bytes(&self) -> usize {
-        self.network.config.max_frame_bytes
-    }
-
-    fn send(&self, to: NodeId, lane: Lane, frame: Bytes) -> SendOutcome {
-        self.network.send(to, lane, frame)
-    }
-
-    fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<Option<Received>> {
-        if self.is_closed { Poll::Ready(None) } else { self.inbox.poll(context) }
-    }
-
-    fn peers(&self) -> Vec<PeerStatus> {
-        self.network.peers()
-    }
-
-    async fn close(&mut self) {
-        self.is_closed = true;
-        self.network.close().await;
-        self.inbox.close();
-        self.endpoint.close(STOPPED, b"stopped");
+    async fn finish(&self) {
+        self.begin();
         // Peers that do not hear of it find out by themselves.
-        let _ = tokio::time::timeout(FAREWELL_TIMEOUT, self.endpoint.wait_idle()).await;
-    }
-}
-
-impl Drop for QuicTransport {
-    fn drop(&mut self) {
-        self.network.hang_up();
-        self.endpoint.close(STOPPED, b"stopped");
+        let _ = tokio::time::timeout(FAREWELL_TIMEOUT, self.wait_idle()).await;
     }
 }
 

@@ -11,9 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use paxos_core::NodeId;
 use paxos_transport::certs::write_cluster;
-use paxos_transport::quic::QuicTransport;
-use paxos_transport::tcp::TcpTransport;
-use paxos_transport::{Error, Lane, NetworkConfig, TlsIdentity, Transport, TransportExt};
+use paxos_transport::{Error, Lane, NetworkConfig, TlsIdentity, Transport, TransportExt, quic, tcp};
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
@@ -33,18 +31,12 @@ impl Kind {
 
     /// Binds, and tells on which port.
     pub(crate) async fn bind(self, config: NetworkConfig) -> Result<(Box<dyn Transport>, SocketAddr), Error> {
-        match self {
-            Kind::Quic => {
-                let transport = QuicTransport::bind(config).await?;
-                let address = transport.local_address();
-                Ok((Box::new(transport), address))
-            }
-            Kind::Tcp => {
-                let transport = TcpTransport::bind(config).await?;
-                let address = transport.local_address();
-                Ok((Box::new(transport), address))
-            }
-        }
+        let transport = match self {
+            Kind::Quic => quic::bind(config).await?,
+            Kind::Tcp => tcp::bind(config).await?,
+        };
+        let address = transport.local_address();
+        Ok((Box::new(transport), address))
     }
 }
 
