@@ -29,12 +29,12 @@
 use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use paxos_core::NodeId;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::{Lane, Received, SendOutcome, Transport, TransportExt};
 
@@ -157,6 +157,7 @@ async fn receiving_is_cancel_safe(ends: &mut Ends) {
     let mut missing: BTreeSet<u32> = (0..COUNT).collect();
     let deadline = Instant::now() + PATIENCE;
     let mut next = 0;
+    let mut attempts: u32 = 0;
     while !missing.is_empty() {
         assert!(Instant::now() < deadline, "no frame is lost between two calls to receive");
         if next < COUNT {
@@ -164,10 +165,13 @@ async fn receiving_is_cancel_safe(ends: &mut Ends) {
             next += 1;
         }
         // Dropped again and again before it is ready, sometimes after it has only been looked at.
+        attempts += 1;
+        let is_long = attempts.is_multiple_of(4);
         let received = tokio::select! {
             biased;
             received = ends[1].receive() => received,
-            () = tokio::task::yield_now() => continue,
+            () = tokio::task::yield_now(), if !is_long => continue,
+            () = sleep(Duration::from_millis(1)), if is_long => continue,
         };
         if let Some(Received { frame, .. }) = received
             && let Ok(number) = <[u8; 4]>::try_from(&frame[..])

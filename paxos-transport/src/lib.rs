@@ -69,6 +69,8 @@ mod network;
 mod queue;
 #[cfg(feature = "quic")]
 pub mod quic;
+#[cfg(all(test, feature = "certs", feature = "quic", feature = "tcp"))]
+mod simulated;
 mod status;
 #[cfg(feature = "tcp")]
 pub mod tcp;

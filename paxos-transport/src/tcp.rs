@@ -6,12 +6,14 @@
 //! acknowledging, is found out too.
 
 use std::io;
+use std::marker::PhantomData;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use paxos_core::NodeId;
 use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
@@ -33,36 +35,80 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// [`Error::Listen`] if the address can't be listened on; [`Error::Config`], [`Error::Name`] and [`Error::Tls`]
 /// if the settings do not fit together.
 pub async fn bind(config: NetworkConfig) -> Result<NetworkTransport, Error> {
+    bind_over::<TcpListener>(config).await
+}
+
+/// Where streams come from: the system, or the simulated network of a test.
+pub(crate) trait Listen: Sized + Send + Sync + 'static {
+    type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
+
+    fn bind(address: SocketAddr) -> impl Future<Output = io::Result<Self>> + Send;
+
+    fn local_address(&self) -> io::Result<SocketAddr>;
+
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>> + Send;
+
+    fn connect(address: SocketAddr) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
+
+impl Listen for TcpListener {
+    type Stream = TcpStream;
+
+    async fn bind(address: SocketAddr) -> io::Result<Self> {
+        TcpListener::bind(address).await
+    }
+
+    fn local_address(&self) -> io::Result<SocketAddr> {
+        self.local_addr()
+    }
+
+    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        let (stream, address) = TcpListener::accept(self).await?;
+        // It fails only if the peer is gone already, and then so does the handshake.
+        let _ = stream.set_nodelay(true);
+        Ok((stream, address))
+    }
+
+    async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+}
+
+/// As [`bind`], over any kind of streams.
+pub(crate) async fn bind_over<L: Listen>(config: NetworkConfig) -> Result<NetworkTransport, Error> {
     config.check()?;
     let acceptor = config.identity.server_config()?;
     let connector = |class: Class| config.identity.client_config(class.protocol()).map(Arc::new);
     let (main, bulk) = (connector(Class::Main)?.into(), connector(Class::Bulk)?.into());
     let listen = |source| Error::Listen { address: config.listen, source };
-    let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
-    let local_address = listener.local_addr().map_err(listen)?;
+    let listener = L::bind(config.listen).await.map_err(listen)?;
+    let local_address = listener.local_address().map_err(listen)?;
     let (sender, inbox) = inbox();
     let network = Arc::new(Network::new(config, &sender));
-    network.start_dialing(&Arc::new(TcpDialer { main, bulk, network: Arc::clone(&network) }));
+    let dialer = TcpDialer { main, bulk, network: Arc::clone(&network), streams: PhantomData::<L> };
+    network.start_dialing(&Arc::new(dialer));
     network.spawn_until_closing(accept(Arc::clone(&network), listener, acceptor));
     Ok(NetworkTransport::new(network, inbox, local_address, None))
 }
 
-struct TcpDialer {
+struct TcpDialer<L> {
     main: TlsConnector,
     bulk: TlsConnector,
     network: Arc<Network>,
+    streams: PhantomData<L>,
 }
 
-impl Dialer for TcpDialer {
-    type Connection = TcpConnection;
+impl<L: Listen> Dialer for TcpDialer<L> {
+    type Connection = TcpConnection<L::Stream>;
 
     fn can_reach(&self, _: SocketAddr) -> bool {
         true
     }
 
     async fn dial(&self, peer: NodeId, address: SocketAddr, class: Class) -> Result<Self::Connection, Ended> {
-        let stream = TcpStream::connect(address).await.map_err(|error| ended(&error))?;
-        stream.set_nodelay(true).map_err(|error| ended(&error))?;
+        let stream = L::connect(address).await.map_err(|error| ended(&error))?;
         let name = self.network.config.identity.server_name(peer);
         let name = name.map_err(|error| Ended::Refused(error.to_string()))?;
         let connector = match class {
@@ -74,12 +120,12 @@ impl Dialer for TcpDialer {
     }
 }
 
-struct TcpConnection {
-    stream: TlsStream<TcpStream>,
+struct TcpConnection<S> {
+    stream: TlsStream<S>,
     idle_timeout: Duration,
 }
 
-impl Connection for TcpConnection {
+impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Connection for TcpConnection<S> {
     async fn carry(self, claim: &Arc<Claim>) -> Ended {
         let pulse = Pulse { interval: Some(SIGN_OF_LIFE_INTERVAL), timeout: Some(self.idle_timeout) };
         let (mut reader, mut writer) = tokio::io::split(self.stream);
@@ -101,7 +147,7 @@ impl Connection for TcpConnection {
 }
 
 /// Takes in the connections that peers open.
-async fn accept(network: Arc<Network>, listener: TcpListener, tls: ServerConfig) {
+async fn accept(network: Arc<Network>, listener: impl Listen, tls: ServerConfig) {
     let acceptor = TlsAcceptor::from(Arc::new(tls));
     let handshakes = Arc::new(Semaphore::new(network.config.max_handshakes));
     loop {
@@ -119,10 +165,10 @@ async fn accept(network: Arc<Network>, listener: TcpListener, tls: ServerConfig)
     }
 }
 
-async fn admit(network: &Arc<Network>, acceptor: &TlsAcceptor, stream: TcpStream, address: SocketAddr) {
-    if stream.set_nodelay(true).is_err() {
-        return; // It is gone already.
-    }
+async fn admit<S>(network: &Arc<Network>, acceptor: &TlsAcceptor, stream: S, address: SocketAddr)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let handshake = tokio::time::timeout(network.config.handshake_timeout, acceptor.accept(stream));
     let Ok(handshake) = handshake.await else { return };
     let stream = match handshake {

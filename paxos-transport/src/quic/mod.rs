@@ -17,7 +17,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use paxos_core::NodeId;
 use quinn::crypto::rustls::HandshakeData;
-use quinn::{ClientConfig, ConnectionError, Endpoint, Incoming, VarInt};
+use quinn::{AsyncUdpSocket, ClientConfig, ConnectionError, Endpoint, Incoming, VarInt};
 use rustls::pki_types::CertificateDer;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -47,7 +47,18 @@ const NOT_ADMITTED: VarInt = VarInt::from_u32(1);
 #[expect(clippy::unused_async, reason = "all backends are bound alike; this one needs the runtime only")]
 pub async fn bind(config: NetworkConfig) -> Result<NetworkTransport, Error> {
     config.check()?;
-    let endpoint = setup::endpoint(&config)?;
+    let socket = setup::system_socket(&config)?;
+    bind_over(config, socket, None)
+}
+
+/// As [`bind`], over any kind of datagrams: those of the system, or of the simulated network of a test, which
+/// also has QUIC draw its random numbers from `seed`.
+pub(crate) fn bind_over(
+    config: NetworkConfig,
+    socket: Arc<dyn AsyncUdpSocket>,
+    seed: Option<[u8; 32]>,
+) -> Result<NetworkTransport, Error> {
+    let endpoint = setup::endpoint(&config, socket, seed)?;
     let listen = |source| Error::Listen { address: config.listen, source };
     let local_address = endpoint.local_addr().map_err(listen)?;
     let main = setup::client_config(&config, Class::Main)?;

@@ -7,8 +7,9 @@ use std::time::Duration;
 use quinn::congestion::CubicConfig;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{
-    AckFrequencyConfig, ClientConfig, ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig,
-    IdleTimeout, MtuDiscoveryConfig, ServerConfig, TokioRuntime, TransportConfig, VarInt,
+    AckFrequencyConfig, AsyncUdpSocket, ClientConfig, ConnectionId, ConnectionIdGenerator, Endpoint,
+    EndpointConfig, IdleTimeout, MtuDiscoveryConfig, Runtime, ServerConfig, TokioRuntime, TransportConfig,
+    VarInt,
 };
 use ring::hmac;
 
@@ -33,19 +34,28 @@ const INITIAL_RTT: Duration = Duration::from_millis(10);
 const PACKETS_PER_ACK: u32 = 10;
 const CONNECTION_ID_BYTES: usize = 8;
 
-pub(super) fn endpoint(config: &NetworkConfig) -> Result<Endpoint, Error> {
+pub(super) fn system_socket(config: &NetworkConfig) -> Result<Arc<dyn AsyncUdpSocket>, Error> {
     let listen = |source| Error::Listen { address: config.listen, source };
-    let server = server_config(config)?;
     let socket = UdpSocket::bind(config.listen).map_err(listen)?;
     let options = socket2::SockRef::from(&socket);
     let _ = options.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
     let _ = options.set_send_buffer_size(SOCKET_BUFFER_BYTES);
+    TokioRuntime.wrap_udp_socket(socket).map_err(listen)
+}
+
+pub(super) fn endpoint(
+    config: &NetworkConfig,
+    socket: Arc<dyn AsyncUdpSocket>,
+    seed: Option<[u8; 32]>,
+) -> Result<Endpoint, Error> {
+    let listen = |source| Error::Listen { address: config.listen, source };
+    let server = server_config(config)?;
     let secret = hmac::Key::new(hmac::HMAC_SHA256, config.identity.secret());
     let reset_secret = hmac::sign(&secret, b"paxos-transport: QUIC stateless resets");
     let reset_key = hmac::Key::new(hmac::HMAC_SHA256, reset_secret.as_ref());
     let mut endpoint = EndpointConfig::new(Arc::new(reset_key));
-    endpoint.cid_generator(|| Box::new(AnyConnectionId));
-    Endpoint::new(endpoint, Some(server), socket, Arc::new(TokioRuntime)).map_err(listen)
+    endpoint.cid_generator(|| Box::new(AnyConnectionId)).rng_seed(seed);
+    Endpoint::new_with_abstract_socket(endpoint, Some(server), socket, Arc::new(TokioRuntime)).map_err(listen)
 }
 
 pub(super) fn client_config(config: &NetworkConfig, class: Class) -> Result<ClientConfig, Error> {
