@@ -384,7 +384,9 @@ mod tests {
             prop_assert_eq!(&restored.records, &store.records);
             prop_assert_eq!(&restored.by_creation, &store.by_creation);
             for length in 0..image.len() {
-                prop_assert!(Store::default().restore(&mut &image[..length]).is_err(), "cut to {}", length);
+                let cut = Store::default().restore(&mut &image[..length]);
+                let kind = cut.map_err(|error| error.kind());
+                prop_assert_eq!(kind, Err(std::io::ErrorKind::InvalidData), "cut to {}", length);
             }
         }
     }

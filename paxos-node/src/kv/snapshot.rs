@@ -26,6 +26,14 @@ pub(super) fn write(store: &Store, target: &mut dyn Write) -> io::Result<()> {
 }
 
 pub(super) fn read(source: &mut dyn Read) -> io::Result<Store> {
+    read_records(source).map_err(|error| match error.kind() {
+        // The file could be read; it is what is in it that is not as it should be.
+        io::ErrorKind::UnexpectedEof => malformed("it ends too early"),
+        _ => error,
+    })
+}
+
+fn read_records(source: &mut dyn Read) -> io::Result<Store> {
     if &read_array::<8>(source)? != MAGIC {
         return Err(malformed("it does not begin like one"));
     }
