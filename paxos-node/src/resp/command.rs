@@ -14,9 +14,9 @@ const MAX_SCAN_COUNT: u64 = 10_000;
 
 /// All commands that the front knows, with what `COMMAND` tells of them.
 pub(super) const NAMES: &[&str] = &[
-    "append", "client", "command", "config", "dbsize", "decr", "decrby", "del", "discard", "echo", "exec",
-    "exists", "flushall", "flushdb", "get", "getdel", "getset", "hello", "incr", "incrby", "info", "mget",
-    "mset", "multi", "ping", "quit", "reset", "scan", "select", "set", "setnx", "strlen", "unlink",
+    "append", "auth", "client", "command", "config", "dbsize", "decr", "decrby", "del", "discard", "echo",
+    "exec", "exists", "flushall", "flushdb", "get", "getdel", "getset", "hello", "incr", "incrby", "info",
+    "mget", "mset", "multi", "ping", "quit", "reset", "scan", "select", "set", "setnx", "strlen", "unlink",
     "unwatch", "watch",
 ];
 
@@ -26,6 +26,8 @@ pub(super) enum Meaning {
     Operation(Operation),
     /// Something that can't be done.
     Error(Reply),
+    /// No command of this name has so many arguments.
+    WrongArity,
     /// No command of the store's.
     Unknown,
 }
@@ -71,7 +73,7 @@ pub(super) fn operation(name: &[u8], request: &[Bytes], options: &Options) -> Me
             | b"decr" | b"incrby" | b"decrby" | b"append" | b"strlen" | b"mget" | b"mset" | b"dbsize"
             | b"scan" | b"flushall" | b"flushdb",
             _,
-        ) => Err(wrong_arity(name)),
+        ) => return Meaning::WrongArity,
         _ => return Meaning::Unknown,
     };
     match result.and_then(|operation| within_limits(operation, options)) {

@@ -9,9 +9,10 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use super::Shared;
-use super::command::{self, Meaning, NAMES};
+use super::command::{self, Meaning};
 use super::parse::{Parser, ProtocolError, Request};
-use super::session::{Next, Session};
+use super::session::{self, Next, Refusal, Session};
+use super::transaction::{Queued, Transaction};
 use super::write::{Writer, flatten};
 use crate::client::{Client, ClientError};
 use crate::kv::{Operation, Reply, Store};
@@ -25,6 +26,7 @@ const MAX_RUN: usize = 4096;
 /// How much of each word of an unknown request is repeated to the client, and of how many arguments.
 const MAX_ECHO_BYTES: usize = 128;
 const MAX_ECHO_ARGUMENTS: usize = 8;
+const NEVER_READS: &str = "the client does not read its replies";
 
 pub(super) struct Connection {
     stream: TcpStream,
@@ -43,14 +45,6 @@ pub(super) struct Connection {
 struct Run {
     operations: Vec<Operation>,
     bytes: usize,
-}
-
-/// What has come since `MULTI`.
-#[derive(Default)]
-struct Transaction {
-    operations: Vec<Operation>,
-    bytes: usize,
-    is_broken: bool,
 }
 
 impl Connection {
@@ -123,49 +117,67 @@ impl Connection {
             _ => {}
         }
         match command::operation(&name, request, &self.shared.options) {
-            Meaning::Operation(operation) if self.transaction.is_some() => self.queue(operation),
+            Meaning::Operation(operation) if self.transaction.is_some() => {
+                self.queue(Queued::Operation(operation));
+            }
             Meaning::Operation(operation) => self.add_to_run(operation).await?,
+            Meaning::Error(error) if self.transaction.is_some() => self.queue(Queued::Error(error)),
             Meaning::Error(error) => {
                 self.finish_run().await?;
-                self.break_transaction();
                 self.writer().head(&error);
             }
+            Meaning::WrongArity => self.refuse(&command::wrong_arity(&name)).await?,
             Meaning::Unknown => return self.take_local(&name, request).await,
         }
         Ok(Next::GoOn)
     }
 
+    /// Answers a request that can't even be tried; it spoils the transaction that it is in.
+    async fn refuse(&mut self, error: &Reply) -> io::Result<()> {
+        self.finish_run().await?;
+        if let Some(transaction) = &mut self.transaction {
+            transaction.spoil();
+        }
+        self.writer().head(error);
+        Ok(())
+    }
+
     /// Answers what does not concern the store.
     async fn take_local(&mut self, name: &[u8], request: &Request) -> io::Result<Next> {
+        match session::check(name, &request[1..]) {
+            Ok(()) => {}
+            Err(Refusal::Known(error)) => return self.refuse(&error).await.map(|()| Next::GoOn),
+            Err(Refusal::Unknown) => {
+                let error = Reply::Error(Bytes::from(unknown(request)));
+                return self.refuse(&error).await.map(|()| Next::GoOn);
+            }
+        }
+        if self.transaction.is_some() {
+            match name {
+                b"quit" | b"reset" => self.transaction = None,
+                b"watch" => {
+                    self.writer().error(b"ERR WATCH inside MULTI is not allowed");
+                    return Ok(Next::GoOn);
+                }
+                _ => {
+                    self.queue(Queued::local(name, request));
+                    return Ok(Next::GoOn);
+                }
+            }
+        }
         self.finish_run().await?;
-        if self.transaction.is_some() && name != b"quit" && name != b"reset" {
-            self.break_transaction();
-            let name = String::from_utf8_lossy(name).into_owned();
-            let line = if NAMES.contains(&&name[..]) {
-                format!("ERR '{name}' is not possible in a transaction").into_bytes()
-            } else {
-                unknown(request)
-            };
-            self.writer().error(&line);
-            return Ok(Next::GoOn);
-        }
-        if name == b"reset" {
-            self.transaction = None;
-        }
+        Ok(self.answer(name, &request[1..]))
+    }
+
+    fn answer(&mut self, name: &[u8], arguments: &[Bytes]) -> Next {
         let status = self.client.status().borrow().clone();
         let mut out = Writer { buffer: &mut self.output, protocol: self.session.protocol };
-        let next = self.session.answer(name, request, &status, &mut out);
-        Ok(next.unwrap_or_else(|| {
-            out.error(&unknown(request));
-            Next::GoOn
-        }))
+        self.session.answer(name, arguments, &status, &mut out)
     }
 
     async fn take_transaction_word(&mut self, name: &[u8], words: usize) -> io::Result<()> {
         if words != 1 {
-            self.break_transaction();
-            self.writer().head(&command::wrong_arity(name));
-            return Ok(());
+            return self.refuse(&command::wrong_arity(name)).await;
         }
         match (name, self.transaction.take()) {
             (b"multi", None) => {
@@ -184,44 +196,44 @@ impl Connection {
         Ok(())
     }
 
-    fn queue(&mut self, operation: Operation) {
-        let limit = self.shared.options.max_request_bytes();
+    fn queue(&mut self, request: Queued) {
         let Some(transaction) = &mut self.transaction else { return };
-        transaction.bytes += operation.size_bytes();
-        if transaction.operations.len() >= self.shared.options.max_transaction || transaction.bytes > limit {
-            transaction.operations.clear();
-            transaction.is_broken = true;
-        }
-        if transaction.is_broken {
-            return self.writer().error(b"ERR the transaction is too large or has failed already");
-        }
-        transaction.operations.push(operation);
-        self.writer().simple("QUEUED");
-    }
-
-    fn break_transaction(&mut self) {
-        if let Some(transaction) = &mut self.transaction {
-            transaction.is_broken = true;
+        match transaction.queue(request, &self.shared.options) {
+            Ok(()) => self.writer().simple("QUEUED"),
+            Err(error) => self.writer().head(&error),
         }
     }
 
-    /// `EXEC`: all operations as one command in the log.
+    /// `EXEC`: all operations as one command in the log. What the connection answers by itself and what is known
+    /// to fail does not go there, and is answered in its place.
     async fn execute(&mut self, transaction: Transaction) -> io::Result<()> {
-        if transaction.is_broken {
+        let Some(mut requests) = transaction.into_requests() else {
             self.writer().error(b"EXECABORT Transaction discarded because of previous errors.");
             return Ok(());
-        }
-        if transaction.operations.is_empty() {
-            self.writer().array(0);
-            return Ok(());
-        }
-        match self.propose(&transaction.operations).await {
-            Ok(replies) => self.write(vec![Reply::Array(replies)]).await,
+        };
+        let operations = requests.iter_mut().filter_map(Queued::take_operation).collect::<Vec<_>>();
+        let replies = if operations.is_empty() { Ok(Vec::new()) } else { self.propose(&operations).await };
+        let mut replies = match replies {
+            Ok(replies) => replies.into_iter(),
             Err(error) => {
                 self.writer().error(&client_error(error));
-                Ok(())
+                return Ok(());
+            }
+        };
+        self.writer().array(requests.len());
+        for request in requests {
+            match request {
+                Queued::Taken => {
+                    let reply = replies.next().expect("each operation of a command has a reply");
+                    self.write(vec![reply]).await?;
+                }
+                Queued::Error(error) => self.writer().head(&error),
+                // None of these ends the connection: those that do are never queued.
+                Queued::Local { name, arguments } => drop(self.answer(&name, &arguments)),
+                Queued::Operation(_) => unreachable!("all operations have been taken out"),
             }
         }
+        Ok(())
     }
 
     /// Lets an operation wait for others of its kind; what came before it of the other kind is done first.
@@ -276,9 +288,16 @@ impl Connection {
         Ok(())
     }
 
+    /// Sends everything. A client that takes nothing for too long is cut off.
     async fn flush(&mut self) -> io::Result<()> {
-        self.stream.write_all(&self.output).await?;
-        self.output.clear();
+        let limit = self.shared.options.write_timeout;
+        while !self.output.is_empty() {
+            let written = tokio::time::timeout(limit, self.stream.write_buf(&mut self.output)).await;
+            let written = written.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, NEVER_READS))?;
+            if written? == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+        }
         Ok(())
     }
 

@@ -13,6 +13,7 @@ mod command;
 mod connection;
 mod parse;
 mod session;
+mod transaction;
 mod write;
 
 use std::io;
@@ -49,6 +50,9 @@ pub struct Options {
     pub max_run_bytes: usize,
     /// How many commands a transaction may have.
     pub max_transaction: usize,
+    /// How long a client may take nothing of its replies, which wait in a buffer of bounded size, before it is
+    /// cut off.
+    pub write_timeout: Duration,
 }
 
 impl Default for Options {
@@ -60,6 +64,7 @@ impl Default for Options {
             max_arguments: 64 << 10,
             max_run_bytes: 256 << 10,
             max_transaction: 16 << 10,
+            write_timeout: Duration::from_secs(30),
         }
     }
 }

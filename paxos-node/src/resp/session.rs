@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::command::{self, NAMES, is};
 use super::write::{Protocol, Writer};
-use crate::kv::Reply;
+use crate::kv::{Reply, parse_integer};
 use crate::status::Status;
 
 /// What a client has told about itself.
@@ -29,43 +29,42 @@ impl Session {
         Session { id, ..Session::default() }
     }
 
-    /// Answers a request that does not concern the store; `None` if it is unknown.
+    /// Answers a request that does not concern the store and has passed [`check`].
     pub(super) fn answer(
         &mut self,
         name: &[u8],
-        request: &[Bytes],
+        arguments: &[Bytes],
         status: &Status,
         out: &mut Writer<'_>,
-    ) -> Option<Next> {
-        let arguments = &request[1..];
+    ) -> Next {
         match (name, arguments) {
             (b"ping", []) => out.simple("PONG"),
             (b"ping" | b"echo", [message]) => out.bulk(message),
             (b"hello", _) => self.hello(arguments, out),
+            (b"auth", [_]) => out.error(NO_PASSWORD),
+            (b"auth", [_, _]) => out.error(WRONG_PASSWORD),
             (b"select", [index]) if is(index, "0") => out.simple("OK"),
-            (b"select", [_]) => out.error(b"ERR DB index is out of range: there is only database 0"),
+            (b"select", [index]) if parse_integer(index).is_none() => out.error(NOT_AN_INTEGER),
+            (b"select", _) => out.error(b"ERR DB index is out of range: there is only database 0"),
             (b"client", [subcommand, rest @ ..]) => self.client(subcommand, rest, out),
             (b"command", _) => describe_commands(arguments, out),
             (b"config", [subcommand, rest @ ..]) => config(subcommand, rest, out),
             (b"info", _) => out.bulk(info(status).as_bytes()),
-            (b"reset", []) => {
+            (b"reset", _) => {
                 *self = Session::new(self.id);
                 out.protocol = self.protocol;
                 out.simple("RESET");
             }
             (b"quit", _) => {
                 out.simple("OK");
-                return Some(Next::Close);
+                return Next::Close;
             }
             (b"watch" | b"unwatch", _) => {
                 out.error(b"ERR WATCH is not supported: use SET with NX, XX or GET, or one MULTI/EXEC block");
             }
-            (b"ping" | b"echo" | b"select" | b"client" | b"config" | b"reset", _) => {
-                out.head(&command::wrong_arity(name));
-            }
-            _ => return None,
+            _ => out.error(b"ERR syntax error"),
         }
-        Some(Next::GoOn)
+        Next::GoOn
     }
 
     fn hello(&mut self, arguments: &[Bytes], out: &mut Writer<'_>) {
@@ -90,9 +89,14 @@ impl Session {
                 _ => return out.error(b"ERR Syntax error in HELLO"),
             }
         }
+        if name.as_ref().is_some_and(|name| !is_plain(name)) {
+            return out.error(NOT_A_NAME);
+        }
         // Only now: a client whose greeting is refused goes on in the protocol that it had.
         self.protocol = protocol;
-        self.name = name.unwrap_or_else(|| std::mem::take(&mut self.name));
+        if let Some(name) = name {
+            self.name = Bytes::copy_from_slice(&name);
+        }
         out.protocol = protocol;
         out.map(7);
         // Every node takes writes, and some clients keep them away from a replica.
@@ -116,8 +120,10 @@ impl Session {
     fn client(&mut self, subcommand: &Bytes, rest: &[Bytes], out: &mut Writer<'_>) {
         let line = || format!("id={} name={} db=0", self.id, String::from_utf8_lossy(&self.name));
         match rest {
+            [name] if is(subcommand, "setname") && !is_plain(name) => out.error(NOT_A_NAME),
             [name] if is(subcommand, "setname") => {
-                self.name = name.clone();
+                // A copy: the bytes are a small part of all that was read with them.
+                self.name = Bytes::copy_from_slice(name);
                 out.simple("OK");
             }
             [] if is(subcommand, "getname") && self.name.is_empty() => out.nil(),
@@ -125,18 +131,98 @@ impl Session {
             [] if is(subcommand, "id") => out.integer(i64::try_from(self.id).unwrap_or(i64::MAX)),
             [] if is(subcommand, "info") => out.bulk(line().as_bytes()),
             _ if is(subcommand, "list") => out.bulk(format!("{}\n", line()).as_bytes()),
-            [_, _] if is(subcommand, "setinfo") => out.simple("OK"),
+            [field, value] if is(subcommand, "setinfo") => set_info(field, value, out),
             [_] if is(subcommand, "no-evict") || is(subcommand, "no-touch") => out.simple("OK"),
             [mode] if is(subcommand, "reply") && is(mode, "on") => out.simple("OK"),
-            _ => {
-                let name = String::from_utf8_lossy(subcommand);
-                out.head(&Reply::error(&format!(
-                    "ERR unknown subcommand or wrong number of arguments for '{name}'"
-                )));
-            }
+            _ => out.error(b"ERR syntax error"),
         }
     }
 }
+
+/// Whether the front answers `name` by itself, and may be asked so.
+pub(super) fn check(name: &[u8], arguments: &[Bytes]) -> Result<(), Refusal> {
+    let count = arguments.len();
+    let fits = match name {
+        b"hello" | b"command" | b"info" | b"quit" => true,
+        b"ping" => count <= 1,
+        b"echo" | b"select" => count == 1,
+        b"auth" | b"watch" => count >= 1,
+        b"reset" | b"unwatch" => count == 0,
+        b"client" => return subcommand(name, arguments, client_arity),
+        b"config" => return subcommand(name, arguments, |lower, count| Some(lower != b"get" || count >= 1)),
+        _ => return Err(Refusal::Unknown),
+    };
+    if fits { Ok(()) } else { Err(Refusal::Known(command::wrong_arity(name))) }
+}
+
+/// Why a request is not even tried.
+pub(super) enum Refusal {
+    /// Nobody knows the command.
+    Unknown,
+    /// The command is known, but this is no way to use it.
+    Known(Reply),
+}
+
+fn subcommand(
+    name: &[u8],
+    arguments: &[Bytes],
+    arity: impl Fn(&[u8], usize) -> Option<bool>,
+) -> Result<(), Refusal> {
+    let [subcommand, rest @ ..] = arguments else { return Err(Refusal::Known(command::wrong_arity(name))) };
+    let lower = subcommand.to_ascii_lowercase();
+    let name = String::from_utf8_lossy(name);
+    match arity(&lower, rest.len()) {
+        Some(true) => Ok(()),
+        Some(false) => {
+            let full = format!("{name}|{}", String::from_utf8_lossy(&lower));
+            Err(Refusal::Known(command::wrong_arity(full.as_bytes())))
+        }
+        None => Err(Refusal::Known(Reply::error(&format!(
+            "ERR unknown subcommand '{}'. Try {} HELP.",
+            String::from_utf8_lossy(&subcommand[..subcommand.len().min(MAX_ECHO_BYTES)]),
+            name.to_uppercase()
+        )))),
+    }
+}
+
+/// Whether a subcommand of `CLIENT` takes so many arguments; `None` if there is none of this name.
+fn client_arity(subcommand: &[u8], count: usize) -> Option<bool> {
+    Some(match subcommand {
+        b"getname" | b"id" | b"info" => count == 0,
+        b"setname" | b"no-evict" | b"no-touch" | b"reply" => count == 1,
+        b"setinfo" => count == 2,
+        b"list" => true,
+        _ => return None,
+    })
+}
+
+/// Whether text can stand in a line of `CLIENT LIST`: printable, and without spaces.
+fn is_plain(text: &[u8]) -> bool {
+    text.iter().all(u8::is_ascii_graphic)
+}
+
+fn set_info(field: &[u8], value: &[u8], out: &mut Writer<'_>) {
+    let known = ["lib-name", "lib-ver"].into_iter().find(|known| is(field, known));
+    match known {
+        None => out
+            .error(&[b"ERR Unrecognized option '", &field[..field.len().min(MAX_ECHO_BYTES)], b"'"].concat()),
+        Some(known) if !is_plain(value) => {
+            out.error(
+                format!("ERR {known} cannot contain spaces, newlines or special characters.").as_bytes(),
+            );
+        }
+        Some(_) => out.simple("OK"),
+    }
+}
+
+/// How much of a word is repeated to the client.
+const MAX_ECHO_BYTES: usize = 128;
+const NO_PASSWORD: &[u8] =
+    b"ERR AUTH <password> called without any password configured for the default user. \
+    Are you sure your configuration is correct?";
+const WRONG_PASSWORD: &[u8] = b"WRONGPASS invalid username-password pair or user is disabled.";
+const NOT_A_NAME: &[u8] = b"ERR Client names cannot contain spaces, newlines or special characters.";
+const NOT_AN_INTEGER: &[u8] = b"ERR value is not an integer or out of range";
 
 /// What clients are told that look at the version to see what a server can do.
 const REDIS_VERSION: &str = "7.0.0";
@@ -164,7 +250,7 @@ fn describe_commands(arguments: &[Bytes], out: &mut Writer<'_>) {
 }
 
 fn config(subcommand: &Bytes, patterns: &[Bytes], out: &mut Writer<'_>) {
-    if !is(subcommand, "get") || patterns.is_empty() {
+    if !is(subcommand, "get") {
         return out
             .error(b"ERR only CONFIG GET is supported; a node is configured by flags, environment or file");
     }

@@ -1,0 +1,327 @@
+//! Every command's reply to the byte, in both versions of the protocol, from a node within this process.
+#![cfg(feature = "memory")]
+
+use std::time::Duration;
+
+use paxos_core::NodeId;
+use paxos_node::kv::Store;
+use paxos_node::{Node, NodeSettings, WriterMode, resp};
+use paxos_storage::{Identity, memory::MemoryStorage};
+use paxos_transport::memory::MemoryNetwork;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A cluster of one node with its front.
+struct Server {
+    address: std::net::SocketAddr,
+    stop: watch::Sender<bool>,
+    front: JoinHandle<std::io::Result<()>>,
+    node: Node<Store>,
+}
+
+impl Server {
+    async fn start(options: resp::Options) -> Server {
+        let id = NodeId(1);
+        let settings = NodeSettings { writer: WriterMode::Inline, ..NodeSettings::new(id, vec![id]) };
+        let transport = Box::new(MemoryNetwork::new().bind(id));
+        let storage = Box::new(MemoryStorage::new(Identity::new("golden", id)));
+        let node = Node::start(settings, transport, storage, Store::default()).expect("the node starts");
+        let mut status = node.status();
+        let leads = status.wait_for(paxos_node::Status::is_ready);
+        timeout(PATIENCE, leads).await.expect("it leads in time").expect("it runs");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("there are free ports");
+        let address = listener.local_addr().expect("it is bound");
+        let (stop, stopped) = watch::channel(false);
+        let front = tokio::spawn(resp::serve(listener, node.client(), options, stopped));
+        Server { address, stop, front, node }
+    }
+
+    async fn client(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.expect("the front listens")
+    }
+
+    async fn stop(self) {
+        self.stop.send(true).expect("the front listens");
+        timeout(PATIENCE, self.front).await.expect("it stops in time").expect("it ends").expect("and well");
+        self.node.stop().await.expect("the node stops");
+    }
+}
+
+/// Sends a line of words as a request and checks the reply to the byte. The words are divided by spaces; `\s` in
+/// one stands for a space and `\n` for a line break.
+async fn expect(client: &mut TcpStream, line: &str, expected: &str) {
+    let words: Vec<String> =
+        line.split(' ').map(|word| word.replace("\\s", " ").replace("\\n", "\n")).collect();
+    let bulks: String = words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len())).collect();
+    let request = format!("*{}\r\n{bulks}", words.len());
+    client.write_all(request.as_bytes()).await.expect("it is sent");
+    let mut reply = vec![0; expected.len()];
+    let read = timeout(PATIENCE, client.read_exact(&mut reply)).await;
+    let reply = String::from_utf8_lossy(&reply).into_owned();
+    assert!(read.is_ok_and(|read| read.is_ok()), "{line}: all of {expected:?} comes, not only {reply:?}");
+    assert_eq!(reply, expected, "{line}");
+}
+
+/// Requests with their replies in RESP2 and, where they differ, in RESP3. Each reply must be followed by nothing
+/// but the next one.
+const GOLDEN: &[(&str, &str, Option<&str>)] = &[
+    ("FLUSHALL", "+OK\r\n", None),
+    ("PING", "+PONG\r\n", None),
+    ("ping hello", "$5\r\nhello\r\n", None),
+    ("PING a b", "-ERR wrong number of arguments for 'ping' command\r\n", None),
+    ("ECHO hello", "$5\r\nhello\r\n", None),
+    ("ECHO", "-ERR wrong number of arguments for 'echo' command\r\n", None),
+    ("SELECT 0", "+OK\r\n", None),
+    ("SELECT 1", "-ERR DB index is out of range: there is only database 0\r\n", None),
+    ("SELECT x", "-ERR value is not an integer or out of range\r\n", None),
+    (
+        "AUTH secret",
+        "-ERR AUTH <password> called without any password configured for the default user. Are you sure your \
+         configuration is correct?\r\n",
+        None,
+    ),
+    ("AUTH user secret", "-WRONGPASS invalid username-password pair or user is disabled.\r\n", None),
+    ("AUTH", "-ERR wrong number of arguments for 'auth' command\r\n", None),
+    ("AUTH a b c", "-ERR syntax error\r\n", None),
+    // Strings.
+    ("GET k", "$-1\r\n", Some("_\r\n")),
+    ("SET k v", "+OK\r\n", None),
+    ("GET k", "$1\r\nv\r\n", None),
+    ("SET k w NX", "$-1\r\n", Some("_\r\n")),
+    ("SET k w XX", "+OK\r\n", None),
+    ("SET k x GET", "$1\r\nw\r\n", None),
+    ("SET new x XX GET", "$-1\r\n", Some("_\r\n")),
+    ("SET k v NX XX", "-ERR syntax error\r\n", None),
+    ("SET k v FOO", "-ERR syntax error\r\n", None),
+    (
+        "SET k v EX 10",
+        "-ERR keys do not expire here: EX, PX, EXAT, PXAT and KEEPTTL are not supported\r\n",
+        None,
+    ),
+    ("SET k", "-ERR wrong number of arguments for 'set' command\r\n", None),
+    ("SETNX k y", ":0\r\n", None),
+    ("SETNX l y", ":1\r\n", None),
+    ("GETSET l z", "$1\r\ny\r\n", None),
+    ("GETSET m z", "$-1\r\n", Some("_\r\n")),
+    ("GETDEL m", "$1\r\nz\r\n", None),
+    ("GETDEL m", "$-1\r\n", Some("_\r\n")),
+    ("APPEND k yz", ":3\r\n", None),
+    ("STRLEN k", ":3\r\n", None),
+    ("STRLEN none", ":0\r\n", None),
+    ("MSET a 1 b 2", "+OK\r\n", None),
+    ("MSET a 1 b", "-ERR wrong number of arguments for 'mset' command\r\n", None),
+    ("MGET a none b", "*3\r\n$1\r\n1\r\n$-1\r\n$1\r\n2\r\n", Some("*3\r\n$1\r\n1\r\n_\r\n$1\r\n2\r\n")),
+    // Integers.
+    ("INCR n", ":1\r\n", None),
+    ("DECR n", ":0\r\n", None),
+    ("INCRBY n 40", ":40\r\n", None),
+    ("DECRBY n 50", ":-10\r\n", None),
+    ("INCRBY n x", "-ERR value is not an integer or out of range\r\n", None),
+    ("INCR k", "-ERR value is not an integer or out of range\r\n", None),
+    ("DECRBY n -9223372036854775808", "-ERR decrement would overflow\r\n", None),
+    ("INCRBY n -9223372036854775808", "-ERR increment or decrement would overflow\r\n", None),
+    // Keys.
+    ("EXISTS a a none", ":2\r\n", None),
+    ("DEL a none", ":1\r\n", None),
+    ("UNLINK b", ":1\r\n", None),
+    ("DBSIZE", ":3\r\n", None),
+    ("SCAN 0 COUNT 100", "*2\r\n$1\r\n0\r\n*3\r\n$1\r\nn\r\n$1\r\nl\r\n$1\r\nk\r\n", None),
+    ("SCAN 0 MATCH k* COUNT 100", "*2\r\n$1\r\n0\r\n*1\r\n$1\r\nk\r\n", None),
+    ("SCAN 0 COUNT 0", "-ERR syntax error\r\n", None),
+    ("SCAN x", "-ERR invalid cursor\r\n", None),
+    ("FLUSHDB ASYNC", "+OK\r\n", None),
+    ("FLUSHALL NOW", "-ERR syntax error\r\n", None),
+    // About the connection.
+    ("CLIENT GETNAME", "$-1\r\n", Some("_\r\n")),
+    ("CLIENT SETNAME tester", "+OK\r\n", None),
+    ("CLIENT GETNAME", "$6\r\ntester\r\n", None),
+    (
+        "CLIENT SETNAME two\\swords",
+        "-ERR Client names cannot contain spaces, newlines or special characters.\r\n",
+        None,
+    ),
+    (
+        "CLIENT SETNAME two\\nlines",
+        "-ERR Client names cannot contain spaces, newlines or special characters.\r\n",
+        None,
+    ),
+    (
+        "HELLO 3 SETNAME two\\nlines",
+        "-ERR Client names cannot contain spaces, newlines or special characters.\r\n",
+        None,
+    ),
+    ("CLIENT GETNAME", "$6\r\ntester\r\n", None),
+    ("CLIENT ID", ":1\r\n", Some(":2\r\n")),
+    ("CLIENT INFO", "$21\r\nid=1 name=tester db=0\r\n", Some("$21\r\nid=2 name=tester db=0\r\n")),
+    ("CLIENT LIST", "$22\r\nid=1 name=tester db=0\n\r\n", Some("$22\r\nid=2 name=tester db=0\n\r\n")),
+    ("CLIENT SETINFO LIB-NAME lib", "+OK\r\n", None),
+    (
+        "CLIENT SETINFO LIB-VER 1\\s2",
+        "-ERR lib-ver cannot contain spaces, newlines or special characters.\r\n",
+        None,
+    ),
+    ("CLIENT SETINFO foo bar", "-ERR Unrecognized option 'foo'\r\n", None),
+    ("CLIENT NO-EVICT ON", "+OK\r\n", None),
+    ("CLIENT NO-TOUCH ON", "+OK\r\n", None),
+    ("CLIENT REPLY ON", "+OK\r\n", None),
+    ("CLIENT REPLY OFF", "-ERR syntax error\r\n", None),
+    ("CLIENT SETNAME", "-ERR wrong number of arguments for 'client|setname' command\r\n", None),
+    ("CLIENT FOO", "-ERR unknown subcommand 'FOO'. Try CLIENT HELP.\r\n", None),
+    ("CLIENT", "-ERR wrong number of arguments for 'client' command\r\n", None),
+    // About the node.
+    ("COMMAND COUNT", ":36\r\n", None),
+    ("COMMAND DOCS", "*0\r\n", Some("%0\r\n")),
+    ("COMMAND INFO get", "*1\r\n$-1\r\n", Some("*1\r\n_\r\n")),
+    ("CONFIG GET save", "*2\r\n$4\r\nsave\r\n$0\r\n\r\n", Some("%1\r\n$4\r\nsave\r\n$0\r\n\r\n")),
+    ("CONFIG GET", "-ERR wrong number of arguments for 'config|get' command\r\n", None),
+    (
+        "CONFIG SET save x",
+        "-ERR only CONFIG GET is supported; a node is configured by flags, environment or file\r\n",
+        None,
+    ),
+    ("WATCH k", "-ERR WATCH is not supported: use SET with NX, XX or GET, or one MULTI/EXEC block\r\n", None),
+    ("UNWATCH", "-ERR WATCH is not supported: use SET with NX, XX or GET, or one MULTI/EXEC block\r\n", None),
+    ("FOO bar", "-ERR unknown command 'FOO', with args beginning with: 'bar' \r\n", None),
+    // Transactions.
+    ("EXEC", "-ERR EXEC without MULTI\r\n", None),
+    ("EXEC foo", "-ERR wrong number of arguments for 'exec' command\r\n", None),
+    ("DISCARD", "-ERR DISCARD without MULTI\r\n", None),
+    ("MULTI", "+OK\r\n", None),
+    ("MULTI", "-ERR MULTI calls can not be nested\r\n", None),
+    ("WATCH k", "-ERR WATCH inside MULTI is not allowed\r\n", None),
+    ("EXEC", "*0\r\n", None),
+    ("MULTI", "+OK\r\n", None),
+    ("PING", "+QUEUED\r\n", None),
+    ("SET t 1", "+QUEUED\r\n", None),
+    ("ECHO between", "+QUEUED\r\n", None),
+    ("INCRBY t x", "+QUEUED\r\n", None),
+    ("SET t 2 FOO", "+QUEUED\r\n", None),
+    ("INCR t", "+QUEUED\r\n", None),
+    ("CLIENT GETNAME", "+QUEUED\r\n", None),
+    ("SELECT 0", "+QUEUED\r\n", None),
+    ("SELECT 7", "+QUEUED\r\n", None),
+    ("MGET t none", "+QUEUED\r\n", None),
+    (
+        "EXEC",
+        "*10\r\n+PONG\r\n+OK\r\n$7\r\nbetween\r\n-ERR value is not an integer or out of range\r\n\
+         -ERR syntax error\r\n:2\r\n$6\r\ntester\r\n+OK\r\n\
+         -ERR DB index is out of range: there is only database 0\r\n*2\r\n$1\r\n2\r\n$-1\r\n",
+        Some(
+            "*10\r\n+PONG\r\n+OK\r\n$7\r\nbetween\r\n-ERR value is not an integer or out of range\r\n\
+             -ERR syntax error\r\n:2\r\n$6\r\ntester\r\n+OK\r\n\
+             -ERR DB index is out of range: there is only database 0\r\n*2\r\n$1\r\n2\r\n_\r\n",
+        ),
+    ),
+    ("MULTI", "+OK\r\n", None),
+    ("PING", "+QUEUED\r\n", None),
+    ("EXEC", "*1\r\n+PONG\r\n", None),
+    ("MULTI", "+OK\r\n", None),
+    ("SET t", "-ERR wrong number of arguments for 'set' command\r\n", None),
+    ("SET t 9", "+QUEUED\r\n", None),
+    ("EXEC", "-EXECABORT Transaction discarded because of previous errors.\r\n", None),
+    ("MULTI", "+OK\r\n", None),
+    ("PING a b", "-ERR wrong number of arguments for 'ping' command\r\n", None),
+    ("EXEC", "-EXECABORT Transaction discarded because of previous errors.\r\n", None),
+    ("MULTI", "+OK\r\n", None),
+    ("CLIENT FOO", "-ERR unknown subcommand 'FOO'. Try CLIENT HELP.\r\n", None),
+    ("EXEC", "-EXECABORT Transaction discarded because of previous errors.\r\n", None),
+    ("MULTI", "+OK\r\n", None),
+    ("NONSENSE", "-ERR unknown command 'NONSENSE', with args beginning with: \r\n", None),
+    ("EXEC", "-EXECABORT Transaction discarded because of previous errors.\r\n", None),
+    ("MULTI", "+OK\r\n", None),
+    ("SET t 9", "+QUEUED\r\n", None),
+    ("EXEC foo", "-ERR wrong number of arguments for 'exec' command\r\n", None),
+    ("EXEC", "-EXECABORT Transaction discarded because of previous errors.\r\n", None),
+    ("MULTI", "+OK\r\n", None),
+    ("SET t 9", "+QUEUED\r\n", None),
+    ("DISCARD", "+OK\r\n", None),
+    ("GET t", "$1\r\n2\r\n", None),
+    // The version of the protocol.
+    ("HELLO 4", "-NOPROTO unsupported protocol version\r\n", None),
+    ("HELLO 2 FOO", "-ERR Syntax error in HELLO\r\n", None),
+    ("HELLO 3 AUTH user secret", "-ERR there are no users or passwords here: connect without AUTH\r\n", None),
+    (
+        "HELLO",
+        "*14\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$5\r\n7.0.0\r\n$5\r\nproto\r\n:2\r\n$2\r\nid\r\n:1\r\n\
+         $4\r\nmode\r\n$10\r\nstandalone\r\n$4\r\nrole\r\n$6\r\nmaster\r\n$7\r\nmodules\r\n*0\r\n",
+        Some(
+            "%7\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$5\r\n7.0.0\r\n$5\r\nproto\r\n:3\r\n$2\r\nid\r\n:2\r\n\
+             $4\r\nmode\r\n$10\r\nstandalone\r\n$4\r\nrole\r\n$6\r\nmaster\r\n$7\r\nmodules\r\n*0\r\n",
+        ),
+    ),
+    ("MULTI", "+OK\r\n", None),
+    ("RESET", "+RESET\r\n", None),
+    ("CLIENT GETNAME", "$-1\r\n", Some("$-1\r\n")),
+    ("EXEC", "-ERR EXEC without MULTI\r\n", None),
+    ("MULTI", "+OK\r\n", None),
+    ("QUIT", "+OK\r\n", None),
+];
+
+#[tokio::test]
+async fn each_command_answers_to_the_byte_in_both_versions() {
+    let server = Server::start(resp::Options::default()).await;
+    for is_resp3 in [false, true] {
+        let mut client = server.client().await;
+        if is_resp3 {
+            let hello = GOLDEN.iter().find(|(line, ..)| *line == "HELLO").and_then(|(.., reply)| *reply);
+            expect(&mut client, "HELLO 3", hello.expect("it is in the table")).await;
+        }
+        for (line, resp2, resp3) in GOLDEN {
+            expect(&mut client, line, if is_resp3 { resp3.unwrap_or(resp2) } else { resp2 }).await;
+        }
+        let mut rest = Vec::new();
+        timeout(PATIENCE, client.read_to_end(&mut rest)).await.expect("in time").expect("it ends well");
+        assert_eq!(String::from_utf8_lossy(&rest), "", "the connection ends after QUIT");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn each_command_is_in_the_table() {
+    let server = Server::start(resp::Options::default()).await;
+    let mut client = server.client().await;
+    client.write_all(b"COMMAND LIST\r\nINFO\r\nQUIT\r\n").await.expect("it is sent");
+    let mut reply = String::new();
+    timeout(PATIENCE, client.read_to_string(&mut reply)).await.expect("in time").expect("it is text");
+    let (names, info) = reply.split_once("# Server").expect("the list ends where INFO begins");
+    let names: Vec<&str> = names
+        .split("\r\n")
+        .filter(|word| word.starts_with(|letter: char| letter.is_ascii_lowercase()))
+        .collect();
+    assert!(names.len() > 30, "{names:?}");
+    for name in names.iter().filter(|name| **name != "info") {
+        let is_tried = GOLDEN.iter().any(|(line, ..)| line.to_lowercase().split(' ').next() == Some(name));
+        assert!(is_tried, "{name} is missing in the table");
+    }
+    for field in
+        ["redis_version:7.0.0\r\n", "node_id:1\r\n", "role:leader\r\n", "leader_id:1\r\n", "lag:0\r\n"]
+    {
+        assert!(info.contains(field), "{field:?} in {info}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_never_reads_its_replies_is_cut_off() {
+    let options = resp::Options { write_timeout: Duration::from_millis(300), ..resp::Options::default() };
+    let server = Server::start(options).await;
+    let mut lazy = server.client().await;
+    let value = "x".repeat(1 << 20);
+    let set = format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${}\r\n{value}\r\n", value.len());
+    lazy.write_all(set.as_bytes()).await.expect("it is sent");
+    let asking = async {
+        // Far more replies than fit between them, until the connection is broken.
+        while lazy.write_all(b"GET k\r\n").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(PATIENCE, asking).await.expect("it is cut off in time");
+    let mut other = server.client().await;
+    expect(&mut other, "STRLEN k", ":1048576\r\n").await;
+    server.stop().await;
+}
