@@ -6,18 +6,26 @@
 //! | `/readyz` | 200 if the node knows a leader and has caught up, else 503 |
 //! | `/status` | a [`StatusReport`] as JSON |
 //! | `/metrics` | all metrics in the text format of Prometheus |
+//!
+//! Connections are bounded in number, in the size of what they ask, and in time, each by a constant of this module.
 
 use std::io;
+use std::pin::pin;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::{Deserialize, Serialize};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::client::Client;
 use crate::state_machine::StateMachine;
@@ -54,11 +62,25 @@ impl<S> Clone for Front<S> {
     }
 }
 
-/// Serves until `stop` turns true.
+/// How many connections there may be at once; a further one gets a 503 and is closed.
+pub const MAX_CONNECTIONS: usize = 64;
+/// How many bytes the head of a request may have; a longer one gets a 431.
+pub const MAX_HEADER_BYTES: usize = 16 << 10;
+/// How long the head of a request may take to come.
+pub const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection may last from its beginning to its end. It carries one request.
+pub const CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long to wait after accepting has failed, for example because there are no file descriptors left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+const TOO_MANY: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 21\r\n\r\ntoo many connections\n";
+
+/// Serves until `stop` turns true; then finishes what is under way.
 ///
 /// # Errors
 ///
-/// Whatever accepting connections fails with.
+/// None at present: a connection that can't be accepted is tried again.
 pub async fn serve<S: StateMachine>(
     listener: TcpListener,
     client: Client<S>,
@@ -71,10 +93,47 @@ pub async fn serve<S: StateMachine>(
         .route("/status", get(status::<S>))
         .route("/metrics", get(render_metrics::<S>))
         .with_state(Front { client, metrics });
-    let stopped = async move {
-        let _ = stop.wait_for(|stop| *stop).await; // A sender that is gone stops the front as well.
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = connections.join_next() => continue,
+            _ = stop.wait_for(|stop| *stop) => break, // A sender that is gone stops the front as well.
+        };
+        match accepted {
+            Ok((stream, _)) if connections.len() >= MAX_CONNECTIONS => {
+                // Whoever does not find it in an empty buffer would not wait for it either.
+                let _ = stream.try_write(TOO_MANY);
+            }
+            Ok((stream, _)) => {
+                connections.spawn(serve_connection(stream, router.clone(), stop.clone()));
+            }
+            Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+        }
+    }
+    while connections.join_next().await.is_some() {}
+    Ok(())
+}
+
+async fn serve_connection(stream: TcpStream, router: Router, mut stop: watch::Receiver<bool>) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .keep_alive(false)
+        .max_header_size(MAX_HEADER_BYTES)
+        .max_buf_size(2 * MAX_HEADER_BYTES)
+        .header_read_timeout(HEADER_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut connection = pin!(connection);
+    let served = async {
+        tokio::select! {
+            served = connection.as_mut() => return served,
+            _ = stop.wait_for(|stop| *stop) => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        connection.await
     };
-    axum::serve(listener, router).with_graceful_shutdown(stopped).await
+    let result = tokio::time::timeout(CONNECTION_TIMEOUT, served).await;
+    tracing::debug!(?result, "an HTTP connection has ended");
 }
 
 async fn ready<S: StateMachine>(State(front): State<Front<S>>) -> (StatusCode, &'static str) {

@@ -1,0 +1,96 @@
+//! What the HTTP front does with clients that ask for too much.
+#![cfg(feature = "memory")]
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use metrics_exporter_prometheus::PrometheusBuilder;
+use paxos_core::NodeId;
+use paxos_node::http::{self, HEADER_TIMEOUT, MAX_CONNECTIONS, MAX_HEADER_BYTES};
+use paxos_node::kv::Store;
+use paxos_node::{Node, NodeSettings, WriterMode};
+use paxos_storage::{Identity, memory::MemoryStorage};
+use paxos_transport::memory::MemoryNetwork;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A node with its front. Both end with the test.
+async fn start() -> (SocketAddr, Node<Store>, watch::Sender<bool>) {
+    let id = NodeId(1);
+    let settings = NodeSettings { writer: WriterMode::Inline, ..NodeSettings::new(id, vec![id]) };
+    let transport = Box::new(MemoryNetwork::new().bind(id));
+    let storage = Box::new(MemoryStorage::new(Identity::new("http", id)));
+    let node = Node::start(settings, transport, storage, Store::default()).expect("the node starts");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("there are free ports");
+    let address = listener.local_addr().expect("it is bound");
+    let (stop, stopped) = watch::channel(false);
+    let metrics = PrometheusBuilder::new().build_recorder().handle();
+    tokio::spawn(http::serve(listener, node.client(), metrics, stopped));
+    (address, node, stop)
+}
+
+async fn connect(address: SocketAddr) -> TcpStream {
+    TcpStream::connect(address).await.expect("the front listens")
+}
+
+/// All that comes until the front closes the connection.
+async fn answer(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    // One that is cut off has nothing more to say either.
+    let _ = timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.expect("the connection ends in time");
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+async fn ask(address: SocketAddr, request: &str) -> String {
+    let mut stream = connect(address).await;
+    // Refused before all of it is sent, perhaps.
+    let _ = stream.write_all(request.as_bytes()).await;
+    answer(&mut stream).await
+}
+
+#[tokio::test]
+async fn connections_are_bounded_and_free_again_when_they_end() {
+    let (address, _node, _stop) = start().await;
+    let mut silent = Vec::new();
+    for _ in 0..MAX_CONNECTIONS {
+        silent.push(connect(address).await);
+    }
+    let refused = answer(&mut connect(address).await).await;
+    assert!(refused.starts_with("HTTP/1.1 503 ") && refused.ends_with("too many connections\n"), "{refused}");
+    drop(silent);
+    let served = async {
+        while !ask(address, "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await.ends_with("alive\n") {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, served).await.expect("there is room again");
+}
+
+#[tokio::test]
+async fn a_connection_carries_one_request_with_a_head_of_bounded_size() {
+    let (address, _node, _stop) = start().await;
+    let twice = "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n".repeat(2);
+    let answered = ask(address, &twice).await;
+    assert_eq!(answered.matches("HTTP/1.1 200 OK").count(), 1, "{answered}");
+    let long = format!("GET /healthz HTTP/1.1\r\nhost: x\r\nlong: {}\r\n\r\n", "x".repeat(MAX_HEADER_BYTES));
+    let mut stream = connect(address).await;
+    stream.write_all(long.as_bytes()).await.expect("it fits between them");
+    let mut start = [0; 12];
+    timeout(PATIENCE, stream.read_exact(&mut start)).await.expect("in time").expect("there is an answer");
+    assert_eq!(&start, b"HTTP/1.1 431");
+}
+
+#[tokio::test]
+async fn a_request_that_never_ends_is_cut_off() {
+    let (address, _node, _stop) = start().await;
+    let mut slow = connect(address).await;
+    slow.write_all(b"GET /healthz HTTP/1.1\r\nhost:").await.expect("it is sent");
+    let started = tokio::time::Instant::now();
+    let answer = answer(&mut slow).await;
+    assert!(!answer.contains("200 OK"), "{answer}");
+    assert!(started.elapsed() > HEADER_TIMEOUT / 2, "it has had its time");
+}
