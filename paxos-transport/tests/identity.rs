@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 use std::time::Duration;
@@ -187,22 +188,70 @@ fn unusable_certificates_are_told_by_file_and_remedy() {
     assert!(problem(TWO, CLUSTER).contains("ca.pem: there is no certificate in PEM form in it"));
 }
 
+/// All files of a directory with what is in them.
+fn contents(directory: &Path) -> BTreeMap<String, Vec<u8>> {
+    let files = std::fs::read_dir(directory).expect("the directory is there");
+    let names = files.map(|file| file.expect("it can be listed").file_name().to_string_lossy().into_owned());
+    names.map(|name| (name.clone(), read(directory, &name))).collect()
+}
+
 #[test]
 fn certificates_are_never_overwritten_and_keys_are_private() {
     let directory = tempfile::tempdir().expect("there is room for temporary files");
-    write_cluster(directory.path(), CLUSTER, &[TWO], &[]).expect("certificates are made");
-    let before = read(directory.path(), "node-2.pem");
-    std::fs::remove_file(directory.path().join("ca.pem")).expect("it is there");
-    let again = write_cluster(directory.path(), CLUSTER, &[ONE, TWO], &[]);
-    assert!(matches!(again, Err(Error::Write { .. })), "nothing is overwritten");
-    assert!(!directory.path().join("ca.pem").exists(), "and nothing else is written then");
-    assert_eq!(read(directory.path(), "node-2.pem"), before);
+    let directory = directory.path();
+    let made = write_cluster(directory, CLUSTER, &[TWO], &[]).expect("certificates are made");
+    assert_eq!(made.len(), 4, "certificate and key of the CA and the node: {made:?}");
     #[cfg(unix)]
     for key in ["ca-key.pem", "node-2-key.pem"] {
         use std::os::unix::fs::PermissionsExt;
-        let metadata = std::fs::metadata(directory.path().join(key)).expect("it is there");
+        let metadata = std::fs::metadata(directory.join(key)).expect("it is there");
         assert_eq!(metadata.permissions().mode() & 0o777, 0o600, "{key}");
     }
-    let misnamed = write_cluster(&directory.path().join("new"), "no spaces", &[ONE], &[]);
+    let misnamed = write_cluster(&directory.join("new"), "no spaces", &[ONE], &[]);
     assert!(matches!(misnamed, Err(Error::Name { .. })));
+}
+
+#[tokio::test]
+async fn a_node_is_added_to_a_cluster_that_has_its_certificates() {
+    for kind in Kind::ALL {
+        let mut cluster = Cluster::new(kind, &[ONE, NodeId(10)]);
+        let directory = cluster.certs.path();
+        let before = contents(directory);
+        let made = write_cluster(directory, CLUSTER, &[ONE, NodeId(10)], &[]).expect("one is missing");
+        let names: Vec<_> = made.iter().filter_map(|file| file.file_name()?.to_str()).collect();
+        assert_eq!(names, ["node-10.pem", "node-10-key.pem"], "only what is missing is made");
+        let after = contents(directory);
+        assert!(before.iter().all(|(name, content)| after[name] == *content), "what was there is as it was");
+        let again = write_cluster(directory, CLUSTER, &[ONE, NodeId(10)], &[]);
+        assert_eq!(again.expect("all is there"), Vec::<std::path::PathBuf>::new());
+        let (mut one, ten) = (cluster.start(ONE).await, cluster.start(NodeId(10)).await);
+        assert!(
+            gets_through(ten.as_ref(), one.as_mut(), LONG).await,
+            "{kind:?}: the others take it for a node"
+        );
+    }
+}
+
+#[test]
+fn a_node_is_not_added_to_what_is_no_cluster_of_this_name() {
+    let problem = |directory: &Path, cluster: &str| {
+        let before = contents(directory);
+        let error = write_cluster(directory, cluster, &[ONE, NodeId(10)], &[]).expect_err("it is refused");
+        assert_eq!(contents(directory), before, "nothing is written");
+        assert!(matches!(error, Error::Certificate { .. }), "{error:?}");
+        error.to_string()
+    };
+    let (home, foreign) = (certs(CLUSTER), certs(CLUSTER));
+    let home = home.path();
+    assert!(problem(home, "away").contains("ca.pem: not the CA of cluster away"));
+    std::fs::write(home.join("node-1.pem"), read(foreign.path(), "node-1.pem")).expect("it is written");
+    assert!(problem(home, CLUSTER).contains("node-1.pem: not signed by the CA beside it"));
+    std::fs::remove_file(home.join("node-1-key.pem")).expect("it is there");
+    assert!(problem(home, CLUSTER).contains("node-1-key.pem: is missing, but"));
+    std::fs::write(home.join("ca-key.pem"), read(foreign.path(), "ca-key.pem")).expect("it is written");
+    assert!(problem(home, CLUSTER).contains("ca-key.pem: does not fit the certificate beside it"));
+    std::fs::write(home.join("ca-key.pem"), "nonsense").expect("it is written");
+    assert!(problem(home, CLUSTER).contains("ca-key.pem: "));
+    std::fs::remove_file(home.join("ca-key.pem")).expect("it is there");
+    assert!(problem(home, CLUSTER).contains("ca-key.pem: is missing, but"));
 }

@@ -10,7 +10,8 @@ use super::Failure;
 
 /// Make a cluster CA and a certificate and key for each node.
 ///
-/// Give each node ca.pem and its own two files; keep ca-key.pem away from all of them.
+/// Give each node ca.pem and its own two files; keep ca-key.pem away from all of them. To add nodes later, run it
+/// again with a higher --nodes where all files are: only what is missing is made.
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// The directory to write to; made if it is not there. Nothing in it is overwritten.
@@ -29,9 +30,13 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let nodes: Vec<NodeId> = (1..=arguments.nodes).map(NodeId).collect();
-    certs::write_cluster(&arguments.out, &arguments.cluster, &nodes, &arguments.hosts)
+    let written = certs::write_cluster(&arguments.out, &arguments.cluster, &nodes, &arguments.hosts)
         .map_err(Failure::usage)?;
-    let out = arguments.out.display();
-    println!("wrote {out}/ca.pem, {out}/ca-key.pem, and for each node {out}/node-ID.pem and node-ID-key.pem");
+    for file in &written {
+        println!("wrote {}", file.display());
+    }
+    if written.is_empty() {
+        println!("{} has all of them already: nothing was written", arguments.out.display());
+    }
     Ok(())
 }
