@@ -91,6 +91,9 @@
 pub mod basic;
 mod config;
 pub mod durable;
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod id;
 mod log;
 pub mod message;

@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 
+use crate::fuzzing::{make_leader, step};
 use crate::random::Random;
 use crate::{
-    Ballot, Body, Config, Entry, Epoch, HeartbeatRound, Input, Message, NodeId, Options, Output, ReadId,
-    ReadMode, Recovered, Replica, Role, Slot, SnapshotMeta, Value,
+    Ballot, Body, Config, Entry, Epoch, HeartbeatRound, Input, Message, NodeId, Options, ReadId, ReadMode,
+    Recovered, Replica, Slot, SnapshotMeta, Value,
 };
 
 const SEEDS: u64 = 2000;
@@ -62,45 +63,6 @@ fn body(random: &mut Random) -> Body {
         15 => Body::FetchSnapshot { slot: slot(r), offset: number(r) },
         _ => Body::SnapshotChunk { meta, offset: number(r), data: Bytes::from_static(b"piece") },
     }
-}
-
-/// Steps the replica, and does with its outputs what a driver would.
-fn step(replica: &mut Replica, input: Input) {
-    let mut inputs = vec![input];
-    while let Some(input) = inputs.pop() {
-        let mut outputs = Vec::new();
-        replica.step(input, &mut outputs);
-        for output in outputs {
-            match output {
-                Output::Persist(write) => inputs.insert(0, Input::Durable(write.into_durable())),
-                Output::InstallSnapshot { meta } => {
-                    inputs.insert(0, Input::SnapshotRejected { slot: meta.slot });
-                }
-                Output::StoreSnapshot { slot, offset, data } => {
-                    let offset = offset.saturating_add(data.len() as u64);
-                    inputs.insert(0, Input::SnapshotStored { slot, offset });
-                }
-                _ => {}
-            }
-        }
-    }
-}
-
-/// Makes the replica lead, with the help of a peer that agrees to everything.
-fn make_leader(replica: &mut Replica) {
-    let from = NodeId(2);
-    while replica.role() != Role::Leader {
-        step(replica, Input::Tick);
-        for round in 1..4 {
-            let ballot = Ballot { round, node: NodeId(1) };
-            let consent = Body::Consent { ballot, promised: Ballot::ZERO };
-            let promise = Body::Promise { ballot, first: Slot(1), reports: Vec::new(), rest: None };
-            for body in [consent, promise] {
-                step(replica, Input::Receive { from, message: Message { epoch: Epoch(0), body } });
-            }
-        }
-    }
-    step(replica, Input::Propose { commands: vec![Bytes::from_static(b"command")] });
 }
 
 #[test]
