@@ -4,6 +4,9 @@
 //! sign of life: each stream starts with one, so that the other side knows it has been let in. A stream that
 //! breaks these rules is given up; it came from a peer with a valid certificate, so it is worth a line in the log.
 
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzzing;
+
 use std::io;
 use std::time::Duration;
 

@@ -88,6 +88,9 @@ pub use config::NetworkConfig;
 #[cfg(feature = "network")]
 pub use end::NetworkTransport;
 pub use error::Error;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub use frames::fuzzing;
 pub use limits::{LaneLimit, LaneLimits, MAX_FRAME_BYTES};
 pub use status::{Dropped, PeerCounters, PeerStatus, Traffic};
 #[cfg(feature = "network")]
