@@ -56,8 +56,13 @@
 //! [HTTP](http).
 
 mod applier;
+#[doc(hidden)]
+pub mod cli;
 mod client;
 mod driver;
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod http;
 pub mod kv;
 mod metrics;
@@ -69,6 +74,9 @@ mod snapshots;
 mod state_machine;
 mod status;
 mod writer;
+
+// The command line calls the library by its name, as any other user does.
+extern crate self as paxos_node;
 
 pub use client::{Applied, Client, ClientError, State};
 pub use node::{Node, NodeError};

@@ -100,12 +100,21 @@ fn what_is_wrong_with_the_configuration_is_told_in_one_line() {
 }
 
 #[test]
-fn certificates_are_made_once() {
+fn certificates_are_made_once_and_for_new_nodes_later() {
     let cluster = Cluster::new(1, &[]);
-    let again = ["certs", "--out", &cluster.path("certs"), "--nodes", "1"].map(str::to_owned);
-    let (code, line) = refused(&again);
+    let certs = cluster.path("certs");
+    let again = run(&["certs", "--out", &certs, "--nodes", "1"]);
+    assert_eq!(again.status.code(), Some(0), "{again:?}");
+    assert!(String::from_utf8_lossy(&again.stdout).contains("nothing was written"), "{again:?}");
+    let more = run(&["certs", "--out", &certs, "--nodes", "2"]);
+    assert_eq!(more.status.code(), Some(0), "{more:?}");
+    let written = String::from_utf8_lossy(&more.stdout).into_owned();
+    assert_eq!(written.lines().count(), 2, "only what is missing: {written}");
+    assert!(written.contains("node-2.pem") && written.contains("node-2-key.pem"), "{written}");
+    let other = ["certs", "--out", &certs, "--nodes", "3", "--cluster", "other"].map(str::to_owned);
+    let (code, line) = refused(&other);
     assert_eq!(code, Some(2), "{line}");
-    assert!(line.contains("ca.pem"), "{line}");
+    assert!(line.contains("ca.pem: not the CA of cluster other"), "{line}");
 }
 
 #[test]

@@ -57,8 +57,9 @@ impl Server {
 async fn expect(client: &mut TcpStream, line: &str, expected: &str) {
     let words: Vec<String> =
         line.split(' ').map(|word| word.replace("\\s", " ").replace("\\n", "\n")).collect();
-    let bulks: String = words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len())).collect();
-    let request = format!("*{}\r\n{bulks}", words.len());
+    let mut parts = vec![format!("*{}\r\n", words.len())];
+    parts.extend(words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len())));
+    let request = parts.concat();
     client.write_all(request.as_bytes()).await.expect("it is sent");
     let mut reply = vec![0; expected.len()];
     let read = timeout(PATIENCE, client.read_exact(&mut reply)).await;

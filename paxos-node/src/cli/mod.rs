@@ -8,7 +8,7 @@ mod certs;
 mod format;
 #[cfg(feature = "file")]
 mod local;
-mod options;
+pub(crate) mod options;
 mod serve;
 mod status;
 
@@ -106,7 +106,8 @@ enum Command {
 }
 
 /// Runs what the command line asks for.
-pub(crate) fn run() -> ExitCode {
+#[must_use]
+pub fn run() -> ExitCode {
     let matches = Cli::command().get_matches();
     let cli = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,

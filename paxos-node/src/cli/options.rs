@@ -292,13 +292,32 @@ impl ServeOptions {
         let Some(path) = self.config.clone() else { return Ok(self) };
         let fail = |problem: String| Failure::usage(format!("--config {}: {problem}", path.display()));
         let text = std::fs::read_to_string(&path).map_err(|error| fail(error.to_string()))?;
-        // Checks names and types of the file by itself, so that its own line numbers are reported.
-        toml::from_str::<ServeOptions>(&text).map_err(|error| fail(one_line(&error)))?;
-        let mut table: toml::Table = toml::from_str(&text).map_err(|error| fail(one_line(&error)))?;
-        let given = toml::Table::try_from(&self).map_err(|error| fail(error.to_string()))?;
-        table.extend(given);
-        table.try_into().map_err(|error: toml::de::Error| fail(one_line(&error)))
+        self.with_text(&text).map_err(|error| fail(one_line(&error)))
     }
+
+    fn with_text(self, text: &str) -> Result<ServeOptions, toml::de::Error> {
+        // Checks names and types of the file by itself, so that its own line numbers are reported.
+        toml::from_str::<ServeOptions>(text)?;
+        let mut table: toml::Table = toml::from_str(text)?;
+        let given = toml::Table::try_from(&self).map_err(serde::de::Error::custom)?;
+        table.extend(given);
+        table.try_into()
+    }
+}
+
+/// What the fuzz target calls: a file with options. What is taken means the same when it is written down again.
+///
+/// # Panics
+///
+/// If it does not.
+#[cfg(any(test, feature = "fuzz"))]
+pub fn fuzz_config(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let Ok(options) = ServeOptions::default().with_text(text) else { return };
+    let written = toml::to_string(&options).expect("what was read can be written");
+    let again = ServeOptions::default().with_text(&written).expect("what was written can be read");
+    assert_eq!(toml::to_string(&again).expect("and written again"), written);
+    let _ = options.peers.as_deref().map(parse_peers);
 }
 
 /// `1=HOST:PORT,2=HOST:PORT,...`

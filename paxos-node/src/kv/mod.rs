@@ -6,6 +6,8 @@
 //!
 //! Deliberately absent: expiry (it would need clocks that agree) and types other than strings.
 
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzzing;
 mod glob;
 mod operation;
 mod reply;

@@ -34,6 +34,16 @@ pub(super) fn read(source: &mut dyn Read) -> io::Result<Store> {
 }
 
 fn read_records(source: &mut dyn Read) -> io::Result<Store> {
+    let store = read_unsealed(source)?;
+    if read_u64(source)? == store.records_digest {
+        Ok(store)
+    } else {
+        Err(malformed("its digest is another"))
+    }
+}
+
+/// Everything but the sum at the end.
+fn read_unsealed(source: &mut dyn Read) -> io::Result<Store> {
     if &read_array::<8>(source)? != MAGIC {
         return Err(malformed("it does not begin like one"));
     }
@@ -41,13 +51,25 @@ fn read_records(source: &mut dyn Read) -> io::Result<Store> {
     for _ in 0..read_u64(source)? {
         let (created, modified) = (read_u64(source)?, read_u64(source)?);
         let (key, value) = (read_bytes(source)?, read_bytes(source)?);
+        if store.records.get_max().is_some_and(|(last, _)| *last >= key) {
+            return Err(malformed("its keys are not in order"));
+        }
+        let are_possible = 0 < created && created <= modified && modified <= store.revision;
+        if !are_possible || store.by_creation.contains_key(&created) {
+            return Err(malformed("its revisions contradict each other"));
+        }
         store.insert(key, Record { value, created, modified });
     }
-    if read_u64(source)? == store.records_digest {
-        Ok(store)
-    } else {
-        Err(malformed("its digest is another"))
-    }
+    Ok(store)
+}
+
+/// A snapshot of these records, which are one but for the sum at its end.
+#[cfg(any(test, feature = "fuzz"))]
+pub(super) fn sealed(records: &[u8]) -> Option<Vec<u8>> {
+    let mut rest = records;
+    let store = read_unsealed(&mut rest).ok()?;
+    let length = records.len() - rest.len();
+    Some([&records[..length], &store.records_digest.to_le_bytes()].concat())
 }
 
 fn write_bytes(target: &mut dyn Write, bytes: &Bytes) -> io::Result<()> {

@@ -11,6 +11,8 @@
 
 mod command;
 mod connection;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzzing;
 mod parse;
 mod session;
 mod transaction;

@@ -1,0 +1,61 @@
+//! What the fuzz targets call.
+
+use std::io::ErrorKind;
+
+use bytes::Bytes;
+use paxos_core::Slot;
+
+use super::{Operation, Reply, Store, operation};
+use crate::state_machine::StateMachine;
+
+/// A command from the log. What is one can be written again to the byte, and applying it gives a reply for each
+/// operation.
+///
+/// # Panics
+///
+/// If not.
+pub fn command(bytes: &[u8]) {
+    let command = Bytes::copy_from_slice(bytes);
+    let mut store = Store::default();
+    let response = store.apply(Slot(1), &command);
+    let replies = Reply::decode_all(response).expect("a response can be read");
+    if let Ok(operations) = operation::decode(&command) {
+        assert_eq!(replies.len(), operations.len(), "each operation has a reply");
+        let again = Operation::command(&operations);
+        assert_eq!(operation::decode(&again), Ok(operations), "an operation can be written again");
+    }
+    check(&store);
+}
+
+/// A snapshot. It is refused as invalid data, or is a whole state.
+///
+/// # Panics
+///
+/// If not.
+pub fn snapshot(bytes: &[u8]) {
+    let mut store = Store::default();
+    match store.restore(&mut &bytes[..]) {
+        Ok(()) => check(&store),
+        Err(error) => assert_eq!(error.kind(), ErrorKind::InvalidData, "{error}"),
+    }
+    // Once more with the sum in order, or few would come further than that.
+    if let Some((records, _)) = bytes.split_last_chunk::<8>()
+        && let Some(sealed) = super::snapshot::sealed(records)
+    {
+        let mut store = Store::default();
+        if store.restore(&mut &sealed[..]).is_ok() {
+            check(&store);
+        }
+    }
+}
+
+/// Checks that a store is what its snapshot makes of it.
+fn check(store: &Store) {
+    let mut image = Vec::new();
+    store.snapshot()(&mut image).expect("memory takes everything");
+    let mut restored = Store::default();
+    restored.restore(&mut &image[..]).expect("what was written can be read");
+    assert_eq!(restored.digest(), store.digest(), "it is the same state");
+    assert_eq!(restored.by_creation, store.by_creation, "in both indexes");
+    assert_eq!(restored.records, store.records);
+}
