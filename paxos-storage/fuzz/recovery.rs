@@ -1,0 +1,150 @@
+//! What the fuzz target calls, and the test that replays what was found (`tests/fuzz.rs`).
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use paxos_core::{Ballot, Entry, HardState, NodeId, Slot, SnapshotMeta, Value, Write, WriteNumber};
+use paxos_storage::file::{self, FileStorage, Options};
+use paxos_storage::{Error, ErrorKind, Identity, Storage};
+
+/// How many slots are in the log before it is changed.
+const SLOTS: u64 = 6;
+const SNAPSHOT: &[u8] = b"a state as it was given";
+const SNAPSHOT_SLOT: Slot = Slot(2);
+
+/// The files of a directory that a node has written to and closed, without zeros at their ends.
+static TEMPLATE: LazyLock<Vec<TemplateFile>> = LazyLock::new(template);
+
+struct TemplateFile {
+    name: String,
+    length: u64,
+    contents: Vec<u8>,
+}
+
+/// A directory of a node in which something was changed. Either it is refused, or what is recovered is what was
+/// written, and the node can go on with it.
+///
+/// The bytes are changes, one after the other: a file (1 byte; its number in the order of names), what is done
+/// with it (1 byte), where (3 bytes), how many bytes follow (1 byte), and these.
+///
+/// # Panics
+///
+/// If neither is so.
+pub(crate) fn recovery(changes: &[u8]) {
+    let directory = tempfile::tempdir().expect("there is room for temporary files");
+    let path = directory.path();
+    for file in TEMPLATE.iter() {
+        write(&path.join(&file.name), &file.contents, file.length);
+    }
+    let mut rest = changes;
+    while let [file, kind, at @ .., length] = rest.first_chunk::<6>().copied().unwrap_or_default()
+        && rest.len() >= 6
+    {
+        let length = usize::from(length).min(rest.len() - 6);
+        let (bytes, next) = rest[6..].split_at(length);
+        let at = u64::from(u32::from_le_bytes([at[0], at[1], at[2], 0]));
+        change(path, &TEMPLATE[usize::from(file) % TEMPLATE.len()].name, kind, at, bytes);
+        rest = next;
+    }
+    if let Err(error) = check(path) {
+        let is_refusal = matches!(error.kind(), ErrorKind::Damaged | ErrorKind::Unusable);
+        assert!(is_refusal, "what is wrong with a directory is no failure of the disk: {error}");
+    }
+}
+
+/// Opens the directory twice and checks what comes back.
+fn check(path: &Path) -> Result<(), Error> {
+    let mut storage = FileStorage::open(path, Options::default())?;
+    let recovered = storage.recover()?;
+    for (index, (slot, entry)) in recovered.entries.iter().enumerate() {
+        assert_eq!(slot.0, recovered.entries[0].0.0 + index as u64, "no slot is missing in between");
+        assert_eq!(*entry, entry_of(*slot), "slot {slot} holds what was written");
+    }
+    assert!(recovered.hard_state.promised <= ballot(), "no promise comes from nowhere");
+    if recovered.snapshot.is_some()
+        && let Some(state) = storage.read_snapshot(SNAPSHOT_SLOT, 0, 1000)?
+    {
+        assert!(state.len() <= 1000, "no more is read than was asked for");
+    }
+    let slot = Slot(SLOTS + 1);
+    let write = Write::new(WriteNumber(1), hard_state(slot), vec![(slot, entry_of(slot))]);
+    drop(storage.persist(write)?);
+    drop(storage);
+    let mut storage = FileStorage::open(path, Options::default())?;
+    let again = storage.recover()?;
+    let is_there = again.entries.iter().any(|(found, entry)| (*found, entry) == (slot, &entry_of(slot)));
+    assert!(is_there, "what was acknowledged after a recovery is there after the next");
+    assert!(again.entries.len() > recovered.entries.len(), "and so is all else");
+    Ok(())
+}
+
+fn change(path: &Path, name: &str, kind: u8, at: u64, bytes: &[u8]) {
+    let path = path.join(name);
+    let Ok(mut contents) = fs::read(&path) else { return };
+    let place = usize::try_from(at).unwrap_or(0).min(contents.len());
+    let end = contents.len().min(place + bytes.len());
+    match kind % 8 {
+        0..=2 => contents[place..end].copy_from_slice(&bytes[..end - place]),
+        3 => contents.iter_mut().skip(place).zip(bytes).for_each(|(byte, mask)| *byte ^= mask),
+        // A whole block of zeros, as from a disk that has forgotten it.
+        4 => contents.iter_mut().skip(place & !4095).take(4096).for_each(|byte| *byte = 0),
+        5 => contents.truncate(place),
+        6 => contents = bytes.to_vec(),
+        _ => return drop(fs::remove_file(&path)),
+    }
+    write(&path, &contents, contents.len() as u64);
+}
+
+fn write(path: &Path, contents: &[u8], length: u64) {
+    let written = fs::write(path, contents)
+        .and_then(|()| fs::OpenOptions::new().write(true).open(path)?.set_len(length));
+    written.expect("there is room for temporary files");
+}
+
+fn template() -> Vec<TemplateFile> {
+    let directory = tempfile::tempdir().expect("there is room for temporary files");
+    let path = directory.path();
+    fill(path).expect("an empty directory can be written to");
+    let mut files = BTreeMap::new();
+    for file in fs::read_dir(path).expect("the directory is there") {
+        let file = file.expect("the directory can be listed");
+        let mut contents = fs::read(file.path()).expect("the file can be read");
+        let length = contents.len() as u64;
+        let used = contents.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        contents.truncate(used);
+        let name = file.file_name().to_string_lossy().into_owned();
+        files.insert(name.clone(), TemplateFile { name, length, contents });
+    }
+    files.into_values().collect()
+}
+
+fn fill(path: &Path) -> Result<(), Error> {
+    file::format(path, &Identity::new("fuzz", NodeId(1)))?;
+    let mut storage = FileStorage::open(path, Options::default())?;
+    storage.recover()?;
+    for number in 1..=SLOTS {
+        let slot = Slot(number);
+        let write = Write::new(WriteNumber(number), hard_state(slot), vec![(slot, entry_of(slot))]);
+        drop(storage.persist(write)?);
+    }
+    storage.write_snapshot(SNAPSHOT_SLOT, 0, SNAPSHOT)?;
+    let (size_bytes, checksum) = (SNAPSHOT.len() as u64, crc32c::crc32c(SNAPSHOT));
+    storage.finish_snapshot(SnapshotMeta { slot: SNAPSHOT_SLOT, size_bytes, checksum })?;
+    storage.mark()
+}
+
+fn ballot() -> Ballot {
+    Ballot { round: 3, node: NodeId(2) }
+}
+
+fn hard_state(slot: Slot) -> HardState {
+    HardState { promised: ballot(), chosen: Slot(slot.0 - 1) }
+}
+
+fn entry_of(slot: Slot) -> Entry {
+    let command = Bytes::from(format!("the command in slot {slot}"));
+    Entry::Accepted { ballot: ballot(), value: Value::batch(&[command]) }
+}
