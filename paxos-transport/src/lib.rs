@@ -88,7 +88,7 @@ pub use config::NetworkConfig;
 #[cfg(feature = "network")]
 pub use end::NetworkTransport;
 pub use error::Error;
-#[cfg(feature = "fuzz")]
+#[cfg(all(feature = "network", any(test, feature = "fuzz")))]
 #[doc(hidden)]
 pub use frames::fuzzing;
 pub use limits::{LaneLimit, LaneLimits, MAX_FRAME_BYTES};
