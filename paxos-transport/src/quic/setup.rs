@@ -7,9 +7,8 @@ use std::time::Duration;
 use quinn::congestion::CubicConfig;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{
-    AckFrequencyConfig, AsyncUdpSocket, ClientConfig, ConnectionId, ConnectionIdGenerator, Endpoint,
-    EndpointConfig, IdleTimeout, MtuDiscoveryConfig, Runtime, ServerConfig, TokioRuntime, TransportConfig,
-    VarInt,
+    AsyncUdpSocket, ClientConfig, ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig, IdleTimeout,
+    MtuDiscoveryConfig, Runtime, ServerConfig, TokioRuntime, TransportConfig, VarInt,
 };
 use ring::hmac;
 
@@ -29,9 +28,6 @@ const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 24 << 20;
 /// The first estimate. quinn's 333 ms would make the first loss cost a second.
 const INITIAL_RTT: Duration = Duration::from_millis(10);
-/// So many packets may come before one must be acknowledged at once. Most are answered by a frame before, and the
-/// acknowledgement travels with that instead of costing both sides a packet of its own.
-const PACKETS_PER_ACK: u32 = 10;
 const CONNECTION_ID_BYTES: usize = 8;
 
 pub(super) fn system_socket(config: &NetworkConfig) -> Result<Arc<dyn AsyncUdpSocket>, Error> {
@@ -78,8 +74,6 @@ fn server_config(config: &NetworkConfig) -> Result<ServerConfig, Error> {
 fn transport_config(idle_timeout: Duration) -> TransportConfig {
     let mut mtu = MtuDiscoveryConfig::default();
     mtu.upper_bound(MAX_PACKET_BYTES);
-    let mut acks = AckFrequencyConfig::default();
-    acks.ack_eliciting_threshold(VarInt::from_u32(PACKETS_PER_ACK));
     let mut transport = TransportConfig::default();
     transport
         .congestion_controller_factory(Arc::new(CubicConfig::default()))
@@ -89,7 +83,6 @@ fn transport_config(idle_timeout: Duration) -> TransportConfig {
         .keep_alive_interval(Some(SIGN_OF_LIFE_INTERVAL))
         .initial_rtt(INITIAL_RTT)
         .mtu_discovery_config(Some(mtu))
-        .ack_frequency_config(Some(acks))
         .enable_segmentation_offload(true)
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
         .receive_window(VarInt::from_u32(CONNECTION_WINDOW_BYTES))

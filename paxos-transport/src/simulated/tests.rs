@@ -160,11 +160,8 @@ fn a_host_that_crashes_is_noticed_and_found_again() {
                 frames_pass(&mut simulation, crashed, *other, &mut numbers);
             }
 
-            // And at once: its peers still take the connections to what it was before for good ones. It can tell them
-            // so, but not while QUIC's handshake is being confirmed, in a connection's first moments: then the idle
-            // time-out has to find it out.
-            let took =
-                time_to_find_again(&mut simulation, crashed, NOTICE_BOUND + RECONNECT_BOUND, &mut numbers);
+            // And at once: its peers still take the connections to what it was before for good ones.
+            let took = time_to_find_again(&mut simulation, crashed, RECONNECT_BOUND, &mut numbers);
             println!("{kind:?}: node {crashed} was found again {took:?} after it was started twice");
             simulation.run_for(milliseconds(1000));
             let took = time_to_find_again(&mut simulation, crashed, RECONNECT_BOUND, &mut numbers);
