@@ -102,6 +102,8 @@ mod quorum;
 mod random;
 mod replica;
 pub mod session;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod value;
 #[cfg(feature = "wire")]
 pub mod wire;
@@ -110,8 +112,6 @@ pub use config::{Config, ConfigError, Options, PhaseOne, ReadMode};
 pub use durable::{Durable, Entry, HardState, RecoverError, Recovered, SnapshotMeta, Write, WriteNumber};
 pub use id::{Ballot, Epoch, NodeId, Slot};
 pub use message::{Body, HeartbeatRound, Message, ReadId};
-#[cfg(feature = "sim")]
-pub use mutant::Mutant;
 pub use quorum::{MAX_MEMBERS, Quorums};
 pub use replica::{Input, Output, Refusal, Replica, Role};
 pub use value::{MalformedValue, Value};

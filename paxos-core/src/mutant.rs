@@ -50,7 +50,7 @@ macro_rules! mutants {
 
 mutants! {
     // Acceptors.
-    /// An acceptor promises a ballot below the one that it has promised.
+    /// An acceptor lowers its promise for whoever asks.
     PrepareBelowPromise,
     /// An acceptor accepts a proposal below its promise.
     AcceptBelowPromise,
@@ -92,8 +92,6 @@ mutants! {
     // Proposers.
     /// A leader takes up its last ballot again (epaxos).
     OldBallotReused,
-    /// A proposer does not learn of higher ballots from those who refuse or consent.
-    HigherBallotNotLearned,
     /// Of several reported values the last to arrive is proposed, not that of the highest ballot.
     LastReportWins,
     /// A new leader does not count what it has accepted itself as reported.

@@ -27,7 +27,10 @@ impl Replica {
         if ballot.node != from || self.is_leased_to_another(from) {
             return;
         }
-        if ballot < self.promised && !mutated(Mutant::PrepareBelowPromise) {
+        if ballot < self.promised && mutated(Mutant::PrepareBelowPromise) {
+            self.promised = Ballot::ZERO;
+        }
+        if ballot < self.promised {
             self.send(from, Body::Reject { ballot, promised: self.promised }, outputs);
             return;
         }

@@ -156,9 +156,7 @@ impl Replica {
     }
 
     pub(super) fn on_consent(&mut self, from: MemberIndex, ballot: Ballot, promised: Ballot) {
-        if !mutated(Mutant::HigherBallotNotLearned) {
-            self.election.see(promised);
-        }
+        self.election.see(promised);
         let State::Probing(probing) = &mut self.state else { return };
         if probing.ballot == ballot {
             probing.consents.insert(from);
@@ -309,9 +307,7 @@ impl Replica {
 
     /// A higher ballot stands in the way of one of ours. A late word about an older one changes nothing.
     pub(super) fn on_reject(&mut self, ballot: Ballot, promised: Ballot, outputs: &mut Vec<Output>) {
-        if !mutated(Mutant::HigherBallotNotLearned) {
-            self.election.see(promised);
-        }
+        self.election.see(promised);
         let current = match &self.state {
             State::Preparing(preparing) => preparing.ballot,
             State::Leading(leading) => leading.ballot(),

@@ -1,0 +1,83 @@
+//! Disks under simulation.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use crate::random::Random;
+use crate::{Entry, HardState, NodeId, Recovered, Slot, SnapshotMeta, Write};
+
+/// The disk of one node, as the simulation sees it: it survives crashes of the node.
+///
+/// The simulation decides when a sync takes place; until then it keeps the writes itself.
+pub trait Disk {
+    /// An empty disk that belongs to `node`.
+    fn format(node: NodeId) -> Self;
+
+    /// What the node finds when it starts.
+    fn recover(&mut self) -> Recovered;
+
+    /// Puts a write into stable storage. It must be there for good when this returns.
+    fn store(&mut self, write: &Write);
+
+    /// The power goes while these writes, in this order, are on their way. Any number of the first may survive.
+    fn lose_power(&mut self, unsynced: &[Write], random: &mut Random);
+
+    /// Puts a whole snapshot into stable storage, beside the last one. What the log holds of its slots may go.
+    fn save_snapshot(&mut self, meta: SnapshotMeta, content: &Bytes);
+
+    /// One of the last two snapshots.
+    fn snapshot(&self, slot: Slot) -> Option<(SnapshotMeta, Bytes)>;
+}
+
+/// A disk that is a model: it holds whole writes.
+#[derive(Debug, Default)]
+pub struct ModelDisk {
+    hard_state: HardState,
+    entries: BTreeMap<Slot, Entry>,
+    /// The last two.
+    snapshots: Vec<(SnapshotMeta, Bytes)>,
+}
+
+impl Disk for ModelDisk {
+    fn format(_: NodeId) -> ModelDisk {
+        ModelDisk::default()
+    }
+
+    fn recover(&mut self) -> Recovered {
+        Recovered {
+            hard_state: self.hard_state,
+            snapshot: self.snapshots.last().map(|(meta, _)| *meta),
+            entries: self.entries.iter().map(|(slot, entry)| (*slot, entry.clone())).collect(),
+        }
+    }
+
+    fn store(&mut self, write: &Write) {
+        self.hard_state = write.hard_state();
+        for (slot, entry) in write.entries() {
+            self.entries.insert(*slot, entry.clone());
+        }
+    }
+
+    fn lose_power(&mut self, unsynced: &[Write], random: &mut Random) {
+        let survivors = random.index(unsynced.len() + 1);
+        for write in &unsynced[..survivors] {
+            self.store(write);
+        }
+    }
+
+    fn save_snapshot(&mut self, meta: SnapshotMeta, content: &Bytes) {
+        if self.snapshots.last().is_some_and(|(newest, _)| newest.slot >= meta.slot) {
+            return;
+        }
+        self.snapshots.push((meta, content.clone()));
+        if self.snapshots.len() > 2 {
+            self.snapshots.remove(0);
+        }
+        self.entries = self.entries.split_off(&meta.slot.next());
+    }
+
+    fn snapshot(&self, slot: Slot) -> Option<(SnapshotMeta, Bytes)> {
+        self.snapshots.iter().find(|(meta, _)| meta.slot == slot).cloned()
+    }
+}

@@ -1,0 +1,168 @@
+//! One simulated node: a real replica, with a disk, a state machine and a clock.
+
+use std::collections::BTreeMap;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+use super::disk::Disk;
+use super::machine::{Machine, mix};
+use super::scenario::{Scenario, TICK_UNITS};
+use crate::session::{Outcome, Request, SessionId, SessionLimits, Sessions};
+use crate::{NodeId, ReadId, Replica, Role, Slot, SnapshotMeta, Value, Write};
+
+#[derive(Debug)]
+pub(super) struct Node<M, D> {
+    pub(super) id: NodeId,
+    /// `None` while it is down.
+    pub(super) replica: Option<Replica>,
+    pub(super) disk: D,
+    pub(super) state: State<M>,
+    /// Counts its starts, so that events planned in an earlier life are known.
+    pub(super) life: u64,
+    /// Made by the replica and not synced yet, oldest first.
+    pub(super) writes: Vec<Write>,
+    /// So many of them are being synced.
+    pub(super) syncing: usize,
+    pub(super) disk_stuck_until_units: u64,
+    pub(super) disk_lies: bool,
+    /// It never comes back.
+    pub(super) is_gone: bool,
+    /// It crashes as soon as it has something to write.
+    pub(super) is_doomed: bool,
+    pub(super) paused_until_units: u64,
+    pub(super) missed_ticks: u32,
+    pub(super) tick_units: u64,
+    /// The last slot of which a snapshot was begun.
+    pub(super) snapshot_begun: Slot,
+    /// A snapshot that a peer sends.
+    pub(super) incoming: Vec<u8>,
+    /// Clients' reads, with what had been applied anywhere when they were asked for.
+    pub(super) reads: BTreeMap<ReadId, (usize, Slot)>,
+}
+
+impl<M: Machine, D: Disk> Node<M, D> {
+    pub(super) fn new(id: NodeId, scenario: &Scenario) -> Node<M, D> {
+        Node {
+            id,
+            replica: None,
+            disk: D::format(id),
+            state: State::new(scenario.sessions),
+            life: 0,
+            writes: Vec::new(),
+            syncing: 0,
+            disk_stuck_until_units: 0,
+            disk_lies: false,
+            is_gone: false,
+            is_doomed: false,
+            paused_until_units: 0,
+            missed_ticks: 0,
+            tick_units: TICK_UNITS,
+            snapshot_begun: Slot::ZERO,
+            incoming: Vec::new(),
+            reads: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.replica.is_some()
+    }
+
+    pub(super) fn role(&self) -> Option<Role> {
+        self.replica.as_ref().map(Replica::role)
+    }
+}
+
+/// What has been applied: the state machine, and the sessions that protect it.
+#[derive(Debug)]
+pub(super) struct State<M> {
+    pub(super) machine: M,
+    pub(super) sessions: Sessions,
+    pub(super) applied: Slot,
+    /// What all requests so far have come to, folded into a number.
+    outcomes: u64,
+    limits: SessionLimits,
+}
+
+impl<M: Machine> State<M> {
+    pub(super) fn new(limits: SessionLimits) -> State<M> {
+        let sessions = Sessions::new(limits);
+        State { machine: M::default(), sessions, applied: Slot::ZERO, outcomes: 0, limits }
+    }
+
+    /// Applies a slot; `told` hears what became of each request.
+    pub(super) fn apply(
+        &mut self,
+        slot: Slot,
+        value: &Value,
+        mut told: impl FnMut(Option<(SessionId, u64)>, &Outcome),
+    ) {
+        for (index, command) in (0..).zip(value.commands()) {
+            let Ok(request) = Request::decode(command) else { continue };
+            let key = match &request {
+                Request::Open { .. } => None,
+                Request::Apply { session, sequence, .. } => Some((*session, *sequence)),
+            };
+            let machine = &mut self.machine;
+            let outcome = self.sessions.execute(slot, index, request, |command| machine.apply(&command));
+            self.outcomes = mix(self.outcomes ^ fingerprint(&outcome));
+            told(key, &outcome);
+        }
+        self.applied = slot;
+    }
+
+    pub(super) fn digest(&self) -> u64 {
+        mix(self.outcomes) ^ self.machine.digest()
+    }
+
+    pub(super) fn snapshot(&self) -> (SnapshotMeta, Bytes) {
+        let machine = self.machine.snapshot();
+        let mut content = BytesMut::new();
+        content.put_u64_le(self.outcomes);
+        content.put_u64_le(machine.len() as u64);
+        content.put(machine);
+        content.put(self.sessions.encode());
+        let content = content.freeze();
+        let meta = SnapshotMeta {
+            slot: self.applied,
+            size_bytes: content.len() as u64,
+            checksum: checksum(&content),
+        };
+        (meta, content)
+    }
+
+    pub(super) fn restore(slot: Slot, mut content: Bytes, limits: SessionLimits) -> State<M> {
+        let outcomes = content.get_u64_le();
+        let machine = content.get_u64_le() as usize;
+        let machine = M::restore(&content.split_to(machine));
+        let sessions = Sessions::decode(content, limits).expect("the simulation has written it itself");
+        State { machine, sessions, applied: slot, outcomes, limits }
+    }
+
+    /// The state of a node that starts: that of its snapshot, or the first one.
+    pub(super) fn recovered(snapshot: Option<(SnapshotMeta, Bytes)>, limits: SessionLimits) -> State<M> {
+        match snapshot {
+            Some((meta, content)) => State::restore(meta.slot, content, limits),
+            None => State::new(limits),
+        }
+    }
+
+    pub(super) fn limits(&self) -> SessionLimits {
+        self.limits
+    }
+}
+
+pub(super) fn checksum(content: &[u8]) -> u32 {
+    content.iter().fold(0, |sum, byte| mix(sum ^ u64::from(*byte))) as u32
+}
+
+fn fingerprint(outcome: &Outcome) -> u64 {
+    let of = |reply: &[u8]| u64::from(checksum(reply));
+    match outcome {
+        Outcome::Opened { session, nonce } => 1 ^ mix(session.slot.0) ^ nonce,
+        Outcome::Applied { reply } => 2 ^ of(reply),
+        Outcome::Repeated { slot, reply } => 3 ^ mix(slot.0) ^ reply.as_ref().map_or(0, |reply| of(reply)),
+        Outcome::AlreadyAnswered => 4,
+        Outcome::UnknownSession => 5,
+        Outcome::TooManyUnanswered => 6,
+    }
+}

@@ -1,0 +1,425 @@
+//! The run of a scenario: nodes, network, disks, clocks and clients, moved by one schedule.
+
+use bytes::Bytes;
+
+use super::client::{Asking, Client, Waiting};
+use super::disk::Disk;
+use super::machine::Machine;
+use super::marks::{Mark, Marks};
+use super::network::{Network, Parcel};
+use super::node::{Node, State};
+use super::observer::{Observer, Rule, Violation};
+use super::scenario::{CALM_TICKS, Scenario, TICK_UNITS};
+use super::schedule::Schedule;
+use super::trace::Trace;
+use crate::random::Random;
+use crate::{Body, Config, Input, NodeId, Output, PhaseOne, ReadId, Replica, Role, SnapshotMeta};
+
+/// Ids that are far apart and not in order.
+const ODD_IDS: [u64; 7] = [70, 3, 1000, 71, 5, 4_000_000_000, 12];
+
+/// What came of a run.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// How many events there were.
+    pub events: u64,
+    /// How many slots were applied.
+    pub slots: u64,
+    /// The first broken rule, if any was.
+    pub violation: Option<Violation>,
+    /// The rare events that it met.
+    pub marks: Marks,
+    /// What happened, line by line, if that was asked for.
+    pub trace: Vec<String>,
+}
+
+#[derive(Debug)]
+pub(super) enum Event {
+    Tick(usize, u64),
+    Deliver(Parcel),
+    Synced(usize, u64),
+    Client(usize, u64),
+    Trouble,
+    Flap,
+    Start(usize),
+    SnapshotTaken(usize, u64, SnapshotMeta, Bytes),
+    SnapshotLoaded(usize, u64, NodeId, SnapshotMeta, u64, Bytes),
+    SnapshotStored(usize, u64, crate::Slot, u64),
+    SnapshotWhole(usize, u64, SnapshotMeta),
+    Calm,
+    LastCall,
+    End,
+}
+
+pub(super) struct World<M, D> {
+    pub(super) scenario: Scenario,
+    pub(super) schedule: Schedule<Event>,
+    pub(super) network: Network,
+    pub(super) nodes: Vec<Node<M, D>>,
+    pub(super) clients: Vec<Client>,
+    pub(super) observer: Observer,
+    pub(super) trace: Trace,
+    pub(super) marks: Marks,
+    pub(super) trouble_random: Random,
+    pub(super) disk_random: Random,
+    pub(super) client_random: Random,
+    numbers: u64,
+    pub(super) is_calm: bool,
+    clients_may_begin: bool,
+    outputs: Vec<Output>,
+    events: u64,
+}
+
+impl<M: Machine, D: Disk> World<M, D> {
+    pub(super) fn new(scenario: Scenario, is_traced: bool) -> World<M, D> {
+        let seed = scenario.seed;
+        let ids: Vec<NodeId> = (0..scenario.nodes)
+            .map(|index| NodeId(if scenario.odd_ids { ODD_IDS[index] } else { index as u64 + 1 }))
+            .collect();
+        let mut world = World {
+            schedule: Schedule::new(),
+            network: Network::new(scenario.nodes, scenario.weather, seed),
+            nodes: ids.iter().map(|id| Node::new(*id, &scenario)).collect(),
+            clients: Vec::new(),
+            observer: Observer::new(&config(&scenario, &ids, ids[0])),
+            trace: Trace::new(is_traced),
+            marks: Marks::default(),
+            trouble_random: Random::stream(seed, "trouble"),
+            disk_random: Random::stream(seed, "disks"),
+            client_random: Random::stream(seed, "clients"),
+            numbers: 0,
+            is_calm: false,
+            clients_may_begin: true,
+            outputs: Vec::new(),
+            events: 0,
+            scenario,
+        };
+        world.plan();
+        world
+    }
+
+    fn plan(&mut self) {
+        for node in 0..self.nodes.len() {
+            self.draw_clock(node);
+            self.start(node);
+        }
+        for client in 0..self.scenario.clients {
+            self.clients.push(Client::new(client % self.nodes.len()));
+            self.schedule.after(self.client_random.below(50 * TICK_UNITS), Event::Client(client, 0));
+        }
+        let chaos = self.scenario.chaos_ticks * TICK_UNITS;
+        self.schedule.after(self.scenario.trouble_ticks * TICK_UNITS, Event::Trouble);
+        self.schedule.after(chaos, Event::Calm);
+        self.schedule.after(chaos + CALM_TICKS / 2 * TICK_UNITS, Event::LastCall);
+        self.schedule.after(chaos + CALM_TICKS * TICK_UNITS, Event::End);
+        if self.scenario.options.phase_one == PhaseOne::EveryValue {
+            self.marks.hit(Mark::FullRound);
+        }
+        if self.scenario.options.quorums.is_some_and(|quorums| quorums.prepare() != quorums.accept()) {
+            self.marks.hit(Mark::FlexibleQuorums);
+        }
+    }
+
+    /// Runs until the end or until a rule is broken.
+    pub(super) fn run(&mut self) {
+        while let Some(event) = self.schedule.next() {
+            self.events += 1;
+            if matches!(event, Event::End) {
+                return self.judge();
+            }
+            self.handle(event);
+            if self.observer.violation.is_some() {
+                return;
+            }
+        }
+    }
+
+    pub(super) fn into_report(self) -> Report {
+        Report {
+            events: self.events,
+            slots: self.observer.last_applied().0,
+            violation: self.observer.violation,
+            marks: self.marks,
+            trace: self.trace.lines,
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Tick(node, life) => self.on_tick(node, life),
+            Event::Deliver(parcel) => self.on_deliver(parcel),
+            Event::Synced(node, life) => {
+                if self.is_awake(node, life, |life| Event::Synced(node, life)) {
+                    self.on_synced(node);
+                }
+            }
+            Event::Client(client, turn) => self.on_client(client, turn),
+            Event::Trouble => self.on_trouble(),
+            Event::Flap => self.on_flap(),
+            Event::Start(node) => self.start(node),
+            Event::SnapshotTaken(node, life, meta, content) => {
+                if self.nodes[node].life == life {
+                    self.nodes[node].disk.save_snapshot(meta, &content);
+                    self.observer.on_snapshot_stored(node, meta.slot);
+                    self.step(node, Input::SnapshotSaved { meta });
+                }
+            }
+            Event::SnapshotLoaded(node, life, to, meta, offset, data) => {
+                if self.nodes[node].life == life {
+                    self.step(node, Input::SnapshotLoaded { to, meta, offset, data });
+                }
+            }
+            Event::SnapshotStored(node, life, slot, offset) => {
+                if self.nodes[node].life == life {
+                    self.step(node, Input::SnapshotStored { slot, offset });
+                }
+            }
+            Event::SnapshotWhole(node, life, meta) => self.on_snapshot_whole(node, life, meta),
+            Event::Calm => self.calm(),
+            Event::LastCall => self.clients_may_begin = false,
+            Event::End => unreachable!("the run ends before its end is handled"),
+        }
+    }
+
+    /// Whether a node of this life runs; plans the event again if it stands still.
+    fn is_awake(&mut self, node: usize, life: u64, again: impl FnOnce(u64) -> Event) -> bool {
+        if self.nodes[node].life != life || !self.nodes[node].is_up() {
+            return false;
+        }
+        let rest = self.nodes[node].paused_until_units.saturating_sub(self.schedule.now_units());
+        if rest > 0 {
+            self.schedule.after(rest + 1, again(life));
+            return false;
+        }
+        // What was slept through comes first: no lease outlives the time it stands for.
+        for _ in 0..std::mem::take(&mut self.nodes[node].missed_ticks) {
+            self.step(node, Input::Tick);
+        }
+        self.nodes[node].life == life
+    }
+
+    fn on_tick(&mut self, node: usize, life: u64) {
+        let state = &mut self.nodes[node];
+        if state.life != life || !state.is_up() {
+            return;
+        }
+        self.schedule.after(state.tick_units, Event::Tick(node, life));
+        if state.paused_until_units > self.schedule.now_units() {
+            state.missed_ticks += 1;
+        } else if self.is_awake(node, life, |life| Event::Tick(node, life)) {
+            self.step(node, Input::Tick);
+        }
+    }
+
+    fn on_deliver(&mut self, parcel: Parcel) {
+        let to = parcel.to;
+        let life = self.nodes[to].life;
+        let rest = self.nodes[to].paused_until_units.saturating_sub(self.schedule.now_units());
+        if rest > 0 {
+            self.schedule.after(rest + 1, Event::Deliver(parcel));
+            return;
+        }
+        if !self.is_awake(to, life, |_| Event::Flap) {
+            return;
+        }
+        let from = self.nodes[parcel.from].id;
+        if let (Body::Accept { ballot, slot, .. }, Some(replica)) =
+            (&parcel.message.body, &self.nodes[to].replica)
+            && *ballot < replica.promised()
+            && *slot <= replica.chosen()
+        {
+            self.marks.hit(Mark::RefusalOfChosenSlot);
+        }
+        self.trace.receive(self.schedule.now_units(), self.nodes[to].id, from, &parcel.message);
+        self.step(to, Input::Receive { from, message: parcel.message });
+    }
+
+    fn on_synced(&mut self, node: usize) {
+        let state = &mut self.nodes[node];
+        let mut writes = state.writes.drain(..state.syncing);
+        let Some(mut merged) = writes.next() else { return };
+        for write in writes {
+            merged.merge(write);
+        }
+        state.syncing = 0;
+        if !state.disk_lies {
+            state.disk.store(&merged);
+        }
+        self.observer.on_durable(node, &merged);
+        self.trace.synced(self.schedule.now_units(), state.id, &merged);
+        self.step(node, Input::Durable(merged.into_durable()));
+        self.sync(node);
+    }
+
+    /// Starts to sync what waits, unless a sync is under way.
+    pub(super) fn sync(&mut self, node: usize) {
+        let state = &mut self.nodes[node];
+        if state.syncing > 0 || state.writes.is_empty() || !state.is_up() {
+            return;
+        }
+        state.syncing = state.writes.len();
+        let stuck = state.disk_stuck_until_units.saturating_sub(self.schedule.now_units());
+        let delay = stuck + 1 + self.disk_random.below(self.scenario.sync_units);
+        self.schedule.after(delay, Event::Synced(node, state.life));
+    }
+
+    pub(super) fn start(&mut self, node: usize) {
+        let state = &mut self.nodes[node];
+        if state.is_up() || state.is_gone {
+            return;
+        }
+        state.life += 1;
+        let recovered = state.disk.recover();
+        self.observer.on_recovered(node, &recovered);
+        let snapshot = recovered.snapshot.and_then(|meta| state.disk.snapshot(meta.slot));
+        state.state = State::recovered(snapshot, self.scenario.sessions);
+        state.snapshot_begun = state.state.applied;
+        self.trace.start(self.schedule.now_units(), state.id, &recovered);
+        let ids: Vec<NodeId> = self.nodes.iter().map(|node| node.id).collect();
+        let config = config(&self.scenario, &ids, ids[node]);
+        let seed = self.disk_random.below(u64::MAX);
+        let state = &mut self.nodes[node];
+        match Replica::new(config, recovered, seed) {
+            Ok(replica) => state.replica = Some(replica),
+            Err(error) => {
+                let id = state.id;
+                self.observer
+                    .check(false, Rule::NothingTakenBack, || format!("node {id} can't start: {error}"));
+                return;
+            }
+        }
+        let first = 1 + self.disk_random.below(state.tick_units);
+        self.schedule.after(first, Event::Tick(node, state.life));
+    }
+
+    pub(super) fn crash(&mut self, node: usize) {
+        let state = &mut self.nodes[node];
+        if !state.is_up() {
+            return;
+        }
+        state.replica = None;
+        state.life += 1;
+        state.reads.clear();
+        (state.is_doomed, state.missed_ticks, state.paused_until_units, state.syncing) = (false, 0, 0, 0);
+        let unsynced = std::mem::take(&mut state.writes);
+        if !unsynced.is_empty() {
+            self.marks.hit(Mark::CrashWithUnsyncedWrites);
+        }
+        state.is_gone |= state.disk_lies;
+        if !state.disk_lies {
+            state.disk.lose_power(&unsynced, &mut self.disk_random);
+        }
+        self.trace.event(self.schedule.now_units(), || {
+            format!("node {} crashes, {} writes on their way", state.id, unsynced.len())
+        });
+        let longest = if self.trouble_random.one_in(2) { 5 } else { 300 };
+        let away = self.trouble_random.below(longest * TICK_UNITS);
+        self.schedule.after(1 + away, Event::Start(node));
+    }
+
+    pub(super) fn step(&mut self, node: usize, input: Input) {
+        let Some(replica) = &mut self.nodes[node].replica else { return };
+        let mut outputs = std::mem::take(&mut self.outputs);
+        let before = replica.role();
+        replica.step(input, &mut outputs);
+        let after = replica.role();
+        if before != after {
+            self.on_new_role(node, after);
+        }
+        for output in outputs.drain(..) {
+            if self.nodes[node].is_up() {
+                self.carry_out(node, output);
+            }
+        }
+        self.outputs = outputs;
+    }
+
+    fn on_new_role(&mut self, node: usize, role: Role) {
+        let id = self.nodes[node].id;
+        self.trace.event(self.schedule.now_units(), || format!("node {id} is now {role}"));
+        let is_candidate = |node: &&Node<M, D>| {
+            node.replica.as_ref().is_some_and(|replica| replica.role() == Role::Candidate)
+        };
+        if role == Role::Candidate && self.nodes.iter().filter(is_candidate).count() > 1 {
+            self.marks.hit(Mark::Duel);
+        }
+    }
+
+    fn on_client(&mut self, index: usize, turn: u64) {
+        let now = self.schedule.now_units();
+        let client = &mut self.clients[index];
+        if client.turn != turn || (client.is_idle() && !self.clients_may_begin) {
+            return;
+        }
+        if !client.is_idle() || !self.nodes[client.node].is_up() || self.client_random.one_in(50) {
+            client.node = self.client_random.index(self.nodes.len());
+        }
+        let node = client.node;
+        let random = &mut self.client_random;
+        let asking = client.ask::<M>(now, self.scenario.reads, &mut self.numbers, random);
+        let input = match asking {
+            Asking::Propose(command) => Input::Propose { commands: vec![command] },
+            Asking::Read => {
+                self.numbers += 1;
+                let read = ReadId(self.numbers);
+                client.waits_for = Waiting::Read(read);
+                if self.nodes[node].is_up() {
+                    self.nodes[node].reads.insert(read, (index, self.observer.last_applied()));
+                }
+                Input::Read { read }
+            }
+        };
+        let is_paused = self.nodes[node].paused_until_units > now;
+        self.wake_client(index, self.scenario.retry_ticks * TICK_UNITS);
+        if !is_paused {
+            self.step(node, input);
+        }
+    }
+
+    pub(super) fn wake_client(&mut self, client: usize, delay_units: u64) {
+        self.clients[client].turn += 1;
+        self.schedule.after(delay_units, Event::Client(client, self.clients[client].turn));
+    }
+
+    /// The chaos ends: the network works, disks and clocks do, and everybody who still can comes back.
+    fn calm(&mut self) {
+        self.is_calm = true;
+        self.network.calm();
+        self.trace.event(self.schedule.now_units(), || String::from("calm returns"));
+        if self.scenario.minority_stays_away {
+            while self.may_lose_one() {
+                let node = self.trouble_random.index(self.nodes.len());
+                self.lose(node);
+            }
+        }
+        for node in 0..self.nodes.len() {
+            self.nodes[node].disk_stuck_until_units = 0;
+            self.nodes[node].is_doomed = false;
+            self.start(node);
+        }
+    }
+
+    /// Whether calm has brought everybody to the same state, and every client its answers.
+    fn judge(&mut self) {
+        let last = self.observer.last_applied();
+        let behind = |node: &&Node<M, D>| !node.is_gone && (!node.is_up() || node.state.applied != last);
+        let behind = self.nodes.iter().find(behind).map(|node| (node.id, node.state.applied));
+        self.observer.check(behind.is_none(), Rule::Progress, || {
+            format!(
+                "{CALM_TICKS} ticks after calm returned, slot {last} has been applied, but not by {behind:?}"
+            )
+        });
+        let waiting = self.clients.iter().position(|client| !client.is_idle());
+        self.observer.check(waiting.is_none(), Rule::Progress, || {
+            format!("{CALM_TICKS} ticks after calm returned, client {waiting:?} still waits for an answer")
+        });
+        let history: Vec<_> = self.clients.iter().flat_map(|client| client.history.iter().cloned()).collect();
+        if let Err(problem) = M::check(&history) {
+            self.observer.check(false, Rule::Linearizable, || problem);
+        }
+    }
+}
+
+fn config(scenario: &Scenario, ids: &[NodeId], id: NodeId) -> Config {
+    Config::new(id, ids, scenario.options.clone()).expect("scenarios draw options that fit together")
+}
