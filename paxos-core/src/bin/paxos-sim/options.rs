@@ -1,0 +1,78 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand};
+
+const EXAMPLES: &str = "\
+Examples:
+  paxos-sim --events 100M                 a hundred million events over fresh seeds
+  paxos-sim --events 1M --seed 7          the same seeds again, from 7 on
+  paxos-sim replay 4711                   what seed 4711 draws, and what happens, shrunk if a rule is broken
+  paxos-sim mutants                       the bugs that must be found, and how fast they are";
+
+/// Simulates Paxos clusters in bad weather and looks for broken rules.
+#[derive(Parser, Debug)]
+#[command(version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    pub(crate) action: Option<Action>,
+    #[command(flatten)]
+    pub(crate) suite: Suite,
+}
+
+/// A run over many seeds.
+#[derive(Args, Debug)]
+pub(crate) struct Suite {
+    /// Run until there were so many events; k, M and G may follow
+    #[arg(long, default_value = "10M", value_parser = count)]
+    pub(crate) events: u64,
+    /// The first seed; another one each time if it is left out
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    /// The size of all clusters; drawn by each seed if it is left out
+    #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(["3", "5", "7"]))]
+    nodes: Option<String>,
+    /// How many threads; as many as there are cores if it is left out
+    #[arg(long)]
+    pub(crate) jobs: Option<usize>,
+}
+
+impl Suite {
+    pub(crate) fn nodes(&self) -> Option<usize> {
+        self.nodes.as_ref().and_then(|nodes| nodes.parse().ok())
+    }
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Action {
+    /// Tell what a seed draws and what happens; if a rule is broken, in the smallest scenario that breaks it
+    Replay {
+        /// The seed
+        seed: u64,
+        /// The size of the cluster, if the run had one set
+        #[arg(long)]
+        nodes: Option<usize>,
+    },
+    /// Switch the known bugs on, one at a time, and see whether each is found
+    Mutants {
+        /// How many seeds each may take
+        #[arg(long, default_value_t = 3_000)]
+        seeds: u64,
+        /// Only those with this in their name
+        #[arg(long)]
+        only: Option<String>,
+    },
+}
+
+/// Reads a number like `250_000`, `100k`, `100M` or `2G`.
+fn count(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(['k', 'M', 'G']);
+    let factor = match &text[digits.len()..] {
+        "" => 1,
+        "k" => 1_000,
+        "M" => 1_000_000,
+        "G" => 1_000_000_000,
+        other => return Err(format!("{other} is no unit: use k, M or G")),
+    };
+    let number: u64 = digits.replace('_', "").parse().map_err(|error| format!("{text}: {error}"))?;
+    number.checked_mul(factor).ok_or_else(|| format!("{text} is too many"))
+}

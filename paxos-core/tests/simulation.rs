@@ -1,0 +1,77 @@
+//! The simulator and its program, as a user meets them.
+
+use std::process::{Command, Output};
+
+use paxos_core::sim::{ModelDisk, Mutant, Registers, Rule, Simulation};
+
+fn paxos_sim(arguments: &[&str]) -> Output {
+    let program = env!("CARGO_BIN_EXE_paxos-sim");
+    Command::new(program).args(arguments).output().expect("the program starts")
+}
+
+fn last_line(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).lines().last().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn the_same_seed_is_the_same_run_in_every_process() {
+    let (first, second) = (paxos_sim(&["replay", "11"]), paxos_sim(&["replay", "11"]));
+    assert!(first.status.success(), "paxos-sim replay 11: {}", last_line(&first));
+    assert!(first.stdout.len() > 10_000, "the trace tells what happened");
+    assert!(first.stdout == second.stdout, "two processes tell different stories of seed 11");
+}
+
+#[test]
+fn a_run_ends_with_its_result() {
+    let run = paxos_sim(&["--events", "50k", "--seed", "1"]);
+    let line = last_line(&run);
+    assert!(run.status.success(), "paxos-sim --events 50k --seed 1: {line}");
+    assert!(line.contains(" events, ") && line.ends_with(" events/s, 0 violations"), "{line}");
+}
+
+#[test]
+fn wrong_calls_are_refused() {
+    for arguments in [&["--events", "many"][..], &["--nodes", "4"], &["replay"], &["replay", "x"]] {
+        assert_eq!(paxos_sim(arguments).status.code(), Some(2), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_mutant_that_is_found_is_told_and_one_that_is_not_fails_the_run() {
+    let found = paxos_sim(&["mutants", "--only", "SendBeforeSync"]);
+    assert!(found.status.success());
+    assert_eq!(last_line(&found), "1 of 1 killed");
+    let given_up = paxos_sim(&["mutants", "--only", "SendBeforeSync", "--seeds", "0"]);
+    assert_eq!((given_up.status.code(), last_line(&given_up).as_str()), (Some(1), "0 of 1 killed"));
+}
+
+#[test]
+fn seeds_break_no_rule() {
+    for seed in 1..=40 {
+        let report = Simulation::<Registers, ModelDisk>::of_seed(seed).run();
+        assert_eq!(report.violation, None, "paxos-sim replay {seed}");
+    }
+}
+
+/// The rules are not asleep: each of these mistakes is noticed by the rule that it breaks.
+#[test]
+fn mistakes_are_noticed_by_the_rules_they_break() {
+    let mistakes = [
+        (Mutant::SendBeforeSync, Rule::DurableBeforeSent),
+        (Mutant::PrepareBeforeSync, Rule::DurableBeforeSent),
+        (Mutant::OwnAcceptedIgnored, Rule::P2c),
+        (Mutant::PrepareQuorumOffByOne, Rule::P2c),
+        (Mutant::DuplicateApplied, Rule::AppliedOnce),
+        (Mutant::OldBallotReused, Rule::BallotsUsedOnce),
+        (Mutant::ChosenAnnouncedEarly, Rule::OnlyChosenLearned),
+        (Mutant::PromiseForgottenAtRestart, Rule::NothingTakenBack),
+        (Mutant::AcceptNeverResent, Rule::Progress),
+    ];
+    for (mutant, rule) in mistakes {
+        Mutant::activate(Some(mutant));
+        let found =
+            (1..=30).find_map(|seed| Simulation::<Registers, ModelDisk>::of_seed(seed).run().violation);
+        Mutant::activate(None);
+        assert_eq!(found.map(|violation| violation.rule), Some(rule), "{mutant:?}");
+    }
+}
