@@ -86,6 +86,11 @@
 //! It does not rest on clocks, on order of messages, or on any of them arriving; progress does. The one exception
 //! is chosen by name: [`ReadMode::Lease`] trusts clocks to run at nearly the same speed.
 //!
+//! Why that should be believed: the feature `sim` brings the module `sim`, a deterministic simulation of whole clusters
+//! under every fault that the above allows for, which judges each step by the rules of the paper, and the program
+//! `paxos-sim`, which runs it over as many seeds as there is time for. State machines and disks of one's own can run in
+//! it. `tests/basic_model.rs` looks at every state of a small Basic Paxos.
+//!
 //! Deliberately absent: Byzantine faults (peers are authenticated and run this code), and changes of membership.
 
 pub mod basic;

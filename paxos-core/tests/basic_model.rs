@@ -11,8 +11,7 @@
 //! later that had the same value, and the proposal `n` had to carry that value: *P2c*. So there is *one value chosen*.
 //! A model that is broken on purpose shows for each step that the argument needs it.
 //!
-//! `cargo test -p paxos-core --test basic_model -- --nocapture` prints how many states there are; `--ignored` adds the
-//! larger models.
+//! `cargo test -p paxos-core --test basic_model -- --nocapture` prints how many states there are.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -308,18 +307,6 @@ fn check(model: BasicPaxos, at_least_states: usize) {
 #[test]
 fn two_proposers() {
     check(BasicPaxos { proposers: 2, attempts: 1, broken: Broken::Nothing }, 1_000);
-}
-
-#[test]
-#[ignore = "takes some minutes"]
-fn two_proposers_that_try_twice() {
-    check(BasicPaxos { proposers: 2, attempts: 2, broken: Broken::Nothing }, 100_000);
-}
-
-#[test]
-#[ignore = "takes some minutes"]
-fn three_proposers() {
-    check(BasicPaxos { proposers: 3, attempts: 1, broken: Broken::Nothing }, 100_000);
 }
 
 /// Each step of the argument is needed: without it, two values can be chosen, and the checker finds out how.

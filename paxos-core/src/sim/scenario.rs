@@ -96,7 +96,7 @@ pub struct Scenario {
     pub clients: usize,
     /// How long a client waits between operations at most, in units.
     pub think_units: u64,
-    /// Of so many thousand operations how many are reads.
+    /// Of a thousand operations so many are reads.
     pub reads: u64,
     /// How long a client waits before it asks another node, in ticks.
     pub retry_ticks: u64,
