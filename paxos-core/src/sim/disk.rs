@@ -11,17 +11,31 @@ use crate::{Entry, HardState, NodeId, Recovered, Slot, SnapshotMeta, Write};
 ///
 /// The simulation decides when a sync takes place; until then it keeps the writes itself.
 pub trait Disk {
-    /// An empty disk that belongs to `node`.
-    fn format(node: NodeId) -> Self;
+    /// An empty disk that belongs to `node`. Whatever it leaves to chance is to follow from `seed`.
+    fn format(node: NodeId, seed: u64) -> Self;
 
     /// What the node finds when it starts.
-    fn recover(&mut self) -> Recovered;
+    ///
+    /// # Errors
+    ///
+    /// What is damaged, in a sentence. The node stays away for good, as it may have lost a promise; that is a
+    /// broken rule unless the disk has [decayed](Disk::decay).
+    fn recover(&mut self) -> Result<Recovered, String>;
 
     /// Puts a write into stable storage. It must be there for good when this returns.
     fn store(&mut self, write: &Write);
 
     /// The power goes while these writes, in this order, are on their way. Any number of the first may survive.
     fn lose_power(&mut self, unsynced: &[Write], random: &mut Random);
+
+    /// Something on the disk changes by itself: bits flip, or a write meant for one place goes to another. Tells
+    /// whether it did; it does not on a disk that knows only whole writes, which is the default.
+    ///
+    /// What was stored may be lost by this, but [`recover`](Disk::recover) must then say so.
+    fn decay(&mut self, random: &mut Random) -> bool {
+        let _ = random;
+        false
+    }
 
     /// Puts a whole snapshot into stable storage, beside the last one. What the log holds of its slots may go.
     fn save_snapshot(&mut self, meta: SnapshotMeta, content: &Bytes);
@@ -40,16 +54,16 @@ pub struct ModelDisk {
 }
 
 impl Disk for ModelDisk {
-    fn format(_: NodeId) -> ModelDisk {
+    fn format(_: NodeId, _: u64) -> ModelDisk {
         ModelDisk::default()
     }
 
-    fn recover(&mut self) -> Recovered {
-        Recovered {
+    fn recover(&mut self) -> Result<Recovered, String> {
+        Ok(Recovered {
             hard_state: self.hard_state,
             snapshot: self.snapshots.last().map(|(meta, _)| *meta),
             entries: self.entries.iter().map(|(slot, entry)| (*slot, entry.clone())).collect(),
-        }
+        })
     }
 
     fn store(&mut self, write: &Write) {

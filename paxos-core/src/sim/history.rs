@@ -8,6 +8,10 @@ use std::collections::{BTreeMap, HashSet};
 
 use bytes::{Buf, Bytes};
 
+/// The search for an order remembers no more states than this. As values are written once, it needs about one for
+/// each operation; histories that need more are refused rather than believed.
+const MAX_STATES: usize = 1 << 20;
+
 /// One operation of a client.
 #[derive(Clone, Debug)]
 pub struct Operation {
@@ -103,6 +107,9 @@ fn first_unexplained(accesses: &[Access]) -> Option<Access> {
         let mut left = (progress.floor..accesses.len()).filter(|&position| !progress.has(position));
         if left.all(|position| accesses[position].saw.is_none()) {
             return None;
+        }
+        if known.len() >= MAX_STATES {
+            break;
         }
         if !known.insert(progress.clone()) {
             continue;

@@ -24,7 +24,7 @@ pub(super) struct Node<M, D> {
     /// So many of them are being synced.
     pub(super) syncing: usize,
     pub(super) disk_stuck_until_units: u64,
-    pub(super) disk_lies: bool,
+    pub(super) disk_health: Health,
     /// It never comes back.
     pub(super) is_gone: bool,
     /// It crashes as soon as it has something to write.
@@ -40,18 +40,28 @@ pub(super) struct Node<M, D> {
     pub(super) reads: BTreeMap<ReadId, (usize, Slot)>,
 }
 
+/// Whether a disk keeps what it has synced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Health {
+    Sound,
+    /// Some of it has changed by itself.
+    Rotten,
+    /// It has told of syncs that there were none of.
+    Lies,
+}
+
 impl<M: Machine, D: Disk> Node<M, D> {
-    pub(super) fn new(id: NodeId, scenario: &Scenario) -> Node<M, D> {
+    pub(super) fn new(id: NodeId, scenario: &Scenario, disk_seed: u64) -> Node<M, D> {
         Node {
             id,
             replica: None,
-            disk: D::format(id),
+            disk: D::format(id, disk_seed),
             state: State::new(scenario.sessions),
             life: 0,
             writes: Vec::new(),
             syncing: 0,
             disk_stuck_until_units: 0,
-            disk_lies: false,
+            disk_health: Health::Sound,
             is_gone: false,
             is_doomed: false,
             paused_until_units: 0,
@@ -65,6 +75,11 @@ impl<M: Machine, D: Disk> Node<M, D> {
 
     pub(super) fn is_up(&self) -> bool {
         self.replica.is_some()
+    }
+
+    /// Whether what its disk has synced is still there, for all that is known.
+    pub(super) fn is_sound(&self) -> bool {
+        !self.is_gone && self.disk_health == Health::Sound
     }
 
     pub(super) fn role(&self) -> Option<Role> {
@@ -125,7 +140,7 @@ impl<M: Machine> State<M> {
         let meta = SnapshotMeta {
             slot: self.applied,
             size_bytes: content.len() as u64,
-            checksum: checksum(&content),
+            checksum: crc32c::crc32c(&content),
         };
         (meta, content)
     }
@@ -151,12 +166,8 @@ impl<M: Machine> State<M> {
     }
 }
 
-pub(super) fn checksum(content: &[u8]) -> u32 {
-    content.iter().fold(0, |sum, byte| mix(sum ^ u64::from(*byte))) as u32
-}
-
 fn fingerprint(outcome: &Outcome) -> u64 {
-    let of = |reply: &[u8]| u64::from(checksum(reply));
+    let of = |reply: &[u8]| u64::from(crc32c::crc32c(reply));
     match outcome {
         Outcome::Opened { session, nonce } => 1 ^ mix(session.slot.0) ^ nonce,
         Outcome::Applied { reply } => 2 ^ of(reply),

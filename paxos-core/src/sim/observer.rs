@@ -20,6 +20,8 @@ pub enum Rule {
     P2c,
     /// A ballot is used by one proposer, and not again after it has started anew.
     BallotsUsedOnce,
+    /// An acceptor accepts nothing below its promise.
+    PromiseKept,
     /// Promises and acceptances on a disk never go back.
     NothingTakenBack,
     /// What rests on stable storage is there before anybody hears of it.
@@ -75,6 +77,8 @@ pub(super) struct Observer {
     states: Vec<u64>,
     snapshots: BTreeMap<Slot, u32>,
     applied_commands: HashSet<(SessionId, u64)>,
+    /// Commands whose clients have been told that they were applied.
+    acknowledged: Vec<(SessionId, u64)>,
     pub(super) violation: Option<Violation>,
 }
 
@@ -98,6 +102,8 @@ struct Proposal {
 #[derive(Debug, Default)]
 struct NodeRecord {
     promised: Ballot,
+    /// The promise in the last write that was made, which may not be on the disk yet.
+    written_promise: Ballot,
     /// For each slot what the disk holds.
     accepted: Vec<Held>,
     /// Every slot up to here is on the disk as chosen, or in a snapshot on it.
@@ -123,6 +129,7 @@ impl Observer {
             states: Vec::new(),
             snapshots: BTreeMap::new(),
             applied_commands: HashSet::new(),
+            acknowledged: Vec::new(),
             violation: None,
         }
     }
@@ -139,8 +146,31 @@ impl Observer {
         Slot(self.states.len() as u64)
     }
 
-    pub(super) fn is_chosen(&self, slot: Slot) -> bool {
-        self.slots.get(index(slot)).is_some_and(|record| record.chosen.is_some())
+    fn is_chosen(&self, slot: Slot) -> bool {
+        self.chosen(slot).is_some()
+    }
+
+    fn chosen(&self, slot: Slot) -> Option<&Value> {
+        self.slots.get(index(slot))?.chosen.as_ref()
+    }
+
+    /// What has been applied anywhere, slot by slot.
+    pub(super) fn log(&self) -> impl Iterator<Item = (Slot, &Value)> {
+        let slots = (1..=self.last_applied().0).map(Slot);
+        slots.map_while(|slot| Some((slot, self.chosen(slot)?)))
+    }
+
+    /// A replica has made a write; it will be on the disk after all those made before, or never.
+    pub(super) fn on_write(&mut self, node: usize, write: &Write) {
+        let before = self.nodes[node].written_promise;
+        for (slot, entry) in write.entries() {
+            if let Entry::Accepted { ballot, .. } = entry {
+                self.check(*ballot >= before, Rule::PromiseKept, || {
+                    format!("node #{node} accepts {ballot} in slot {slot} after it has promised {before}")
+                });
+            }
+        }
+        self.nodes[node].written_promise = write.hard_state().promised.max(before);
     }
 
     /// A write is on a disk for good.
@@ -186,6 +216,7 @@ impl Observer {
             format!("node #{node} comes back without what it held in slot {missing:?}")
         });
         self.nodes[node].promised = promised.max(before);
+        self.nodes[node].written_promise = promised;
         self.nodes[node].snapshot = snapshot.max(self.nodes[node].snapshot);
         for (slot, entry) in &recovered.entries {
             self.on_entry(node, *slot, entry);
@@ -276,6 +307,12 @@ impl Observer {
                 });
             }
             Body::Accept { ballot, slot, value, chosen } => {
+                let user = self.ballots.get(ballot).copied();
+                self.check(user == Some((node, life)), Rule::BallotsUsedOnce, || {
+                    format!(
+                        "node #{node} proposes under {ballot}, which it has not prepared since it started"
+                    )
+                });
                 self.on_proposal(node, *ballot, *slot, value);
                 self.on_claim(node, *chosen);
             }
@@ -294,7 +331,18 @@ impl Observer {
                     slot = slot.next();
                 }
             }
-            Body::Heartbeat { chosen, .. } | Body::Chosen { chosen, .. } => self.on_claim(node, *chosen),
+            Body::Heartbeat { chosen, .. } | Body::ReadGrant { chosen, .. } => self.on_claim(node, *chosen),
+            Body::Chosen { first, values, chosen } => {
+                self.on_claim(node, *chosen);
+                let mut slot = *first;
+                for value in values {
+                    let is_right = self.chosen(slot) == Some(value);
+                    self.check(is_right, Rule::OnlyChosenLearned, || {
+                        format!("node #{node} tells as chosen in slot {slot} what is not")
+                    });
+                    slot = slot.next();
+                }
+            }
             _ => {}
         }
     }
@@ -335,7 +383,7 @@ impl Observer {
     }
 
     pub(super) fn on_apply(&mut self, node: usize, slot: Slot, value: &Value, state: u64) {
-        let is_chosen = self.slots.get(index(slot)).and_then(|record| record.chosen.as_ref()) == Some(value);
+        let is_chosen = self.chosen(slot) == Some(value);
         self.check(is_chosen, Rule::AppliedInOrder, || {
             format!("node #{node} applies in slot {slot} what is not chosen there")
         });
@@ -361,6 +409,25 @@ impl Observer {
                 format!("command {} of session {:?} is applied again in slot {slot}", key.1, key.0)
             });
         }
+    }
+
+    /// A client has been told what became of its command.
+    pub(super) fn on_acknowledged(&mut self, key: (SessionId, u64), outcome: &Outcome) {
+        if matches!(outcome, Outcome::Applied { .. } | Outcome::Repeated { .. }) {
+            self.acknowledged.push(key);
+        }
+    }
+
+    /// The log has been applied once more, from its first slot on; `applied` is what it did to the machine.
+    pub(super) fn on_replayed(&mut self, state: u64, applied: &HashSet<(SessionId, u64)>) {
+        let expected = self.states.last().copied().unwrap_or(state);
+        self.check(state == expected, Rule::SameState, || {
+            String::from("the log, applied once more from its first slot on, leads to another state")
+        });
+        let lost = self.acknowledged.iter().find(|key| !applied.contains(key)).copied();
+        self.check(lost.is_none(), Rule::Acknowledged, || {
+            format!("a client was told that its command was applied, but the log lacks it: {lost:?}")
+        });
     }
 
     /// A snapshot of `slot` has been taken.
@@ -412,3 +479,6 @@ impl Observer {
 fn index(slot: Slot) -> usize {
     usize::try_from(slot.0.saturating_sub(1)).unwrap_or(usize::MAX)
 }
+
+#[cfg(test)]
+mod tests;

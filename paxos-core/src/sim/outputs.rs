@@ -7,7 +7,7 @@ use super::disk::Disk;
 use super::machine::Machine;
 use super::marks::Mark;
 use super::network::Parcel;
-use super::node::{State, checksum};
+use super::node::State;
 use super::observer::Rule;
 use super::scenario::TICK_UNITS;
 use super::world::{Event, World};
@@ -21,6 +21,7 @@ impl<M: Machine, D: Disk> World<M, D> {
     pub(super) fn carry_out(&mut self, node: usize, output: Output) {
         match output {
             Output::Persist(write) => {
+                self.observer.on_write(node, &write);
                 self.nodes[node].writes.push(write);
                 if self.nodes[node].is_doomed {
                     self.crash(node);
@@ -124,6 +125,9 @@ impl<M: Machine, D: Disk> World<M, D> {
             for (index, client) in clients.iter_mut().enumerate().filter(|(_, client)| client.node == node) {
                 if client.hear(now, key, outcome) {
                     answered.push(index);
+                    if let Some(key) = key {
+                        observer.on_acknowledged(key, outcome);
+                    }
                 }
             }
         });
@@ -162,7 +166,7 @@ impl<M: Machine, D: Disk> World<M, D> {
             return;
         }
         let content = Bytes::from(std::mem::take(&mut state.incoming));
-        if content.len() as u64 != meta.size_bytes || checksum(&content) != meta.checksum {
+        if content.len() as u64 != meta.size_bytes || crc32c::crc32c(&content) != meta.checksum {
             self.step(node, Input::SnapshotRejected { slot: meta.slot });
             return;
         }

@@ -40,13 +40,16 @@ pub enum Fault {
     /// A disk says that it has synced what it has not. As this breaks what Paxos builds on, the node is not
     /// allowed to come back after its next crash.
     LyingDisk,
+    /// Something on a disk changes by itself. A disk that notices keeps its node away; see
+    /// [`Disk::decay`](super::Disk::decay).
+    RottenDisk,
     /// A clock changes its speed.
     ClockSpeed,
 }
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Fault; 14] = [
+    pub const ALL: [Fault; 15] = [
         Fault::Crash,
         Fault::CrashAll,
         Fault::LostLeader,
@@ -60,6 +63,7 @@ impl Fault {
         Fault::FailingDisk,
         Fault::LostDisk,
         Fault::LyingDisk,
+        Fault::RottenDisk,
         Fault::ClockSpeed,
     ];
 }

@@ -3,6 +3,7 @@
 use super::disk::Disk;
 use super::machine::Machine;
 use super::marks::Mark;
+use super::node::Health;
 use super::scenario::{Fault, TICK_UNITS};
 use super::world::{Event, World};
 use crate::Role;
@@ -76,7 +77,14 @@ impl<M: Machine, D: Disk> World<M, D> {
             }
             Fault::LyingDisk => {
                 if self.may_lose_one() {
-                    self.nodes[node].disk_lies = true;
+                    self.nodes[node].disk_health = Health::Lies;
+                }
+            }
+            Fault::RottenDisk => {
+                let is_known_bad = self.nodes[node].is_gone || self.nodes[node].disk_health == Health::Lies;
+                if !is_known_bad && self.may_lose_one() && self.nodes[node].disk.decay(&mut self.disk_random)
+                {
+                    self.nodes[node].disk_health = Health::Rotten;
                 }
             }
             Fault::ClockSpeed => self.draw_clock(node),
@@ -97,7 +105,7 @@ impl<M: Machine, D: Disk> World<M, D> {
         let quorums = self.scenario.options.quorums;
         let majority = crate::Quorums::majority(self.nodes.len());
         let quorums = quorums.unwrap_or(majority);
-        let sound = self.nodes.iter().filter(|node| !node.is_gone && !node.disk_lies).count();
+        let sound = self.nodes.iter().filter(|node| node.is_sound()).count();
         sound > quorums.prepare().max(quorums.accept())
     }
 

@@ -1,5 +1,7 @@
 //! The run of a scenario: nodes, network, disks, clocks and clients, moved by one schedule.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 
 use super::client::{Asking, Client, Waiting};
@@ -7,12 +9,13 @@ use super::disk::Disk;
 use super::machine::Machine;
 use super::marks::{Mark, Marks};
 use super::network::{Network, Parcel};
-use super::node::{Node, State};
+use super::node::{Health, Node, State};
 use super::observer::{Observer, Rule, Violation};
 use super::scenario::{CALM_TICKS, Scenario, TICK_UNITS};
 use super::schedule::Schedule;
 use super::trace::Trace;
 use crate::random::Random;
+use crate::session::Outcome;
 use crate::{Body, Config, Input, NodeId, Output, PhaseOne, ReadId, Replica, Role, SnapshotMeta};
 
 /// Ids that are far apart and not in order.
@@ -76,16 +79,19 @@ impl<M: Machine, D: Disk> World<M, D> {
         let ids: Vec<NodeId> = (0..scenario.nodes)
             .map(|index| NodeId(if scenario.odd_ids { ODD_IDS[index] } else { index as u64 + 1 }))
             .collect();
+        let mut disk_random = Random::stream(seed, "disks");
+        let mut node = |id: &NodeId| Node::new(*id, &scenario, disk_random.below(u64::MAX));
+        let nodes = ids.iter().map(&mut node).collect();
         let mut world = World {
             schedule: Schedule::new(),
             network: Network::new(scenario.nodes, scenario.weather, seed),
-            nodes: ids.iter().map(|id| Node::new(*id, &scenario)).collect(),
+            nodes,
             clients: Vec::new(),
             observer: Observer::new(&config(&scenario, &ids, ids[0])),
             trace: Trace::new(is_traced),
             marks: Marks::default(),
             trouble_random: Random::stream(seed, "trouble"),
-            disk_random: Random::stream(seed, "disks"),
+            disk_random,
             client_random: Random::stream(seed, "clients"),
             numbers: 0,
             is_calm: false,
@@ -242,7 +248,7 @@ impl<M: Machine, D: Disk> World<M, D> {
             merged.merge(write);
         }
         state.syncing = 0;
-        if !state.disk_lies {
+        if state.disk_health != Health::Lies {
             state.disk.store(&merged);
         }
         self.observer.on_durable(node, &merged);
@@ -269,7 +275,10 @@ impl<M: Machine, D: Disk> World<M, D> {
             return;
         }
         state.life += 1;
-        let recovered = state.disk.recover();
+        let recovered = match state.disk.recover() {
+            Ok(recovered) => recovered,
+            Err(damage) => return self.on_damage(node, &damage),
+        };
         self.observer.on_recovered(node, &recovered);
         let snapshot = recovered.snapshot.and_then(|meta| state.disk.snapshot(meta.slot));
         state.state = State::recovered(snapshot, self.scenario.sessions);
@@ -292,6 +301,16 @@ impl<M: Machine, D: Disk> World<M, D> {
         self.schedule.after(first, Event::Tick(node, state.life));
     }
 
+    /// A disk does not give back what it held. A node that may have forgotten a promise must stay away.
+    fn on_damage(&mut self, node: usize, damage: &str) {
+        let state = &mut self.nodes[node];
+        state.is_gone = true;
+        let (id, has_rotted) = (state.id, state.disk_health == Health::Rotten);
+        self.trace.event(self.schedule.now_units(), || format!("node {id} stays away: {damage}"));
+        self.observer
+            .check(has_rotted, Rule::NothingTakenBack, || format!("node {id} can't start: {damage}"));
+    }
+
     pub(super) fn crash(&mut self, node: usize) {
         let state = &mut self.nodes[node];
         if !state.is_up() {
@@ -305,8 +324,9 @@ impl<M: Machine, D: Disk> World<M, D> {
         if !unsynced.is_empty() {
             self.marks.hit(Mark::CrashWithUnsyncedWrites);
         }
-        state.is_gone |= state.disk_lies;
-        if !state.disk_lies {
+        if state.disk_health == Health::Lies {
+            state.is_gone = true;
+        } else {
             state.disk.lose_power(&unsynced, &mut self.disk_random);
         }
         self.trace.event(self.schedule.now_units(), || {
@@ -413,10 +433,26 @@ impl<M: Machine, D: Disk> World<M, D> {
         self.observer.check(waiting.is_none(), Rule::Progress, || {
             format!("{CALM_TICKS} ticks after calm returned, client {waiting:?} still waits for an answer")
         });
+        self.replay();
         let history: Vec<_> = self.clients.iter().flat_map(|client| client.history.iter().cloned()).collect();
         if let Err(problem) = M::check(&history) {
             self.observer.check(false, Rule::Linearizable, || problem);
         }
+    }
+
+    /// Applies the whole log once more, from the first slot on and without any snapshot: the state must come out
+    /// that the nodes have, and everything that clients were told must be in there.
+    fn replay(&mut self) {
+        let mut state = State::<M>::new(self.scenario.sessions);
+        let mut applied = HashSet::new();
+        for (slot, value) in self.observer.log() {
+            state.apply(slot, value, |key, outcome| {
+                if matches!(outcome, Outcome::Applied { .. }) {
+                    applied.extend(key);
+                }
+            });
+        }
+        self.observer.on_replayed(state.digest(), &applied);
     }
 }
 
