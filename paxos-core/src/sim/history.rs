@@ -4,13 +4,15 @@
 //! section 3): a history is linearizable if its part for each register is. For one register the search is that of
 //! Wing and Gong, *Testing and Verifying Concurrent Objects*, with states that were seen remembered.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
+use std::ops::Range;
 
 use bytes::{Buf, Bytes};
 
-/// The search for an order remembers no more states than this. As values are written once, it needs about one for
-/// each operation; histories that need more are refused rather than believed.
-const MAX_STATES: usize = 1 << 20;
+/// The search for an order remembers no more states than this. It needs one where it has a choice, which is seldom;
+/// histories that need more are refused rather than believed.
+const MAX_STATES: usize = 1 << 16;
 
 /// One operation of a client.
 #[derive(Clone, Debug)]
@@ -81,19 +83,19 @@ pub(super) fn check_registers(history: &[Operation]) -> Result<(), String> {
     Ok(())
 }
 
-/// Where the search has got to: everything before `floor` is in order, and of the rest those in `beyond`.
+/// Where the search has got to: which accesses are in order already, and the value after them.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Progress {
-    floor: usize,
-    /// Ascending; holds only positions above `floor`.
-    beyond: Vec<usize>,
+    /// Their positions as ranges, ascending, with gaps between them: few, as only slow accesses are overtaken.
+    placed: Vec<Range<usize>>,
     value: u64,
 }
 
 /// Searches for an order; if there is none, returns the access that no attempt got past.
 ///
-/// No two swaps write the same value, so whoever saw a value saw it before the next swap: while such an access is
-/// left, no swap that saw another value can come next. That keeps the search narrow.
+/// No two swaps write the same value. So a read that saw the current one may come next at once, as that is in nobody's
+/// way; and whoever else saw it comes before any swap that saw another. The only choice left is which of the swaps
+/// without an answer comes next, once nobody waits for the current value any more.
 fn first_unexplained(accesses: &[Access]) -> Option<Access> {
     let mut seers: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
     for (position, access) in accesses.iter().enumerate() {
@@ -101,44 +103,66 @@ fn first_unexplained(accesses: &[Access]) -> Option<Access> {
     }
     let mut known = HashSet::new();
     let mut furthest = 0;
-    let mut open = vec![Progress { floor: 0, beyond: Vec::new(), value: 0 }];
-    while let Some(progress) = open.pop() {
-        furthest = furthest.max(progress.floor);
-        let mut left = (progress.floor..accesses.len()).filter(|&position| !progress.has(position));
-        if left.all(|position| accesses[position].saw.is_none()) {
+    let mut open = vec![Progress { placed: Vec::new(), value: 0 }];
+    while let Some(mut progress) = open.pop() {
+        let next = loop {
+            let next = next_ones(accesses, &seers, &progress);
+            match next[..] {
+                [only] => progress.place(only, accesses[only].writes),
+                _ => break next,
+            }
+        };
+        furthest = furthest.max(progress.left(accesses.len()).next().unwrap_or(accesses.len()));
+        if progress.left(accesses.len()).all(|position| accesses[position].saw.is_none()) {
             return None;
         }
         if known.len() >= MAX_STATES {
             break;
         }
-        if !known.insert(progress.clone()) {
-            continue;
-        }
-        let is_awaited =
-            seers.get(&progress.value).is_some_and(|all| all.iter().any(|&at| !progress.has(at)));
-        for position in candidates(accesses, &progress) {
-            let access = accesses[position];
-            let fits = access.saw.map_or(!is_awaited, |saw| saw == progress.value);
-            if fits {
-                open.push(progress.with(position, access.writes.unwrap_or(progress.value)));
+        if known.insert(progress.clone()) {
+            for position in next {
+                let mut further = progress.clone();
+                further.place(position, accesses[position].writes);
+                open.push(further);
             }
         }
     }
     accesses.get(furthest).copied()
 }
 
-/// The accesses that may come next: asked before any other that is left was answered.
+/// The accesses to try next; the last one seems the most urgent, by who was answered that saw what it writes.
+fn next_ones(accesses: &[Access], seers: &BTreeMap<u64, Vec<usize>>, progress: &Progress) -> Vec<usize> {
+    let seers_of = |value| seers.get(&value).map_or(&[][..], Vec::as_slice);
+    let mut next = candidates(accesses, progress);
+    let sees_it = |position: &usize| accesses[*position].saw == Some(progress.value);
+    let is_read = |position: &usize| accesses[*position].writes.is_none();
+    if let Some(read) = next.iter().copied().find(|position| is_read(position) && sees_it(position)) {
+        return vec![read];
+    }
+    if seers_of(progress.value).iter().any(|&at| !progress.has(at)) {
+        next.retain(sees_it);
+    } else {
+        next.retain(|&position| accesses[position].saw.is_none());
+        let needed = |&position: &usize| {
+            let value = accesses[position].writes.unwrap_or(progress.value);
+            seers_of(value).iter().map(|&at| accesses[at].answered).min()
+        };
+        next.sort_by_key(|position| Reverse(needed(position)));
+    }
+    next
+}
+
+/// The accesses that may come next in time: asked before any other that is left was answered.
 fn candidates(accesses: &[Access], progress: &Progress) -> Vec<usize> {
     let mut deadline = u64::MAX;
     let mut candidates = Vec::new();
-    for (position, access) in accesses.iter().enumerate().skip(progress.floor) {
+    for position in progress.left(accesses.len()) {
+        let access = accesses[position];
         if access.invoked > deadline {
             break;
         }
-        if !progress.has(position) {
-            deadline = deadline.min(access.answered);
-            candidates.push(position);
-        }
+        deadline = deadline.min(access.answered);
+        candidates.push(position);
     }
     candidates.retain(|&position| accesses[position].invoked <= deadline);
     candidates
@@ -146,19 +170,28 @@ fn candidates(accesses: &[Access], progress: &Progress) -> Vec<usize> {
 
 impl Progress {
     fn has(&self, position: usize) -> bool {
-        position < self.floor || self.beyond.binary_search(&position).is_ok()
+        let after = self.placed.partition_point(|range| range.start <= position);
+        after > 0 && self.placed[after - 1].contains(&position)
     }
 
-    fn with(&self, position: usize, value: u64) -> Progress {
-        let mut beyond = self.beyond.clone();
-        let place = beyond.binary_search(&position).unwrap_or_else(|place| place);
-        beyond.insert(place, position);
-        let mut floor = self.floor;
-        while beyond.first() == Some(&floor) {
-            beyond.remove(0);
-            floor += 1;
+    /// What is not placed yet of so many, ascending.
+    fn left(&self, all: usize) -> impl Iterator<Item = usize> {
+        let starts = std::iter::once(0).chain(self.placed.iter().map(|range| range.end));
+        let ends = self.placed.iter().map(|range| range.start).chain(std::iter::once(all));
+        starts.zip(ends).flat_map(|(start, end)| start..end)
+    }
+
+    fn place(&mut self, position: usize, writes: Option<u64>) {
+        let after = self.placed.partition_point(|range| range.start <= position);
+        let follows = after > 0 && self.placed[after - 1].end == position;
+        let precedes = self.placed.get(after).is_some_and(|range| range.start == position + 1);
+        match (follows, precedes) {
+            (true, true) => self.placed[after - 1].end = self.placed.remove(after).end,
+            (true, false) => self.placed[after - 1].end += 1,
+            (false, true) => self.placed[after].start = position,
+            (false, false) => self.placed.insert(after, position..position + 1),
         }
-        Progress { floor, beyond, value }
+        self.value = writes.unwrap_or(self.value);
     }
 }
 
