@@ -90,15 +90,28 @@ impl Replica {
             if !mutated(Mutant::ReadBeforeTakeover) {
                 slot = slot.max(leading.takeover_end());
             }
-            let is_leased =
-                leading.lease_until_ticks(&self.config).is_some_and(|until| self.now_ticks < until);
-            if is_leased || mutated(Mutant::ReadWithoutQuorum) {
+            if self.holds_lease_in(0) || mutated(Mutant::ReadWithoutQuorum) {
                 self.grant(origin, read, slot, outputs);
                 return;
             }
         }
         let round = HeartbeatRound(self.reads.round.0 + u64::from(!mutated(Mutant::ReadRoundTooOld)));
         self.reads.unconfirmed.push_back(Unconfirmed { origin, read, slot, round });
+    }
+
+    /// Whether it will be allowed to answer reads alone when `ticks` have passed, if it hears nothing until then.
+    pub(crate) fn holds_lease_in(&self, ticks: u64) -> bool {
+        let State::Leading(leading) = &self.state else { return false };
+        leading.lease_until_ticks(&self.config).is_some_and(|until| self.now_ticks + ticks < until)
+    }
+
+    /// The ballot under which it leads now, for who watches a cluster from outside.
+    #[cfg(feature = "sim")]
+    pub(crate) fn leads_under(&self) -> Option<Ballot> {
+        match &self.state {
+            State::Leading(leading) => Some(leading.ballot()),
+            _ => None,
+        }
     }
 
     fn grant(&mut self, origin: Option<NodeId>, read: ReadId, slot: Slot, outputs: &mut Vec<Output>) {

@@ -8,6 +8,12 @@ use crate::ReadId;
 use crate::random::Random;
 use crate::session::{Outcome, Request, SessionId};
 
+/// Patience grows no further than to this: in calm, every node must have been asked in time.
+const MAX_PATIENCE_TICKS: u64 = 200;
+
+/// When it tries elsewhere after a node was down or has refused.
+pub(super) const TURNED_AWAY_TICKS: u64 = 5;
+
 #[derive(Debug)]
 pub(super) struct Client {
     /// The node it asks.
@@ -16,6 +22,8 @@ pub(super) struct Client {
     nonce: u64,
     sequence: u64,
     pub(super) waits_for: Waiting,
+    /// How often it has asked again for what it waits for.
+    asked_again: u32,
     /// Each plan to act again carries the number that was current; an older one is ignored.
     pub(super) turn: u64,
     pub(super) history: Vec<Operation>,
@@ -44,6 +52,7 @@ impl Client {
             nonce: 0,
             sequence: 0,
             waits_for: Waiting::Nothing,
+            asked_again: 0,
             turn: 0,
             history: Vec::new(),
         }
@@ -61,6 +70,7 @@ impl Client {
         numbers: &mut u64,
         random: &mut Random,
     ) -> Asking {
+        self.asked_again = if self.is_idle() { 0 } else { self.asked_again + 1 };
         match &self.waits_for {
             Waiting::Command(command) => return Asking::Propose(command.clone()),
             Waiting::Read(_) => return Asking::Read,
@@ -85,6 +95,17 @@ impl Client {
         let command = request.encode();
         self.waits_for = Waiting::Command(command.clone());
         Asking::Propose(command)
+    }
+
+    /// How long it waits for an answer, if it waited `first_ticks` for the first one: twice as long each time that it
+    /// asks again, so that what is asked again does not pile up before a slow leader.
+    pub(super) fn patience_ticks(&self, first_ticks: u64) -> u64 {
+        (first_ticks << self.asked_again.min(u64::BITS / 4)).min(MAX_PATIENCE_TICKS)
+    }
+
+    /// Whether it has proposed `command` at `node` and has not heard of it since.
+    pub(super) fn waits_for_command(&self, node: usize, command: &[u8]) -> bool {
+        self.node == node && matches!(&self.waits_for, Waiting::Command(waiting) if waiting[..] == *command)
     }
 
     fn begin(&mut self, invoked_units: u64, action: Action) {

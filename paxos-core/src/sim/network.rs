@@ -24,6 +24,8 @@ pub(super) struct Network {
     nodes: usize,
     /// For each pair, from and to, whether the link is cut.
     cut: Vec<bool>,
+    /// For each node, how much longer than usual everything takes to get there.
+    late_units: Vec<u64>,
     flapping: Option<(usize, usize)>,
     pub(super) weather: Weather,
     attic: Vec<Parcel>,
@@ -33,7 +35,8 @@ pub(super) struct Network {
 impl Network {
     pub(super) fn new(nodes: usize, weather: Weather, seed: u64) -> Network {
         let random = Random::stream(seed, "network");
-        Network { nodes, cut: vec![false; nodes * nodes], flapping: None, weather, attic: Vec::new(), random }
+        let (cut, late_units) = (vec![false; nodes * nodes], vec![0; nodes]);
+        Network { nodes, cut, late_units, flapping: None, weather, attic: Vec::new(), random }
     }
 
     /// Decides what becomes of a message: `deliver` is told of each copy and after how long it arrives.
@@ -42,7 +45,7 @@ impl Network {
         if self.random.per_mille(weather.ancient) && !self.attic.is_empty() {
             let old = self.attic[self.random.index(self.attic.len())].clone();
             if !self.is_cut(old.from, old.to) {
-                deliver(self.latency_units(), old);
+                deliver(self.latency_units(old.to), old);
             }
         }
         if self.is_cut(parcel.from, parcel.to) || self.random.per_mille(weather.loss) {
@@ -57,16 +60,16 @@ impl Network {
             }
         }
         if self.random.per_mille(weather.doubling) {
-            deliver(self.latency_units(), parcel.clone());
+            deliver(self.latency_units(parcel.to), parcel.clone());
         }
-        deliver(self.latency_units(), parcel);
+        deliver(self.latency_units(parcel.to), parcel);
     }
 
-    fn latency_units(&mut self) -> u64 {
+    fn latency_units(&mut self, to: usize) -> u64 {
         let weather = self.weather;
         let long =
             if self.random.per_mille(weather.long_delay) { self.random.below(LONG_DELAY_UNITS) } else { 0 };
-        weather.latency_units + self.random.below(weather.jitter_units + 1) + long
+        self.late_units[to] + weather.latency_units + self.random.below(weather.jitter_units + 1) + long
     }
 
     pub(super) fn is_cut(&self, from: usize, to: usize) -> bool {
@@ -93,6 +96,11 @@ impl Network {
         }
     }
 
+    /// From now on everything takes so much longer to get to `node`.
+    pub(super) fn set_late(&mut self, node: usize, late_units: u64) {
+        self.late_units[node] = late_units;
+    }
+
     /// From now on the link goes down or up at each call of [`flap`](Network::flap).
     pub(super) fn set_flapping(&mut self, one: usize, other: usize) {
         self.flapping = Some((one, other));
@@ -109,6 +117,7 @@ impl Network {
 
     pub(super) fn mend(&mut self) {
         self.cut.fill(false);
+        self.late_units.fill(0);
         self.flapping = None;
     }
 

@@ -36,6 +36,8 @@ pub enum Rule {
     AppliedOnce,
     /// A snapshot is what its slot's state is everywhere.
     SnapshotIsState,
+    /// While a leader may answer reads on the strength of a lease, nobody leads under a higher ballot.
+    LeaseIsAlone,
     /// A read sees everything that was applied anywhere when it was asked for.
     ReadIsFresh,
     /// What a client was told has come to pass is in the log.
@@ -304,6 +306,12 @@ impl Observer {
             Body::Promise { ballot, .. } => {
                 self.check(promised >= *ballot, Rule::DurableBeforeSent, || {
                     format!("node #{node} promises {ballot}, but its disk holds {promised}")
+                });
+            }
+            Body::HeartbeatAck { ballot, .. } => {
+                let written = self.nodes[node].written_promise;
+                self.check(written <= *ballot, Rule::PromiseKept, || {
+                    format!("node #{node} follows {ballot} after it has promised {written}")
                 });
             }
             Body::Accept { ballot, slot, value, chosen } => {

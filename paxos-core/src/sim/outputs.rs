@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::client::Waiting;
+use super::client::{TURNED_AWAY_TICKS, Waiting};
 use super::disk::Disk;
 use super::machine::Machine;
 use super::marks::Mark;
@@ -47,10 +47,18 @@ impl<M: Machine, D: Disk> World<M, D> {
             Output::ReadRefused { read } => {
                 self.marks.hit(Mark::DeposedWithReads);
                 if let Some((client, _)) = self.nodes[node].reads.remove(&read) {
-                    self.wake_client(client, 5 * TICK_UNITS);
+                    self.wake_client(client, TURNED_AWAY_TICKS * TICK_UNITS);
                 }
             }
-            Output::Refused { .. } => {}
+            Output::Refused { commands, reason } => {
+                let id = self.nodes[node].id;
+                self.trace.event(self.schedule.now_units(), || format!("node {id} refuses: {reason:?}"));
+                for client in 0..self.clients.len() {
+                    if commands.iter().any(|command| self.clients[client].waits_for_command(node, command)) {
+                        self.wake_client(client, TURNED_AWAY_TICKS * TICK_UNITS);
+                    }
+                }
+            }
             Output::LoadSnapshot { to, meta, offset, max_bytes } => {
                 let state = &self.nodes[node];
                 if let Some((_, content)) = state.disk.snapshot(meta.slot) {

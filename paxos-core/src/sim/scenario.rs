@@ -19,6 +19,10 @@ pub enum Fault {
     CrashAll,
     /// The leader hears nobody and nobody hears it, and its clock is the slowest of all.
     LostLeader,
+    /// A leader hears others long after they have spoken, and may not be heard itself.
+    LateLeader,
+    /// The leader and another node do not hear each other, and those who hear both crash and are back at once.
+    Middlemen,
     /// The nodes fall into two groups that do not hear each other.
     Partition,
     /// Two nodes do not hear each other, though others hear both.
@@ -49,10 +53,12 @@ pub enum Fault {
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Fault; 15] = [
+    pub const ALL: [Fault; 17] = [
         Fault::Crash,
         Fault::CrashAll,
         Fault::LostLeader,
+        Fault::LateLeader,
+        Fault::Middlemen,
         Fault::Partition,
         Fault::LinkCut,
         Fault::OneWayCut,
@@ -102,7 +108,7 @@ pub struct Scenario {
     pub think_units: u64,
     /// Of a thousand operations so many are reads.
     pub reads: u64,
-    /// How long a client waits before it asks another node, in ticks.
+    /// How long a client waits before it asks another node, in ticks; longer each time.
     pub retry_ticks: u64,
     /// Bounds of the sessions.
     pub sessions: SessionLimits,
@@ -159,10 +165,10 @@ impl Scenario {
             nodes,
             odd_ids: random.one_in(2),
             options,
-            clients: 1 + random.index(4),
+            clients: [1, 2, 4, 12][random.index(4)],
             think_units: [1, 50, 500, 8_000][random.index(4)],
             reads: [0, 200, 500, 900][random.index(4)],
-            retry_ticks: 20 + random.below(150),
+            retry_ticks: [5, 20, 20][random.index(3)] + random.below(150),
             sessions: SessionLimits { sessions: [1, 2, 64][random.index(3)], ..SessionLimits::default() },
             snapshot_slots,
             weather,

@@ -43,9 +43,16 @@ impl<M: Machine, D: Disk> World<M, D> {
                 self.marks.hit(Mark::EverybodyCrashed);
                 (0..self.nodes.len()).for_each(|node| self.crash(node));
             }
+            Fault::LateLeader => {
+                let leader = self.leader().unwrap_or(node);
+                self.network.set_late(leader, long_units / 4);
+                if self.trouble_random.one_in(2) {
+                    (0..self.nodes.len()).for_each(|to| self.network.set_cut(leader, to, true));
+                }
+            }
+            Fault::Middlemen => self.crash_middlemen(other),
             Fault::LostLeader => {
-                let leader = self.nodes.iter().position(|node| node.role() == Some(Role::Leader));
-                let alone = leader.unwrap_or(node);
+                let alone = self.leader().unwrap_or(node);
                 // It is the last to find out: its clock is the slowest that there may be, the others' the fastest.
                 let error = self.scenario.clock_error;
                 for at in 0..self.nodes.len() {
@@ -88,6 +95,24 @@ impl<M: Machine, D: Disk> World<M, D> {
                 }
             }
             Fault::ClockSpeed => self.draw_clock(node),
+        }
+    }
+
+    fn leader(&self) -> Option<usize> {
+        self.nodes.iter().position(|node| node.role() == Some(Role::Leader))
+    }
+
+    /// Cuts a leader off from `other`, or, if it is cut off from anybody, crashes those who still hear it.
+    fn crash_middlemen(&mut self, other: usize) {
+        let Some(leader) = self.leader() else { return };
+        let hear_it: Vec<usize> =
+            (0..self.nodes.len()).filter(|&at| at != leader && !self.network.is_cut(leader, at)).collect();
+        if hear_it.len() + 1 == self.nodes.len() {
+            self.network.set_cut_both_ways(leader, other, true);
+        } else {
+            for at in hear_it {
+                self.crash_briefly(at);
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 
-use super::client::{Asking, Client, Waiting};
+use super::client::{Asking, Client, TURNED_AWAY_TICKS, Waiting};
 use super::disk::Disk;
 use super::machine::Machine;
 use super::marks::{Mark, Marks};
@@ -16,10 +16,13 @@ use super::schedule::Schedule;
 use super::trace::Trace;
 use crate::random::Random;
 use crate::session::Outcome;
-use crate::{Body, Config, Input, NodeId, Output, PhaseOne, ReadId, Replica, Role, SnapshotMeta};
+use crate::{Body, Config, Input, NodeId, Output, PhaseOne, ReadId, ReadMode, Replica, Role, SnapshotMeta};
 
 /// Ids that are far apart and not in order.
 const ODD_IDS: [u64; 7] = [70, 3, 1000, 71, 5, 4_000_000_000, 12];
+
+/// A node that is away for no longer than this is hardly missed.
+const BRIEFLY_TICKS: u64 = 5;
 
 /// What came of a run.
 #[derive(Clone, Debug)]
@@ -198,7 +201,8 @@ impl<M: Machine, D: Disk> World<M, D> {
             return false;
         }
         // What was slept through comes first: no lease outlives the time it stands for.
-        for _ in 0..std::mem::take(&mut self.nodes[node].missed_ticks) {
+        while self.nodes[node].missed_ticks > 0 {
+            self.nodes[node].missed_ticks -= 1;
             self.step(node, Input::Tick);
         }
         self.nodes[node].life == life
@@ -332,8 +336,15 @@ impl<M: Machine, D: Disk> World<M, D> {
         self.trace.event(self.schedule.now_units(), || {
             format!("node {} crashes, {} writes on their way", state.id, unsynced.len())
         });
-        let longest = if self.trouble_random.one_in(2) { 5 } else { 300 };
+        let longest = if self.trouble_random.one_in(2) { BRIEFLY_TICKS } else { 300 };
         let away = self.trouble_random.below(longest * TICK_UNITS);
+        self.schedule.after(1 + away, Event::Start(node));
+    }
+
+    /// Crashes a node that is back before anybody has given it up.
+    pub(super) fn crash_briefly(&mut self, node: usize) {
+        self.crash(node);
+        let away = self.trouble_random.below(BRIEFLY_TICKS * TICK_UNITS);
         self.schedule.after(1 + away, Event::Start(node));
     }
 
@@ -346,12 +357,34 @@ impl<M: Machine, D: Disk> World<M, D> {
         if before != after {
             self.on_new_role(node, after);
         }
+        if after == Role::Leader && matches!(self.scenario.options.reads, ReadMode::Lease { .. }) {
+            self.check_leases();
+        }
         for output in outputs.drain(..) {
             if self.nodes[node].is_up() {
                 self.carry_out(node, output);
             }
         }
         self.outputs = outputs;
+    }
+
+    /// Nobody may lead while another leader, under a lower ballot, answers reads on the strength of its lease.
+    fn check_leases(&mut self) {
+        let ballot_of = |node: &Node<M, D>| node.replica.as_ref().and_then(Replica::leads_under);
+        let Some(newest) = self.nodes.iter().filter_map(ballot_of).max() else { return };
+        // One that stands still will have the ticks that it has missed before it answers anybody.
+        let holds_lease = |node: &Node<M, D>| {
+            let missed_ticks = u64::from(node.missed_ticks);
+            node.replica.as_ref().is_some_and(|replica| replica.holds_lease_in(missed_ticks))
+        };
+        let late = self
+            .nodes
+            .iter()
+            .find(|node| ballot_of(node).is_some_and(|ballot| ballot < newest) && holds_lease(node));
+        let late = late.map(|node| node.id);
+        self.observer.check(late.is_none(), Rule::LeaseIsAlone, || {
+            format!("{newest} leads, but node {late:?} leads under a lower ballot and still holds a lease")
+        });
     }
 
     fn on_new_role(&mut self, node: usize, role: Role) {
@@ -371,8 +404,10 @@ impl<M: Machine, D: Disk> World<M, D> {
         if client.turn != turn || (client.is_idle() && !self.clients_may_begin) {
             return;
         }
-        if !client.is_idle() || !self.nodes[client.node].is_up() || self.client_random.one_in(50) {
+        if self.client_random.one_in(50) {
             client.node = self.client_random.index(self.nodes.len());
+        } else if !client.is_idle() || !self.nodes[client.node].is_up() {
+            client.node = (client.node + 1) % self.nodes.len();
         }
         let node = client.node;
         let random = &mut self.client_random;
@@ -389,8 +424,16 @@ impl<M: Machine, D: Disk> World<M, D> {
                 Input::Read { read }
             }
         };
+        let what = if matches!(input, Input::Read { .. }) { "a read" } else { "a command" };
+        let id = self.nodes[node].id;
+        self.trace.event(now, || format!("client {index} asks node {id} for {what}"));
         let is_paused = self.nodes[node].paused_until_units > now;
-        self.wake_client(index, self.scenario.retry_ticks * TICK_UNITS);
+        let patience_ticks = if self.nodes[node].is_up() {
+            self.clients[index].patience_ticks(self.scenario.retry_ticks)
+        } else {
+            TURNED_AWAY_TICKS
+        };
+        self.wake_client(index, patience_ticks * TICK_UNITS);
         if !is_paused {
             self.step(node, input);
         }

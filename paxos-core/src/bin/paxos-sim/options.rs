@@ -55,7 +55,7 @@ pub(crate) enum Action {
     /// Switch the known bugs on, one at a time, and see whether each is found
     Mutants {
         /// How many seeds each may take
-        #[arg(long, default_value_t = 3_000)]
+        #[arg(long, default_value_t = 10_000)]
         seeds: u64,
         /// Only those with this in their name
         #[arg(long)]

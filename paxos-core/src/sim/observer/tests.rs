@@ -189,6 +189,17 @@ fn an_acceptance_below_the_promise() {
 }
 
 #[test]
+fn a_leader_followed_after_a_higher_promise() {
+    let mut script = Script::chosen_in_first_slot();
+    let ack = || Body::HeartbeatAck { ballot: ballot(1, 0), round: crate::HeartbeatRound(1) };
+    script.sends(1, ack());
+    script.is_well();
+    let _ = script.writes(1, ballot(2, 2), Slot::ZERO, Vec::new());
+    script.sends(1, ack());
+    script.breaks(Rule::PromiseKept);
+}
+
+#[test]
 fn a_promise_that_goes_back() {
     let mut script = Script::chosen_in_first_slot();
     script.stores(1, Ballot::ZERO, Slot::ZERO, Vec::new());
