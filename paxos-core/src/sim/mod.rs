@@ -55,6 +55,7 @@
 
 mod client;
 mod disk;
+mod ending;
 mod history;
 mod machine;
 mod marks;
