@@ -6,7 +6,7 @@ use super::disk::Disk;
 use super::machine::Machine;
 use super::node::{Node, State};
 use super::observer::Rule;
-use super::scenario::CALM_TICKS;
+use super::scenario::{CALM_TICKS, TICK_UNITS};
 use super::world::World;
 use crate::session::Outcome;
 
@@ -25,7 +25,12 @@ impl<M: Machine, D: Disk> World<M, D> {
                 self.lose(node);
             }
         }
+        // Progress needs time-outs that are longer than what they wait for: a clock that is five times too fast, beside
+        // a disk that is slow, would call off every election.
+        let timeout_units = u64::from(self.scenario.options.election_timeout_ticks) * TICK_UNITS;
+        self.scenario.sync_units = self.scenario.sync_units.min(timeout_units / 8);
         for node in 0..self.nodes.len() {
+            self.set_clock(node, 1000);
             self.nodes[node].disk_stuck_until_units = 0;
             self.nodes[node].is_doomed = false;
             self.start(node);

@@ -83,7 +83,7 @@ impl<M: Machine, D: Disk> World<M, D> {
                 }
             }
             Fault::LyingDisk => {
-                if self.may_lose_one() {
+                if self.may_lose_one() && self.nodes[node].is_sound() {
                     self.nodes[node].disk_health = Health::Lies;
                 }
             }
@@ -154,7 +154,7 @@ impl<M: Machine, D: Disk> World<M, D> {
     }
 
     /// Sets how long a tick takes.
-    fn set_clock(&mut self, node: usize, thousandths: u64) {
+    pub(super) fn set_clock(&mut self, node: usize, thousandths: u64) {
         self.nodes[node].tick_units = TICK_UNITS * thousandths / 1000;
     }
 
