@@ -159,6 +159,12 @@ pub struct Recovered {
     pub snapshot: Option<SnapshotMeta>,
     /// The durable entries after the snapshot, in ascending order of slots, each slot at most once.
     pub entries: Vec<(Slot, Entry)>,
+    /// Zero, unless storage has lost something: then the last slot of which an acceptance may be lost. The replica
+    /// learns what was chosen up to there before it promises anything about these slots.
+    ///
+    /// Such a storage still vouches for the rest: the promise is the newest one, `hard_state.chosen` stands below
+    /// the first slot that has no entry, and each entry holds the last that was accepted in its slot.
+    pub incomplete_through: Slot,
 }
 
 /// A [`Recovered`] that no correct storage and replica could have left behind.
@@ -180,6 +186,11 @@ pub enum RecoverError {
         /// Its slot.
         slot: Slot,
     },
+    /// Storage has lost acceptances, and a cluster of one has no peer to learn the chosen values from.
+    NobodyToRepairFrom {
+        /// The last slot that may be lost.
+        through: Slot,
+    },
     /// This node is not among the members of its own configuration.
     NotAMember {
         /// The node.
@@ -198,6 +209,12 @@ impl std::fmt::Display for RecoverError {
             }
             RecoverError::AcceptedAbovePromise { slot } => {
                 write!(formatter, "slot {slot} was accepted under a ballot above the promise")
+            }
+            RecoverError::NobodyToRepairFrom { through } => {
+                write!(
+                    formatter,
+                    "slots through {through} may be lost, and there is no peer that could know them"
+                )
             }
             RecoverError::NotAMember { node } => {
                 write!(formatter, "node {node} is not a member of the configuration it was started with")

@@ -66,6 +66,10 @@ mutants! {
     PromiseCutShort,
     /// A promise passes over slots that exist only in a snapshot.
     PromiseIgnoresTrimmed,
+    /// A replica that has lost acceptances promises as if there had been none.
+    RepairingPromises,
+    /// A replica that has lost acceptances runs for leader on the strength of its own promise.
+    RepairingRunsForLeader,
     /// An acceptor acknowledges heartbeats of a leader that it has promised to refuse.
     AckAfterHigherPromise,
 

@@ -131,11 +131,16 @@ pub struct Damage {
     pub offset: u64,
     /// What is wrong there.
     pub cause: DamageCause,
-    /// The slots whose values may be lost, first and last; `None` if that can't be told.
+    /// The slots whose values may be lost, first and last. `None` if none is and the promise is intact, or if that
+    /// can't be told.
     pub slots: Option<(Slot, Slot)>,
-    /// Whether the newest promise is still known. If not, the node can't take part under its id again.
+    /// Whether the newest promise is still known. Then the node can learn from its peers what was chosen; otherwise it
+    /// can't take part under its id again.
     pub is_promise_intact: bool,
 }
+
+/// What to do about a node that may have forgotten a promise.
+const REPLACE: &str = "replace this node by one with a new id, as the README tells under 'Replacing a node'";
 
 /// What is wrong with a damaged file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -145,6 +150,8 @@ pub enum DamageCause {
     Frame,
     /// A frame is whole, but not in its place.
     MisplacedFrame,
+    /// The disk can't read what it stored.
+    Unreadable,
     /// A segment's header is bad.
     SegmentHeader,
     /// A segment is not there.
@@ -160,15 +167,21 @@ pub enum DamageCause {
 impl fmt::Display for Damage {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{} is damaged at byte {}: {}", self.file.display(), self.offset, self.cause)?;
-        match self.slots {
-            Some((first, last)) => write!(formatter, "; slots {first} to {last} may be lost")?,
-            None => formatter.write_str("; which slots are lost is unknown")?,
+        match (self.slots, self.is_promise_intact) {
+            (Some((first, last)), true) => {
+                write!(
+                    formatter,
+                    "; slots {first} to {last} may be lost; the promise is intact, so they are learned anew"
+                )
+            }
+            (None, true) => formatter.write_str("; nothing is lost by it"),
+            (Some((first, last)), false) => {
+                write!(formatter, "; slots {first} to {last} may be lost, and the promise, too: {REPLACE}")
+            }
+            (None, false) => {
+                write!(formatter, "; which slots are lost is unknown, and the promise may be, too: {REPLACE}")
+            }
         }
-        formatter.write_str(if self.is_promise_intact {
-            "; the promise is intact"
-        } else {
-            "; the promise may be lost: replace this node by one with a new id"
-        })
     }
 }
 
@@ -177,6 +190,7 @@ impl fmt::Display for DamageCause {
         formatter.write_str(match self {
             DamageCause::Frame => "an acknowledged frame is bad",
             DamageCause::MisplacedFrame => "a frame is not in its place",
+            DamageCause::Unreadable => "the disk can't read what it stored",
             DamageCause::SegmentHeader => "the segment's header is bad",
             DamageCause::MissingSegment => "the segment is missing",
             DamageCause::ForeignSegment => "the segment was written by another node",

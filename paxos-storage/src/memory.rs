@@ -50,7 +50,12 @@ impl Storage for MemoryStorage {
         let snapshot = contents.snapshots.last().map(|(meta, _)| *meta);
         let after = snapshot.map_or(Slot::ZERO, |meta| meta.slot).next();
         let entries = contents.entries.range(after..).map(|(slot, entry)| (*slot, entry.clone()));
-        Ok(Recovered { hard_state: contents.hard_state, snapshot, entries: entries.collect() })
+        Ok(Recovered {
+            hard_state: contents.hard_state,
+            snapshot,
+            entries: entries.collect(),
+            incomplete_through: Slot::ZERO,
+        })
     }
 
     fn persist(&mut self, write: Write) -> Result<Durable, Error> {

@@ -38,6 +38,9 @@ impl Replica {
             self.send(from, Body::Trimmed { below: self.log.trimmed().next() }, outputs);
             return;
         }
+        if !self.remembers_from(first) {
+            return;
+        }
         if ballot > self.promised && !mutated(Mutant::PromiseNotRaised) {
             if self.leader() != Some(from) {
                 self.step_down(outputs);

@@ -101,7 +101,8 @@ enum ReportOf {
 impl Replica {
     pub(super) fn tick_following(&mut self, outputs: &mut Vec<Output>) {
         let lost = self.now_ticks >= self.election.deadline_ticks;
-        if lost && self.now_ticks >= self.election.lease_granted_until_ticks {
+        let may_run = self.now_ticks >= self.election.lease_granted_until_ticks && self.may_run_for_leader();
+        if lost && may_run {
             self.election.contact = None;
             let mut consents = MemberSet::default();
             consents.insert(self.own_index());

@@ -109,6 +109,24 @@ impl Leading {
         Some(sent_at + u64::from(lease_ticks - drift_ticks - 1))
     }
 
+    /// The next slot to propose in, now taken, and the ballot.
+    pub(super) fn start_slot(&mut self) -> (Ballot, Slot) {
+        let slot = self.next_slot;
+        self.next_slot = slot.next();
+        self.is_spent = true;
+        (self.ballot, slot)
+    }
+
+    /// Whether nothing is under way, in `slot` or elsewhere.
+    pub(super) fn is_idle_at(&self, slot: Slot) -> bool {
+        self.in_flight.is_empty() && slot >= self.next_slot
+    }
+
+    /// Whether a fresh value has been proposed under this ballot.
+    pub(super) fn is_spent(&self) -> bool {
+        self.is_spent
+    }
+
     fn can_start_slot(&self, config: &Config, chosen: Slot, queued_bytes: usize) -> bool {
         let options = config.options();
         let fits = self.in_flight.is_empty()
@@ -210,9 +228,7 @@ impl Replica {
                 return;
             }
             let (value, origins) = self.queue.take_batch(self.config.options().batch_bytes);
-            let (ballot, slot) = (leading.ballot, leading.next_slot);
-            leading.next_slot = slot.next();
-            leading.is_spent = true;
+            let (ballot, slot) = leading.start_slot();
             for member in self.config.member_map().indices().filter(|&member| origins.contains(member)) {
                 leading.peers[member].forwarded_through = slot;
             }

@@ -90,7 +90,9 @@ impl Replica {
         if self.tick_transfer(outputs) || matches!(self.state, State::Leading(_)) {
             return;
         }
-        if self.learner.known_chosen <= chosen || self.now_ticks < self.learner.stands_at.1 + PATIENCE_TICKS {
+        let misses_some = self.learner.known_chosen > chosen;
+        let is_patient = self.now_ticks < self.learner.stands_at.1 + PATIENCE_TICKS;
+        if is_patient || !(misses_some || self.repairs_through().is_some()) {
             return;
         }
         let resend = u64::from(self.config.options().resend_ticks);
@@ -100,12 +102,20 @@ impl Replica {
                 self.learner.source = self.member_after(self.learner.source);
                 self.fetch(outputs);
             }
-            None => self.fetch(outputs),
+            None => {
+                if !misses_some {
+                    self.learner.source = self.leader().unwrap_or(self.learner.source);
+                }
+                self.fetch(outputs);
+            }
         }
     }
 
     fn fetch(&mut self, outputs: &mut Vec<Output>) {
         self.learner.fetch_sent_ticks = Some(self.now_ticks);
+        if self.learner.source == self.config.node() {
+            self.learner.source = self.member_after(self.config.node());
+        }
         self.send(self.learner.source, Body::Fetch { first: self.log.chosen().next() }, outputs);
     }
 
@@ -125,7 +135,9 @@ impl Replica {
             bytes += entry.value().size_bytes() + size_of::<Value>();
             values.push(entry.value().clone());
         }
-        if !values.is_empty() {
+        if values.is_empty() {
+            self.fill_for_repair(first, outputs);
+        } else {
             self.send(from, Body::Chosen { first, values, chosen }, outputs);
         }
     }

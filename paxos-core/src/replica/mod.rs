@@ -2,7 +2,7 @@
 //!
 //! A [`Replica`] is one deterministic function of its state and an [`Input`]. The files of this module follow
 //! the roles: `acceptor` (phases 1b and 2b), `election` (who proposes, and phase 1a), `leader` (phase 2a and
-//! what is chosen), `reads`, `learner` and `snapshot` (catching up), `writes` (what must be durable first).
+//! what is chosen), `reads`, `learner` and `snapshot` (catching up), `repair` (what was lost), `writes` (what must be durable first).
 
 mod acceptor;
 mod election;
@@ -10,6 +10,7 @@ mod input;
 mod leader;
 mod learner;
 mod reads;
+mod repair;
 mod snapshot;
 mod writes;
 
@@ -55,6 +56,8 @@ pub struct Replica {
     log: Log,
     /// Every slot up to here has been handed out to be applied.
     applied: Slot,
+    /// What was accepted in slots up to here may be forgotten.
+    incomplete_through: Slot,
     writes: Writes,
     state: State,
     election: Election,
@@ -86,8 +89,12 @@ impl Replica {
     ///
     /// [`RecoverError`] if no correct storage can have held this.
     pub fn new(config: Config, recovered: Recovered, seed: u64) -> Result<Replica, RecoverError> {
-        let snapshot = recovered.snapshot;
+        let (snapshot, incomplete_through) = (recovered.snapshot, recovered.incomplete_through);
         let (log, promised) = recovered_log(recovered)?;
+        let is_alone = config.members().len() == 1;
+        if is_alone && log.chosen() < incomplete_through {
+            return Err(RecoverError::NobodyToRepairFrom { through: incomplete_through });
+        }
         let mut random = Random::new(seed);
         let election = Election::at_start(&config, promised, &mut random);
         Ok(Replica {
@@ -95,6 +102,7 @@ impl Replica {
             random,
             promised,
             applied: log.trimmed(),
+            incomplete_through,
             learner: Learner::new(config.node(), log.chosen()),
             log,
             writes: Writes::default(),

@@ -8,5 +8,6 @@
 
 mod cluster;
 mod hostile;
+mod repairs;
 mod scripts;
 mod storms;

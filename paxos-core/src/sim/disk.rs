@@ -1,6 +1,6 @@
 //! Disks under simulation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
@@ -14,11 +14,12 @@ pub trait Disk {
     /// An empty disk that belongs to `node`. Whatever it leaves to chance is to follow from `seed`.
     fn format(node: NodeId, seed: u64) -> Self;
 
-    /// What the node finds when it starts.
+    /// What the node finds when it starts. Entries may be missing as far as
+    /// [`incomplete_through`](Recovered::incomplete_through) says so.
     ///
     /// # Errors
     ///
-    /// What is damaged, in a sentence. The node stays away for good, as it may have lost a promise; that is a
+    /// What is damaged, in a sentence. The node stays away for good, as it may have lost a promise. Either is a
     /// broken rule unless the disk has [decayed](Disk::decay).
     fn recover(&mut self) -> Result<Recovered, String>;
 
@@ -44,13 +45,15 @@ pub trait Disk {
     fn snapshot(&self, slot: Slot) -> Option<(SnapshotMeta, Bytes)>;
 }
 
-/// A disk that is a model: it holds whole writes.
+/// A disk that is a model: it holds whole writes. When it decays it loses some entries, and knows which.
 #[derive(Debug, Default)]
 pub struct ModelDisk {
     hard_state: HardState,
     entries: BTreeMap<Slot, Entry>,
     /// The last two.
     snapshots: Vec<(SnapshotMeta, Bytes)>,
+    /// Slots whose entries have gone and not been written again.
+    lost: BTreeSet<Slot>,
 }
 
 impl Disk for ModelDisk {
@@ -59,18 +62,40 @@ impl Disk for ModelDisk {
     }
 
     fn recover(&mut self) -> Result<Recovered, String> {
-        Ok(Recovered {
-            hard_state: self.hard_state,
-            snapshot: self.snapshots.last().map(|(meta, _)| *meta),
-            entries: self.entries.iter().map(|(slot, entry)| (*slot, entry.clone())).collect(),
-        })
+        let mut hard_state = self.hard_state;
+        let mut entries: Vec<_> = self.entries.iter().map(|(slot, entry)| (*slot, entry.clone())).collect();
+        if let Some(first) = self.lost.first() {
+            // What the watermark says about slots above the first one that is lost goes into the slots.
+            for (_, entry) in entries.iter_mut().filter(|(slot, _)| *slot <= hard_state.chosen) {
+                *entry = Entry::Chosen { value: entry.value().clone() };
+            }
+            hard_state.chosen = hard_state.chosen.min(first.previous());
+        }
+        let incomplete_through = self.lost.last().copied().unwrap_or(Slot::ZERO);
+        let snapshot = self.snapshots.last().map(|(meta, _)| *meta);
+        Ok(Recovered { hard_state, snapshot, entries, incomplete_through })
     }
 
     fn store(&mut self, write: &Write) {
         self.hard_state = write.hard_state();
         for (slot, entry) in write.entries() {
             self.entries.insert(*slot, entry.clone());
+            self.lost.remove(slot);
         }
+    }
+
+    fn decay(&mut self, random: &mut Random) -> bool {
+        let Some((&last, _)) = self.entries.last_key_value() else { return false };
+        // What was written last is the most likely not to be chosen yet.
+        let first = Slot(last.0.saturating_sub(random.below(20)).max(1));
+        let count = 1 + random.below(10);
+        let gone: Vec<Slot> =
+            self.entries.range(first..).take(count as usize).map(|(slot, _)| *slot).collect();
+        for slot in gone {
+            self.entries.remove(&slot);
+            self.lost.insert(slot);
+        }
+        true
     }
 
     fn lose_power(&mut self, unsynced: &[Write], random: &mut Random) {
@@ -89,6 +114,7 @@ impl Disk for ModelDisk {
             self.snapshots.remove(0);
         }
         self.entries = self.entries.split_off(&meta.slot.next());
+        self.lost = self.lost.split_off(&meta.slot.next());
     }
 
     fn snapshot(&self, slot: Slot) -> Option<(SnapshotMeta, Bytes)> {

@@ -22,6 +22,10 @@ pub enum Mark {
     EverybodyCrashed,
     /// A node was lost for good.
     NodeLost,
+    /// A node came back that had forgotten some of what it had accepted.
+    MemoryLost,
+    /// A node knew all again that it had forgotten.
+    MemoryRepaired,
     /// A leader stood still, and came back when another one led.
     LeaderOverslept,
     /// A leader lost its place while reads waited for it.
@@ -46,7 +50,7 @@ pub enum Mark {
 
 impl Mark {
     /// Every mark.
-    pub const ALL: [Mark; 19] = [
+    pub const ALL: [Mark; 21] = [
         Mark::PromiseWithValues,
         Mark::PromiseInParts,
         Mark::SnapshotDuringTakeover,
@@ -56,6 +60,8 @@ impl Mark {
         Mark::CrashWithUnsyncedWrites,
         Mark::EverybodyCrashed,
         Mark::NodeLost,
+        Mark::MemoryLost,
+        Mark::MemoryRepaired,
         Mark::LeaderOverslept,
         Mark::DeposedWithReads,
         Mark::LeaseRead,

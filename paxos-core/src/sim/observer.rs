@@ -111,6 +111,8 @@ struct NodeRecord {
     /// Every slot up to here is on the disk as chosen, or in a snapshot on it.
     chosen: Slot,
     snapshot: Slot,
+    /// The disk has lost entries. It may then have to learn again that others are chosen, though it holds them.
+    has_forgotten: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -204,8 +206,10 @@ impl Observer {
             let is_kept = match (held, there) {
                 (Held::Nothing, _) | (_, Some(Entry::Chosen { .. })) => true,
                 (Held::Accepted(ballot), Some(Entry::Accepted { ballot: there, .. })) => there >= ballot,
-                (Held::Chosen, Some(Entry::Accepted { .. })) => slot <= recovered.hard_state.chosen,
-                (_, None) => false,
+                (Held::Chosen, Some(Entry::Accepted { .. })) => {
+                    slot <= recovered.hard_state.chosen || record.has_forgotten
+                }
+                (_, None) => slot <= recovered.incomplete_through,
             };
             if !is_kept {
                 missing = missing.or(Some(slot));
@@ -220,10 +224,21 @@ impl Observer {
         self.nodes[node].promised = promised.max(before);
         self.nodes[node].written_promise = promised;
         self.nodes[node].snapshot = snapshot.max(self.nodes[node].snapshot);
+        if recovered.incomplete_through > Slot::ZERO {
+            self.forget(node, recovered);
+        }
         for (slot, entry) in &recovered.entries {
             self.on_entry(node, *slot, entry);
         }
         self.on_watermark(node, recovered.hard_state.chosen.max(snapshot));
+    }
+
+    /// A disk has lost some of what it held.
+    fn forget(&mut self, node: usize, recovered: &Recovered) {
+        let through = index(recovered.incomplete_through.next()).min(self.nodes[node].accepted.len());
+        self.nodes[node].accepted[..through].fill(Held::Nothing);
+        self.nodes[node].chosen = recovered.hard_state.chosen.min(self.nodes[node].chosen);
+        self.nodes[node].has_forgotten = true;
     }
 
     fn on_entry(&mut self, node: usize, slot: Slot, entry: &Entry) {

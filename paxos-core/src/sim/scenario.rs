@@ -44,7 +44,7 @@ pub enum Fault {
     /// A disk says that it has synced what it has not. As this breaks what Paxos builds on, the node is not
     /// allowed to come back after its next crash.
     LyingDisk,
-    /// Something on a disk changes by itself. A disk that notices keeps its node away; see
+    /// Something on a disk changes by itself, and some of what was accepted is forgotten; see
     /// [`Disk::decay`](super::Disk::decay).
     RottenDisk,
     /// A clock changes its speed.

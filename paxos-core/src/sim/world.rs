@@ -14,7 +14,9 @@ use super::scenario::{CALM_TICKS, Scenario, TICK_UNITS};
 use super::schedule::Schedule;
 use super::trace::Trace;
 use crate::random::Random;
-use crate::{Body, Config, Input, NodeId, Output, PhaseOne, ReadId, ReadMode, Replica, Role, SnapshotMeta};
+use crate::{
+    Body, Config, Input, NodeId, Output, PhaseOne, ReadId, ReadMode, Replica, Role, Slot, SnapshotMeta,
+};
 
 /// Ids that are far apart and not in order.
 const ODD_IDS: [u64; 7] = [70, 3, 1000, 71, 5, 4_000_000_000, 12];
@@ -48,7 +50,7 @@ pub(super) enum Event {
     Start(usize),
     SnapshotTaken(usize, u64, SnapshotMeta, Bytes),
     SnapshotLoaded(usize, u64, NodeId, SnapshotMeta, u64, Bytes),
-    SnapshotStored(usize, u64, crate::Slot, u64),
+    SnapshotStored(usize, u64, Slot, u64),
     SnapshotWhole(usize, u64, SnapshotMeta),
     Calm,
     LastCall,
@@ -288,6 +290,15 @@ impl<M: Machine, D: Disk> World<M, D> {
             Ok(recovered) => recovered,
             Err(damage) => return self.on_damage(node, &damage),
         };
+        if recovered.incomplete_through > Slot::ZERO {
+            self.marks.hit(Mark::MemoryLost);
+            let is_known = state.disk_health == Health::Rotten;
+            self.observer.check(is_known, Rule::NothingTakenBack, || {
+                format!(
+                    "node #{node} says that it has lost what it accepted, but nothing has befallen its disk"
+                )
+            });
+        }
         self.observer.on_recovered(node, &recovered);
         let snapshot = recovered.snapshot.and_then(|meta| state.disk.snapshot(meta.slot));
         state.state = State::recovered(snapshot, self.scenario.sessions);
@@ -356,9 +367,12 @@ impl<M: Machine, D: Disk> World<M, D> {
     pub(super) fn step(&mut self, node: usize, input: Input) {
         let Some(replica) = &mut self.nodes[node].replica else { return };
         let mut outputs = std::mem::take(&mut self.outputs);
-        let before = replica.role();
+        let (before, repairs) = (replica.role(), replica.repairs_through());
         replica.step(input, &mut outputs);
-        let after = replica.role();
+        let (after, repairs_after) = (replica.role(), replica.repairs_through());
+        if repairs.is_some() && repairs_after.is_none() {
+            self.marks.hit(Mark::MemoryRepaired);
+        }
         if before != after {
             self.on_new_role(node, after);
         }

@@ -86,7 +86,8 @@ impl Model {
     fn recovered(&self) -> Recovered {
         let after = self.snapshot.map_or(Slot::ZERO, |meta| meta.slot).next();
         let entries = self.entries.range(after..).map(|(slot, entry)| (*slot, entry.clone()));
-        Recovered { hard_state: self.hard_state, snapshot: self.snapshot, entries: entries.collect() }
+        let (hard_state, snapshot, entries) = (self.hard_state, self.snapshot, entries.collect());
+        Recovered { hard_state, snapshot, entries, incomplete_through: Slot::ZERO }
     }
 }
 

@@ -50,10 +50,17 @@ pub(super) enum Access {
     Direct,
 }
 
+/// Whether a read failed for what is on the disk, which another read would not change.
+pub(super) fn is_bad_medium(error: &io::Error) -> bool {
+    const INPUT_OUTPUT: i32 = 5; // EIO, on every Unix.
+    error.raw_os_error() == Some(INPUT_OUTPUT)
+}
+
 /// A directory of the system.
 #[derive(Debug)]
 pub(super) struct SystemDisk {
     directory: PathBuf,
+    is_read_only: bool,
 }
 
 #[derive(Debug)]
@@ -61,7 +68,12 @@ struct SystemFile(File);
 
 impl SystemDisk {
     pub(super) fn new(directory: PathBuf) -> SystemDisk {
-        SystemDisk { directory }
+        SystemDisk { directory, is_read_only: false }
+    }
+
+    /// A directory whose files can be read, and in which nothing can be changed.
+    pub(super) fn read_only(directory: PathBuf) -> SystemDisk {
+        SystemDisk { directory, is_read_only: true }
     }
 }
 
@@ -88,7 +100,7 @@ impl Disk for SystemDisk {
     fn open(&self, name: &str, access: Access) -> io::Result<Box<dyn DiskFile>> {
         let path = self.path(name);
         let mut options = OpenOptions::new();
-        options.read(true).write(true);
+        options.read(true).write(!self.is_read_only);
         if let (Access::Direct, Some(flag)) = (access, DIRECT) {
             match options.clone().custom_flags(flag).open(&path).and_then(probe) {
                 Ok(file) => return Ok(Box::new(SystemFile(file))),

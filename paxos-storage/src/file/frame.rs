@@ -21,7 +21,7 @@
 //!    104    4  count of records
 //!    108    4  chain: checksum of the header of the frame before
 //!    112    4  CRC32C of the payload
-//!    116    8  zero
+//!    116    8  highest slot in any frame before: what damage can have cost at most
 //!    124    4  CRC32C of bytes 0 to 123: the checksum of the header
 //!    128       payload: records one after the other
 //!
@@ -82,6 +82,7 @@ pub(super) struct Header {
     pub(super) fingerprint: u64,
     pub(super) hard_state: HardState,
     pub(super) previous_slots: SlotRange,
+    pub(super) earlier_highest_slot: Slot,
 }
 
 /// A header that was read, and is whole.
@@ -95,7 +96,7 @@ pub(super) struct ReadHeader {
     pub(super) checksum: u32,
     payload_bytes: usize,
     payload_checksum: u32,
-    record_count: u32,
+    pub(super) record_count: u32,
 }
 
 impl SlotRange {
@@ -158,6 +159,7 @@ pub(super) fn encode(buffer: &mut AlignedBuffer, header: &Header, entries: &[(Sl
     rest.put_u32_le(small(entries.len()));
     rest.put_u32_le(header.link.chain);
     rest.put_u32_le(crc32c::crc32c(payload));
+    rest.put_u64_le(header.earlier_highest_slot.0);
     let checksum = crc32c::crc32c(&head[..CHECKSUM_AT]);
     head[CHECKSUM_AT..].copy_from_slice(&checksum.to_le_bytes());
     checksum
@@ -207,6 +209,7 @@ pub(super) fn decode_header(bytes: &[u8]) -> Option<ReadHeader> {
     let record_count = rest.get_u32_le();
     let chain = rest.get_u32_le();
     let payload_checksum = rest.get_u32_le();
+    let earlier_highest_slot = Slot(rest.get_u64_le());
     let is_known = version == VERSION && matches!(kind, KIND_RECORDS | KIND_MARK) && flags & !FLAG_LAST == 0;
     let room = length_bytes.checked_sub(HEADER_BYTES);
     let fits = length_bytes.is_multiple_of(BLOCK_BYTES) && room.is_some_and(|room| payload_bytes <= room);
@@ -219,6 +222,7 @@ pub(super) fn decode_header(bytes: &[u8]) -> Option<ReadHeader> {
         fingerprint,
         hard_state: HardState { promised, chosen },
         previous_slots,
+        earlier_highest_slot,
     };
     (is_known && fits && first_of_write <= sequence).then_some(ReadHeader {
         header,
@@ -277,6 +281,7 @@ mod tests {
             fingerprint: 9,
             hard_state: HardState { promised: Ballot { round: 3, node: NodeId(1) }, chosen: Slot(4) },
             previous_slots: SlotRange { first: Slot(1), last: Slot(2) },
+            earlier_highest_slot: Slot(5),
         }
     }
 

@@ -49,6 +49,8 @@ pub(super) struct Tail {
     pub(super) hard_state: HardState,
     /// Slots of the last frame.
     pub(super) last_slots: SlotRange,
+    /// The highest slot of all frames.
+    pub(super) highest_slot: Slot,
     /// Whether the last frame needs no proof: it is a mark, or there is none.
     pub(super) is_marked: bool,
 }
@@ -134,7 +136,10 @@ impl Log {
         change.during("write", &self.disk.path(meta::NAME))?;
         for extent in freed {
             let name = segment::name(extent.number);
-            self.disk.remove(&name).during("remove", &self.disk.path(&name))?;
+            match self.disk.remove(&name) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {} // It was missing all along.
+                removed => removed.during("remove", &self.disk.path(&name))?,
+            }
         }
         Ok(())
     }
@@ -169,6 +174,7 @@ impl Log {
             fingerprint: self.fingerprint,
             hard_state,
             previous_slots: self.tail.last_slots,
+            earlier_highest_slot: self.tail.highest_slot,
         }
     }
 
@@ -180,6 +186,7 @@ impl Log {
         self.tail.offset += bytes.len();
         self.tail.next = Link { sequence: self.tail.next.sequence + 1, chain };
         self.tail.last_slots = SlotRange::of(entries);
+        self.tail.highest_slot = self.tail.highest_slot.max(self.tail.last_slots.last());
         let extent = self.tail.extents.back_mut().expect("the current segment has an extent");
         extent.highest_slot = extent.highest_slot.max(self.tail.last_slots.last());
         Ok(())

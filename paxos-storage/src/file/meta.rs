@@ -34,6 +34,7 @@ use paxos_core::{NodeId, Slot, SnapshotMeta};
 use super::buffer::{AlignedBuffer, BLOCK_BYTES};
 use super::disk::{Access, Disk, DiskFile};
 use super::frame::{Link, VERSION};
+use super::scan::Span;
 use crate::Identity;
 
 pub(super) const NAME: &str = "META";
@@ -57,6 +58,19 @@ pub(super) struct Description {
     pub(super) first_frame: Link,
     /// Newest first.
     pub(super) snapshots: Vec<SnapshotMeta>,
+}
+
+impl Description {
+    /// Where the log is.
+    pub(super) fn span(&self, distrusted_through: Slot) -> Span {
+        Span {
+            fingerprint: self.identity.fingerprint(),
+            first_segment: self.first_segment,
+            last_segment: self.last_segment,
+            first_frame: self.first_frame,
+            distrusted_through,
+        }
+    }
 }
 
 /// The open file.
@@ -96,6 +110,16 @@ impl Meta {
 
     /// Reads the file, and makes both copies whole and the same.
     pub(super) fn open(disk: &dyn Disk) -> Result<Meta, ReadError> {
+        let (mut meta, is_whole) = Meta::read(disk)?;
+        if !is_whole {
+            tracing::warn!("one of the two copies in META was not up to date and is written anew");
+            meta.write().map_err(ReadError::Io)?;
+        }
+        Ok(meta)
+    }
+
+    /// Reads the file, and tells whether both copies are whole and the same.
+    pub(super) fn read(disk: &dyn Disk) -> Result<(Meta, bool), ReadError> {
         let file = disk.open(NAME, Access::Direct).map_err(ReadError::Io)?;
         file.sync().map_err(ReadError::Io)?;
         let mut buffer = AlignedBuffer::default();
@@ -110,12 +134,7 @@ impl Meta {
         };
         let is_newest = |copy: &Option<Copy>| copy.as_ref().is_some_and(|copy| copy.generation == generation);
         let is_whole = copies.iter().all(is_newest);
-        let mut meta = Meta { file, buffer, generation, description };
-        if !is_whole {
-            tracing::warn!("one of the two copies in META was not up to date and is written anew");
-            meta.write().map_err(ReadError::Io)?;
-        }
-        Ok(meta)
+        Ok((Meta { file, buffer, generation, description }, is_whole))
     }
 
     pub(super) fn description(&self) -> &Description {

@@ -11,7 +11,9 @@
 //! - **One write, one frame, one sync.** A frame is padded to whole blocks of 4096 bytes, so no block is written
 //!   twice. Where the system lets it, frames go past the page cache.
 //! - **Torn or damaged?** Recovery tells a write that was never finished, which is cut, from damage to one that
-//!   was acknowledged, which is refused.
+//!   was acknowledged. Damage behind which the newest promise is still known is reported and passed over:
+//!   [`Recovered::incomplete_through`] says up to where acceptances are lost, and the replica learns what was chosen
+//!   there from its peers. All other damage is refused.
 //! - **Fail-stop.** After any failed write or sync nothing is acknowledged any more; a sync is never tried again.
 //! - **Space.** The next segment is made before it is needed. If there is no space for it, [`Storage::room`] says
 //!   so while there is still room in this one.
@@ -21,18 +23,20 @@
 //! The layout of each file is drawn, byte by byte, above the module that writes it: `meta.rs`, `segment.rs`,
 //! `frame.rs`. All numbers are little-endian; checksums are CRC32C.
 //!
-//! Deliberately absent: repair of a damaged log. The values may have been chosen with this node's help, so only
-//! its peers can tell what they were.
+//! Deliberately absent: repair of a damaged file in its place. What was lost only the peers can tell; it is written
+//! like anything new, and the damaged file goes when a snapshot covers it.
 
 mod buffer;
 #[cfg(test)]
 mod crash_tests;
 mod disk;
 mod frame;
+mod inspect;
 mod log;
 mod meta;
 mod prepare;
 mod recovery;
+mod scan;
 mod segment;
 #[cfg(test)]
 mod simulated;
@@ -40,13 +44,16 @@ mod snapshot;
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use paxos_core::{Durable, Recovered, Slot, SnapshotMeta, Write};
 
+pub use inspect::{FrameReport, Inspection, SegmentReport, SnapshotReport, inspect};
+
 use crate::{Damage, DamageCause, Error, ErrorKind, Identity, Room, Storage};
+use buffer::BLOCK_BYTES;
 use disk::{Disk, SystemDisk};
 use frame::Link;
 use log::{Log, Sizes};
@@ -128,6 +135,8 @@ pub struct FileStorage {
     log: Option<Log>,
     unfinished: Unfinished,
     meta: Meta,
+    /// The newest snapshot that META tells of, if it is missing or bad.
+    lost_snapshot: Option<SnapshotMeta>,
     disk: Arc<dyn Disk>,
     sizes: Sizes,
     stopped: Option<Stopped>,
@@ -171,12 +180,13 @@ impl FileStorage {
             ReadError::UnknownVersion(version) => {
                 Error::UnknownVersion { file: disk.path(meta::NAME), version }
             }
-            ReadError::Damaged => meta_damage(disk.as_ref()),
+            ReadError::Damaged => Error::Damaged(meta_damage(disk.as_ref())),
         })?;
         Ok(FileStorage {
             log: None,
             unfinished: Unfinished::default(),
             meta,
+            lost_snapshot: None,
             disk,
             sizes,
             stopped: None,
@@ -187,50 +197,56 @@ impl FileStorage {
 
     fn read_log(&mut self) -> Result<Recovered, Error> {
         let fingerprint = self.meta.description().identity.fingerprint();
-        let recovered = recovery::recover(&self.disk, &mut self.meta, fingerprint)?;
-        self.check_snapshots()?;
+        let kept = self.find_snapshots()?;
         let snapshot = self.newest_snapshot();
-        let after = snapshot.map_or(Slot::ZERO, |meta| meta.slot).next();
-        let hard_state = recovered.tail.hard_state;
-        let mut entries = recovered.entries;
-        let entries = entries.split_off(&after).into_iter().collect();
+        let snapshot_slot = snapshot.map_or(Slot::ZERO, |meta| meta.slot);
+        let distrusted_through = self.lost_snapshot.map_or(Slot::ZERO, |meta| meta.slot);
+        let recovered = recovery::recover(&self.disk, &mut self.meta, distrusted_through)?;
+        self.keep_snapshots(&kept)?;
+        let mut hard_state = recovered.tail.hard_state;
+        let (mut entries, lost) = (recovered.entries, recovered.lost);
+        let incomplete_through =
+            recovery::settle(&mut entries, &mut hard_state, snapshot_slot, distrusted_through, &lost);
+        let entries = entries.split_off(&snapshot_slot.next()).into_iter().collect();
         let disk = Arc::clone(&self.disk);
         let mut log = Log::new(disk, fingerprint, self.sizes, recovered.tail);
         if self.prepares_ahead {
             log.prepare_ahead();
         }
         self.log = Some(log);
-        Ok(Recovered { hard_state, snapshot, entries })
+        Ok(Recovered { hard_state, snapshot, entries, incomplete_through })
     }
 
-    /// Makes sure that the snapshots are what they should be, and removes the files of all others.
-    fn check_snapshots(&mut self) -> Result<(), Error> {
+    /// Finds out which snapshots are what they should be: those to keep, and whether the newest is lost.
+    fn find_snapshots(&mut self) -> Result<Vec<SnapshotMeta>, Error> {
         let disk = self.disk.as_ref();
-        let mut snapshots = self.meta.description().snapshots.clone();
-        for (index, meta) in snapshots.clone().into_iter().enumerate() {
-            if snapshot::is_whole(disk, meta)? {
+        let described = &self.meta.description().snapshots;
+        let mut kept = Vec::new();
+        for (index, meta) in described.iter().enumerate() {
+            if snapshot::is_whole(disk, *meta)? {
+                kept.push(*meta);
                 continue;
             }
-            let file = disk.path(&snapshot::name(meta.slot));
             if index == 0 {
-                let slots = Some((Slot::FIRST, meta.slot));
-                let cause = DamageCause::Snapshot;
-                return Err(Error::Damaged(Damage {
-                    file,
-                    offset: 0,
-                    cause,
-                    slots,
-                    is_promise_intact: true,
-                }));
+                tracing::warn!("{}", snapshot::damage(disk, *meta));
+                self.lost_snapshot = Some(*meta);
+                kept.push(*meta);
+            } else {
+                let file = disk.path(&snapshot::name(meta.slot));
+                tracing::warn!(file = %file.display(), "the snapshot before the newest is bad and is dropped");
             }
-            tracing::warn!(file = %file.display(), "the snapshot before the newest is bad and is dropped");
-            snapshots.truncate(index);
         }
-        if snapshots.len() < self.meta.description().snapshots.len() {
-            let change = self.meta.change(|description| description.snapshots.clone_from(&snapshots));
+        Ok(kept)
+    }
+
+    /// Removes the files of all snapshots but those `kept`.
+    fn keep_snapshots(&mut self, kept: &[SnapshotMeta]) -> Result<(), Error> {
+        let disk = self.disk.as_ref();
+        if kept.len() < self.meta.description().snapshots.len() {
+            let change = self.meta.change(|description| description.snapshots = kept.to_vec());
             change.during("write", &disk.path(meta::NAME))?;
         }
-        let kept: Vec<String> = snapshots.iter().map(|meta| snapshot::name(meta.slot)).collect();
+        let kept: Vec<String> = kept.iter().map(|meta| snapshot::name(meta.slot)).collect();
         for name in disk.list().during("list", &disk.path(""))? {
             if snapshot::is_name(&name) && !kept.contains(&name) {
                 disk.remove(&name).during("remove", &disk.path(&name))?;
@@ -255,6 +271,12 @@ impl FileStorage {
             _ => {}
         }
         result
+    }
+
+    /// The snapshots that are kept and whole, newest first.
+    fn whole_snapshots(&self) -> impl Iterator<Item = SnapshotMeta> + '_ {
+        let described = self.meta.description().snapshots.iter().copied();
+        described.filter(|meta| Some(*meta) != self.lost_snapshot)
     }
 
     fn log(&mut self) -> (&mut Log, &mut Meta) {
@@ -286,17 +308,19 @@ impl Storage for FileStorage {
     }
 
     fn finish_snapshot(&mut self, meta: SnapshotMeta) -> Result<(), Error> {
-        self.guarded(|storage| storage.unfinished.finish(storage.disk.as_ref(), &mut storage.meta, meta))
+        self.guarded(|storage| {
+            let (disk, lost) = (storage.disk.as_ref(), &mut storage.lost_snapshot);
+            storage.unfinished.finish(disk, &mut storage.meta, lost, meta)
+        })
     }
 
     fn read_snapshot(&mut self, slot: Slot, offset: u64, max_bytes: usize) -> Result<Option<Bytes>, Error> {
-        let kept = self.meta.description().snapshots.iter();
-        let Some(meta) = kept.copied().find(|meta| meta.slot == slot) else { return Ok(None) };
+        let Some(meta) = self.whole_snapshots().find(|meta| meta.slot == slot) else { return Ok(None) };
         self.guarded(|storage| snapshot::read(storage.disk.as_ref(), meta, offset, max_bytes).map(Some))
     }
 
     fn newest_snapshot(&self) -> Option<SnapshotMeta> {
-        self.meta.description().snapshots.first().copied()
+        self.whole_snapshots().next()
     }
 
     fn compact(&mut self, through: Slot) -> Result<(), Error> {
@@ -330,7 +354,7 @@ fn check_formatted(disk: &dyn Disk, directory: &Path) -> Result<(), Error> {
     let is_ours = |name: &String| segment::number_of(name).is_some() || snapshot::is_name(name);
     match () {
         () if has(meta::NAME) => Ok(()),
-        () if !has(meta::NEW_NAME) && names.iter().any(is_ours) => Err(meta_damage(disk)),
+        () if !has(meta::NEW_NAME) && names.iter().any(is_ours) => Err(Error::Damaged(meta_damage(disk))),
         () => Err(not_formatted()),
     }
 }
@@ -345,10 +369,9 @@ fn lock_file(lock: &File, directory: &Path, path: &Path) -> Result<(), Error> {
     }
 }
 
-fn meta_damage(disk: &dyn Disk) -> Error {
-    let file: PathBuf = disk.path(meta::NAME);
-    let cause = DamageCause::Meta;
-    Error::Damaged(Damage { file, offset: 0, cause, slots: None, is_promise_intact: false })
+fn meta_damage(disk: &dyn Disk) -> Damage {
+    let (file, cause) = (disk.path(meta::NAME), DamageCause::Meta);
+    Damage { file, offset: 0, cause, slots: None, is_promise_intact: false }
 }
 
 /// Tells of a failed call what was being done.

@@ -8,10 +8,10 @@ use bytes::{Bytes, BytesMut};
 use paxos_core::{Slot, SnapshotMeta};
 
 use super::During;
-use super::disk::{Access, Disk, DiskFile};
+use super::disk::{Access, Disk, DiskFile, is_bad_medium};
 use super::meta::{self, KEPT_SNAPSHOTS, Meta};
 use super::prepare::is_no_space;
-use crate::{Error, ErrorKind};
+use crate::{Damage, DamageCause, Error, ErrorKind};
 
 const PREFIX: &str = "snapshot-";
 const NEW_SUFFIX: &str = ".new";
@@ -71,6 +71,7 @@ impl Unfinished {
         &mut self,
         disk: &dyn Disk,
         meta_file: &mut Meta,
+        lost: &mut Option<SnapshotMeta>,
         meta: SnapshotMeta,
     ) -> Result<(), Error> {
         let slot = meta.slot;
@@ -86,7 +87,8 @@ impl Unfinished {
             () => None,
         };
         let new_name = new_name(slot);
-        let kept = &meta_file.description().snapshots;
+        let described = meta_file.description().snapshots.clone();
+        let kept: Vec<_> = described.iter().copied().filter(|kept| Some(*kept) != *lost).collect();
         let is_newest = kept.first().is_none_or(|newest| newest.slot < slot);
         if problem.is_some() || !is_newest {
             disk.remove(&new_name).during("remove", &disk.path(&new_name))?;
@@ -95,14 +97,20 @@ impl Unfinished {
         new.file.sync().during("sync", &disk.path(&new_name))?;
         disk.rename(&new_name, &name(slot)).during("rename", &disk.path(&new_name))?;
         disk.sync_directory().during("sync", &disk.path(""))?;
-        let mut snapshots = kept.clone();
-        snapshots.insert(0, meta);
-        let dropped = snapshots.split_off(snapshots.len().min(KEPT_SNAPSHOTS));
-        let change = meta_file.change(|description| description.snapshots = snapshots);
+        // A snapshot that was lost stays described until a later one takes its place: each start must find out
+        // anew that something is missing below it.
+        *lost = lost.filter(|lost| lost.slot > slot);
+        let mut snapshots: Vec<_> = lost.iter().copied().chain([meta]).chain(kept).collect();
+        snapshots.truncate(KEPT_SNAPSHOTS);
+        let change = meta_file.change(|description| description.snapshots.clone_from(&snapshots));
         change.during("write", &disk.path(meta::NAME))?;
-        for old in dropped {
+        let is_dropped = |old: &&SnapshotMeta| snapshots.iter().all(|kept| kept.slot != old.slot);
+        for old in described.iter().filter(is_dropped) {
             let old = name(old.slot);
-            disk.remove(&old).during("remove", &disk.path(&old))?;
+            match disk.remove(&old) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {} // It was lost.
+                removed => removed.during("remove", &disk.path(&old))?,
+            }
         }
         Ok(())
     }
@@ -157,11 +165,20 @@ pub(super) fn is_whole(disk: &dyn Disk, meta: SnapshotMeta) -> Result<bool, Erro
     }
     let (mut offset, mut checksum) = (0, 0);
     while offset < meta.size_bytes {
-        let piece = read(disk, meta, offset, READ_BYTES)?;
+        let piece = match read(disk, meta, offset, READ_BYTES) {
+            Err(Error::Io { source, .. }) if is_bad_medium(&source) => return Ok(false),
+            piece => piece?,
+        };
         checksum = crc32c::crc32c_append(checksum, &piece);
         offset += piece.len() as u64;
     }
     Ok(checksum == meta.checksum)
+}
+
+/// What is lost with the newest snapshot.
+pub(super) fn damage(disk: &dyn Disk, meta: SnapshotMeta) -> Damage {
+    let (file, slots) = (disk.path(&name(meta.slot)), Some((Slot::FIRST, meta.slot)));
+    Damage { file, offset: 0, cause: DamageCause::Snapshot, slots, is_promise_intact: true }
 }
 
 /// The name of the file of a finished snapshot.

@@ -16,6 +16,7 @@ pub(super) struct Disk {
     hard_state: HardState,
     entries: BTreeMap<Slot, Entry>,
     snapshot: Option<SnapshotMeta>,
+    incomplete_through: Slot,
     unsynced: VecDeque<Write>,
 }
 
@@ -98,6 +99,7 @@ impl Cluster {
             hard_state: disk.hard_state,
             snapshot: disk.snapshot,
             entries: disk.entries.iter().map(|(slot, entry)| (*slot, entry.clone())).collect(),
+            incomplete_through: disk.incomplete_through,
         };
         node.applied = disk.snapshot.map_or(Slot::ZERO, |meta| meta.slot);
         let replica = Replica::new(config, recovered, seed).expect("the disk holds what a replica left");
@@ -113,6 +115,17 @@ impl Cluster {
         for write in std::mem::take(&mut node.disk.unsynced).into_iter().take(survivors as usize) {
             let _ = node.disk.store(write);
         }
+    }
+
+    /// Starts a node again with a disk that has lost what it held from `first` on, and may have held more through
+    /// `through`.
+    pub(super) fn restart_without(&mut self, id: NodeId, first: Slot, through: Slot) {
+        self.crash(id);
+        let disk = &mut self.node(id).disk;
+        disk.entries.split_off(&first);
+        disk.hard_state.chosen = disk.hard_state.chosen.min(first.previous());
+        disk.incomplete_through = through;
+        self.start(id);
     }
 
     pub(super) fn node(&mut self, id: NodeId) -> &mut Node {

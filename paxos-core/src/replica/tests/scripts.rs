@@ -3,7 +3,7 @@
 use super::cluster::{Cluster, Faults};
 use crate::{Ballot, Body, Epoch, Input, Message, NodeId, Options, PhaseOne, ReadMode, Refusal, Slot};
 
-fn led_cluster(size: u64, options: Options) -> (Cluster, NodeId) {
+pub(super) fn led_cluster(size: u64, options: Options) -> (Cluster, NodeId) {
     let mut cluster = Cluster::new(size, 1, options);
     cluster.run_until("somebody leads and all know", 1000, |cluster| {
         let leader = cluster.leader();
@@ -17,7 +17,7 @@ fn led_cluster(size: u64, options: Options) -> (Cluster, NodeId) {
     (cluster, leader)
 }
 
-fn followers(cluster: &Cluster, leader: NodeId) -> Vec<NodeId> {
+pub(super) fn followers(cluster: &Cluster, leader: NodeId) -> Vec<NodeId> {
     cluster.ids().into_iter().filter(|id| *id != leader).collect()
 }
 
@@ -294,7 +294,7 @@ fn what_does_not_fit_is_refused_and_not_queued() {
 }
 
 /// What `node` answers to a message from `from`, without anyone else hearing of it.
-fn answers(cluster: &mut Cluster, node: NodeId, from: NodeId, body: Body) -> Vec<Body> {
+pub(super) fn answers(cluster: &mut Cluster, node: NodeId, from: NodeId, body: Body) -> Vec<Body> {
     cluster.sent.clear();
     cluster.step(node, Input::Receive { from, message: Message { epoch: Epoch(0), body } });
     cluster

@@ -90,7 +90,8 @@ fn accept(ballot: Ballot, slot: Slot, value: &Value) -> Body {
 }
 
 fn recovered(promised: Ballot, entries: Vec<(Slot, Entry)>) -> Recovered {
-    Recovered { hard_state: HardState { promised, chosen: Slot::ZERO }, snapshot: None, entries }
+    let hard_state = HardState { promised, chosen: Slot::ZERO };
+    Recovered { hard_state, entries, ..Recovered::default() }
 }
 
 #[test]
