@@ -426,7 +426,17 @@ impl<S: StateMachine> Driver<S> {
                 chosen: replica.chosen(),
                 applied: replica.applied(),
                 known_chosen: replica.known_chosen(),
+                repairs_through: replica.repairs_through(),
             };
+            match (status.repairs_through, now.repairs_through) {
+                (None, Some(through)) => {
+                    tracing::warn!(
+                        "this node takes no part in elections until it has learned anew what was chosen through slot {through}"
+                    );
+                }
+                (Some(_), None) => tracing::warn!("all that was lost has been learned anew"),
+                _ => {}
+            }
             let changed = *status != now;
             *status = now;
             changed

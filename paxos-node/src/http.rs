@@ -3,7 +3,7 @@
 //! | path | answers |
 //! |---|---|
 //! | `/healthz` | 200 as long as the process runs |
-//! | `/readyz` | 200 if the node knows a leader and has caught up, else 503 |
+//! | `/readyz` | 200 if the node knows a leader, has caught up and repairs nothing, else 503 |
 //! | `/status` | a [`StatusReport`] as JSON |
 //! | `/metrics` | all metrics in the text format of Prometheus |
 //!
@@ -47,6 +47,8 @@ pub struct StatusReport {
     pub applied: u64,
     /// Slots known to be chosen and not yet applied here.
     pub lag: u64,
+    /// While the node makes up for damage to its log: through which slot.
+    pub repairs_through: Option<u64>,
     /// The digest of the state at `applied`, in hexadecimal: nodes with equal `applied` have equal digests.
     pub digest: String,
 }
@@ -160,6 +162,7 @@ async fn status<S: StateMachine>(State(front): State<Front<S>>) -> axum::Json<St
         chosen: status.chosen.0.max(applied.0),
         applied: applied.0,
         lag: status.known_chosen.0.saturating_sub(applied.0),
+        repairs_through: status.repairs_through.map(|through| through.0),
         digest: format!("{digest:016x}"),
     })
 }

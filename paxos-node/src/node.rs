@@ -127,8 +127,8 @@ pub enum NodeError {
     /// The storage can't be used, or has failed.
     #[error(transparent)]
     Storage(#[from] paxos_storage::Error),
-    /// The storage holds what no correct node can have left there.
-    #[error("the log contradicts itself: {0}")]
+    /// The storage holds what no correct node can have left there, or has lost what nobody can tell it.
+    #[error("the log can't be used: {0}")]
     Recover(#[from] RecoverError),
     /// A snapshot can't be read back.
     #[error("the snapshot of slot {slot} can't be restored: {error}")]

@@ -19,6 +19,9 @@ pub struct Status {
     pub applied: Slot,
     /// The highest chosen slot that any peer has told of: how far this node has to go.
     pub known_chosen: Slot,
+    /// Set while this node makes up for damage to its log: the last slot of which it has lost what it had accepted. It
+    /// accepts and applies meanwhile, but neither promises nor leads.
+    pub repairs_through: Option<Slot>,
 }
 
 impl Status {
@@ -28,9 +31,9 @@ impl Status {
         self.known_chosen.0.saturating_sub(self.applied.0)
     }
 
-    /// Whether the node knows a leader and has applied all that it knows to be chosen.
+    /// Whether the node knows a leader, has applied all that it knows to be chosen, and misses nothing of its log.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.leader.is_some() && self.lag() == 0
+        self.leader.is_some() && self.lag() == 0 && self.repairs_through.is_none()
     }
 }

@@ -52,27 +52,6 @@ fn a_directory_in_use_is_refused() {
 }
 
 #[test]
-fn a_damaged_log_is_refused_with_a_code_of_its_own() {
-    let mut cluster = Cluster::started(1, &[]);
-    let mut client = cluster.client(1);
-    for number in 0..20 {
-        assert_eq!(client.ask(&["SET", "k", &number.to_string()]), "OK");
-    }
-    cluster.stop(1);
-    let segment = std::fs::read_dir(cluster.data(1)).expect("the directory is there");
-    let mut names: Vec<String> =
-        segment.filter_map(|file| Some(file.ok()?.path().display().to_string())).collect();
-    names.retain(|name| name.contains("wal-"));
-    names.sort();
-    let mut bytes = std::fs::read(&names[0]).expect("the segment is there");
-    bytes[5 * 4096 + 200] ^= 0xff;
-    std::fs::write(&names[0], bytes).expect("it can be written");
-    let (code, line) = refused(&cluster.serve_arguments(1));
-    assert_eq!(code, Some(4), "{line}");
-    assert!(line.contains("wal-") && line.contains("damaged"), "{line}");
-}
-
-#[test]
 fn what_is_wrong_with_the_configuration_is_told_in_one_line() {
     let cluster = Cluster::new(1, &[]);
     let taken = TcpListener::bind("127.0.0.1:0").expect("there are free ports");

@@ -11,6 +11,8 @@ mod local;
 pub(crate) mod options;
 mod serve;
 mod status;
+#[cfg(feature = "file")]
+mod wal;
 
 use std::fmt;
 use std::process::ExitCode;
@@ -36,6 +38,12 @@ impl Failure {
     /// Anything else.
     pub(crate) fn other(line: impl fmt::Display) -> Failure {
         Failure { code: 1, line: line.to_string() }
+    }
+
+    /// A data directory is damaged.
+    #[cfg(feature = "file")]
+    pub(crate) fn damaged(line: impl fmt::Display) -> Failure {
+        Failure { code: 4, line: line.to_string() }
     }
 
     fn storage(error: &paxos_storage::Error) -> Failure {
@@ -76,6 +84,7 @@ Examples:
   paxos-node serve --id 1 --peers 1=a:9001,2=b:9001,3=c:9001 \\
       --client 0.0.0.0:6379 --http 0.0.0.0:8001 --data data --certs certs
   paxos-node status a:8001,b:8001,c:8001
+  paxos-node wal inspect data               what a data directory holds, and whether it is damaged
 
 Exit codes: 0 done, 1 failed otherwise, 2 usage or configuration, 3 storage failed, 4 storage damaged";
 
@@ -103,6 +112,9 @@ enum Command {
     Local(local::Arguments),
     /// Show how the nodes of a cluster are doing.
     Status(status::Arguments),
+    /// Look into a node's data directory.
+    #[cfg(feature = "file")]
+    Wal(wal::Arguments),
 }
 
 /// Runs what the command line asks for.
@@ -121,6 +133,8 @@ pub fn run() -> ExitCode {
         #[cfg(feature = "file")]
         Command::Local(arguments) => start_log(&cli.log).and_then(|()| local::run(&arguments, &cli.log)),
         Command::Status(arguments) => status::run(&arguments),
+        #[cfg(feature = "file")]
+        Command::Wal(arguments) => wal::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

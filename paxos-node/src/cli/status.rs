@@ -32,7 +32,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
                 "{:<24} {:>6}  {:<9} {:>6}  {:>10} {:>12} {:>12} {:>8}",
                 address,
                 report.node,
-                report.role,
+                if report.repairs_through.is_some() { "repairing" } else { &report.role },
                 report.leader.map_or_else(|| String::from("none"), |leader| leader.to_string()),
                 report.ballot,
                 report.chosen,

@@ -1,0 +1,209 @@
+//! `paxos-node wal`: looking into a data directory.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use paxos_core::Slot;
+use paxos_storage::file::{self, FrameReport, Inspection};
+use serde_json::json;
+
+use super::Failure;
+
+/// Look into a node's data directory.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Inspect(Inspect),
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  paxos-node wal inspect data               segments, slots, promise and damage
+  paxos-node wal inspect data --frames      each frame, too
+  paxos-node wal inspect data --json | jq .damage
+
+Exit code 4 if anything is damaged. Beside a running node the newest write may look torn.";
+
+/// Tell what a data directory holds, and what is damaged in it. Changes nothing.
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+struct Inspect {
+    /// The data directory.
+    #[arg(value_name = "DIR")]
+    data: PathBuf,
+    /// List each frame: what one sync put into the log.
+    #[arg(long)]
+    frames: bool,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let Command::Inspect(arguments) = &arguments.command;
+    let inspection = file::inspect(&arguments.data)?;
+    if arguments.json {
+        println!("{:#}", to_json(&inspection, arguments.frames));
+    } else {
+        print_summary(&inspection);
+        print_segments(&inspection, arguments.frames);
+        print_damage(&inspection);
+    }
+    match inspection.damage.len() {
+        0 => Ok(()),
+        _ if inspection.is_promise_intact() => Err(Failure::damaged(format!(
+            "{} is damaged, but its promise is intact: start the node, and it learns from its peers what it lost",
+            arguments.data.display()
+        ))),
+        _ => Err(Failure::damaged(format!(
+            "{} is damaged, and its promise may be lost: no node can start on it",
+            arguments.data.display()
+        ))),
+    }
+}
+
+fn print_summary(inspection: &Inspection) {
+    match &inspection.identity {
+        Some(identity) => {
+            println!("node      {} of cluster {}", identity.node(), identity.cluster());
+            println!("storage   {:032x}", identity.storage());
+        }
+        None => println!("node      unknown: META can't be read"),
+    }
+    println!("promised  {}", inspection.promised);
+    println!("chosen    through slot {}", inspection.chosen);
+    println!("log       {}", range(inspection.slots));
+    for snapshot in &inspection.snapshots {
+        let state = if snapshot.is_whole { "whole" } else { "BAD" };
+        println!("snapshot  of slot {}, {} bytes, {state}", snapshot.meta.slot, snapshot.meta.size_bytes);
+    }
+    println!();
+}
+
+fn print_segments(inspection: &Inspection, with_frames: bool) {
+    println!(
+        "{:<18} {:>12} {:>12} {:>8} {:>10} {:>23}",
+        "SEGMENT", "BYTES", "USED", "FRAMES", "RECORDS", "SLOTS"
+    );
+    for segment in &inspection.segments {
+        let name = segment.file.file_name().unwrap_or_default().to_string_lossy();
+        let records: u64 = segment.frames.iter().map(|frame| u64::from(frame.records)).sum();
+        println!(
+            "{name:<18} {:>12} {:>12} {:>8} {records:>10} {:>23}",
+            segment.size_bytes,
+            segment.used_bytes(),
+            segment.frames.len(),
+            range(segment.slots()),
+        );
+        if with_frames {
+            segment.frames.iter().for_each(print_frame);
+        }
+    }
+}
+
+fn print_frame(frame: &FrameReport) {
+    let kind = match (frame.is_mark, frame.is_last_of_write) {
+        (true, _) => "mark",
+        (false, true) => "write",
+        (false, false) => "part of a write",
+    };
+    println!(
+        "  frame {:>8} at {:>10}, {:>9} bytes, {:>5} records, slots {}, promised {}, chosen {}, {kind}",
+        frame.sequence,
+        frame.offset,
+        frame.length_bytes,
+        frame.records,
+        range(frame.slots),
+        frame.promised,
+        frame.chosen,
+    );
+}
+
+fn print_damage(inspection: &Inspection) {
+    println!();
+    if let Some((file, offset)) = &inspection.torn_tail {
+        println!(
+            "{} ends at byte {offset} in a write that was never acknowledged; the next start cuts it",
+            file.display()
+        );
+    }
+    for damage in &inspection.damage {
+        println!("{damage}");
+    }
+    if inspection.incomplete_through > Slot::ZERO {
+        println!("acceptances may be lost through slot {}", inspection.incomplete_through);
+    }
+    if inspection.damage.is_empty() {
+        println!("nothing is damaged");
+    }
+}
+
+fn range(slots: Option<(Slot, Slot)>) -> String {
+    slots.map_or_else(|| String::from("-"), |(first, last)| format!("{first}..={last}"))
+}
+
+fn to_json(inspection: &Inspection, with_frames: bool) -> serde_json::Value {
+    let slots = |slots: Option<(Slot, Slot)>| slots.map(|(first, last)| [first.0, last.0]);
+    let frame = |frame: &FrameReport| {
+        json!({
+            "sequence": frame.sequence,
+            "offset": frame.offset,
+            "length_bytes": frame.length_bytes,
+            "records": frame.records,
+            "slots": slots(frame.slots),
+            "promised": frame.promised.to_string(),
+            "chosen": frame.chosen.0,
+            "is_mark": frame.is_mark,
+            "is_last_of_write": frame.is_last_of_write,
+        })
+    };
+    let segments = inspection.segments.iter().map(|segment| {
+        let frames = with_frames.then(|| segment.frames.iter().map(frame).collect::<Vec<_>>());
+        json!({
+            "file": segment.file,
+            "number": segment.number,
+            "size_bytes": segment.size_bytes,
+            "used_bytes": segment.used_bytes(),
+            "frame_count": segment.frames.len(),
+            "slots": slots(segment.slots()),
+            "frames": frames,
+        })
+    });
+    let snapshots = inspection.snapshots.iter().map(|snapshot| {
+        json!({
+            "file": snapshot.file,
+            "slot": snapshot.meta.slot.0,
+            "size_bytes": snapshot.meta.size_bytes,
+            "is_whole": snapshot.is_whole,
+        })
+    });
+    let damage = inspection.damage.iter().map(|damage| {
+        json!({
+            "file": damage.file,
+            "offset": damage.offset,
+            "cause": damage.cause.to_string(),
+            "slots": slots(damage.slots),
+            "is_promise_intact": damage.is_promise_intact,
+        })
+    });
+    let identity = inspection.identity.as_ref();
+    json!({
+        "node": identity.map(|identity| identity.node().0),
+        "cluster": identity.map(paxos_storage::Identity::cluster),
+        "storage": identity.map(|identity| format!("{:032x}", identity.storage())),
+        "promised": inspection.promised.to_string(),
+        "chosen": inspection.chosen.0,
+        "slots": slots(inspection.slots),
+        "segments": segments.collect::<Vec<_>>(),
+        "snapshots": snapshots.collect::<Vec<_>>(),
+        "torn_tail": inspection.torn_tail.as_ref().map(|(file, offset)| json!({"file": file, "offset": offset})),
+        "damage": damage.collect::<Vec<_>>(),
+        "incomplete_through": inspection.incomplete_through.0,
+        "is_promise_intact": inspection.is_promise_intact(),
+    })
+}

@@ -1,0 +1,148 @@
+//! Damaged data directories: which nodes come back by themselves, and which are refused.
+
+mod support;
+
+use std::path::PathBuf;
+
+use support::{Cluster, last_line, run, wait};
+
+const BLOCK: usize = 4096;
+
+/// The segments of a node's log, in order.
+fn segments(cluster: &Cluster, id: usize) -> Vec<PathBuf> {
+    let files = std::fs::read_dir(cluster.data(id)).expect("the directory is there");
+    let paths = files.filter_map(|file| Some(file.ok()?.path()));
+    let mut segments: Vec<PathBuf> = paths.filter(|path| path.to_string_lossy().contains("wal-")).collect();
+    segments.sort();
+    segments
+}
+
+/// Flips bits in the frame of this number, counted from 1, of a node's first segment.
+fn damage(cluster: &Cluster, id: usize, frame: usize) {
+    let segment = &segments(cluster, id)[0];
+    let mut bytes = std::fs::read(segment).expect("the segment is there");
+    bytes[frame * BLOCK + 200] ^= 0xff;
+    std::fs::write(segment, bytes).expect("it can be written");
+}
+
+fn write_numbers(cluster: &Cluster, id: usize, count: usize) {
+    let mut client = cluster.client(id);
+    for number in 0..count {
+        assert_eq!(client.ask(&["SET", &format!("k{number}"), &number.to_string()]), "OK");
+    }
+}
+
+fn assert_numbers(cluster: &Cluster, id: usize, count: usize) {
+    let mut client = cluster.client(id);
+    for number in 0..count {
+        assert_eq!(client.ask(&["GET", &format!("k{number}")]), number.to_string(), "k{number} at node {id}");
+    }
+}
+
+/// What `serve` says when it ends by itself, and its exit code.
+fn refused(cluster: &Cluster, id: usize) -> (Option<i32>, String) {
+    let arguments = cluster.serve_arguments(id);
+    let output = run(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    (output.status.code(), last_line(&output))
+}
+
+fn inspected(cluster: &Cluster, id: usize) -> (Option<i32>, serde_json::Value) {
+    let output = run(&["wal", "inspect", &cluster.data(id), "--json", "--frames"]);
+    let report = serde_json::from_slice(&output.stdout).expect("the report is JSON");
+    (output.status.code(), report)
+}
+
+#[test]
+fn a_follower_with_a_damaged_log_learns_anew_what_it_lost_and_takes_part_again() {
+    let mut cluster = Cluster::started(3, &[]);
+    let leader = cluster.wait_for_leader();
+    let damaged = (1..=3).find(|id| *id != leader).expect("there are three");
+    write_numbers(&cluster, leader, 30);
+    cluster.wait_for_equal_states();
+    cluster.stop(damaged);
+    let (code, sound) = inspected(&cluster, damaged);
+    assert_eq!(
+        (code, &sound["damage"], sound["node"].as_u64()),
+        (Some(0), &serde_json::json!([]), Some(damaged as u64))
+    );
+    assert!(sound["segments"][0]["frames"].as_array().is_some_and(|frames| frames.len() > 10), "{sound}");
+    damage(&cluster, damaged, 12);
+    let (code, report) = inspected(&cluster, damaged);
+    assert_eq!((code, &report["is_promise_intact"]), (Some(4), &serde_json::json!(true)), "{report}");
+    assert_eq!(report["damage"][0]["offset"].as_u64(), Some(12 * BLOCK as u64), "{report}");
+    assert_eq!(report["promised"], sound["promised"], "{report}");
+
+    write_numbers(&cluster, leader, 35);
+    cluster.start(damaged);
+    wait("the log is whole again", || cluster.log(damaged).contains("has been learned anew").then_some(()));
+    wait("the node is ready", || {
+        cluster.http(damaged, "/readyz").is_some_and(|(code, _)| code == 200).then_some(())
+    });
+    let log = cluster.log(damaged);
+    assert!(log.contains("is damaged at byte 49152") && log.contains("the promise is intact"), "{log}");
+    // It takes part again: with the other follower gone it is needed for every quorum.
+    let other = (1..=3).find(|id| ![leader, damaged].contains(id)).expect("there are three");
+    cluster.kill(other);
+    write_numbers(&cluster, damaged, 40);
+    assert_numbers(&cluster, damaged, 40);
+    cluster.stop(damaged);
+    assert_eq!(inspected(&cluster, damaged).1["incomplete_through"], 0, "what was learned is in the log");
+}
+
+#[test]
+fn damage_in_different_places_on_all_nodes_loses_nothing() {
+    let mut cluster = Cluster::started(3, &[]);
+    write_numbers(&cluster, 1, 40);
+    cluster.wait_for_equal_states();
+    (1..=3).for_each(|id| cluster.kill(id));
+    damage(&cluster, 1, 10);
+    damage(&cluster, 2, 20);
+    (1..=3).for_each(|id| cluster.start(id));
+    cluster.wait_for_leader();
+    assert_numbers(&cluster, 1, 40);
+    cluster.wait_for_equal_states();
+}
+
+#[test]
+fn a_damaged_node_without_peers_is_refused_with_a_code_of_its_own() {
+    let mut cluster = Cluster::started(1, &[]);
+    write_numbers(&cluster, 1, 20);
+    cluster.stop(1);
+    damage(&cluster, 1, 5);
+    let (code, line) = refused(&cluster, 1);
+    assert_eq!(code, Some(4), "{line}");
+    assert!(line.contains("no peer"), "{line}");
+    assert!(inspected(&cluster, 1).1["is_promise_intact"] == true);
+}
+
+#[test]
+fn a_node_that_may_have_lost_its_promise_is_refused_and_told_how_it_is_replaced() {
+    let mut cluster = Cluster::started(1, &[]);
+    write_numbers(&cluster, 1, 5);
+    cluster.stop(1);
+    let meta = PathBuf::from(cluster.data(1)).join("META");
+    let whole = std::fs::read(&meta).expect("META is there");
+    std::fs::write(&meta, vec![0; whole.len()]).expect("it can be written");
+    let (code, line) = refused(&cluster, 1);
+    assert_eq!(code, Some(4), "{line}");
+    assert!(line.contains("META") && line.contains("a new id"), "{line}");
+    let (code, report) = inspected(&cluster, 1);
+    assert_eq!(code, Some(4));
+    assert!(report["node"].is_null() && report["is_promise_intact"] == false, "{report}");
+    assert!(
+        report["segments"][0]["frame_count"].as_u64() >= Some(5),
+        "the log is shown all the same: {report}"
+    );
+    std::fs::write(&meta, whole).expect("it can be written");
+    std::fs::remove_file(&segments(&cluster, 1)[0]).expect("it can be removed");
+    let (code, line) = refused(&cluster, 1);
+    assert_eq!(code, Some(4), "{line}");
+    assert!(line.contains("wal-000000000001") && line.contains("missing"), "{line}");
+}
+
+#[test]
+fn what_is_no_data_directory_is_not_inspected() {
+    let output = run(&["wal", "inspect", "/"]);
+    assert_eq!(output.status.code(), Some(2), "{}", last_line(&output));
+    assert!(last_line(&output).contains("holds no node's data"), "{}", last_line(&output));
+}
