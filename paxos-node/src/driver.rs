@@ -24,6 +24,7 @@ use crate::applier::Applier;
 use crate::client::{ClientError, Request};
 use crate::metrics::{self, Counters};
 use crate::node::NodeError;
+use crate::peers::{Opened, Peers};
 use crate::pending::{PendingCommands, PendingReads};
 use crate::settings::NodeSettings;
 use crate::snapshots::OwnSnapshots;
@@ -46,6 +47,7 @@ pub(crate) struct Driver<S> {
     replica: Replica,
     applier: Applier<S>,
     transport: Box<dyn Transport>,
+    peers: Peers,
     writer: Writer,
     results: mpsc::UnboundedReceiver<Done>,
     requests: mpsc::Receiver<Request>,
@@ -83,6 +85,7 @@ impl Turn {
 /// The driver's ends of what it talks to.
 pub(crate) struct Ends {
     pub(crate) transport: Box<dyn Transport>,
+    pub(crate) peers: Peers,
     pub(crate) writer: Writer,
     pub(crate) results: mpsc::UnboundedReceiver<Done>,
     pub(crate) requests: mpsc::Receiver<Request>,
@@ -118,6 +121,7 @@ impl<S: StateMachine> Driver<S> {
             settings,
             applier,
             transport: ends.transport,
+            peers: ends.peers,
             writer: ends.writer,
             results: ends.results,
             requests: ends.requests,
@@ -210,6 +214,10 @@ impl<S: StateMachine> Driver<S> {
                 self.writer.submit(Job::Compact { through: meta.slot });
                 if is_own { Input::SnapshotSaved { meta } } else { Input::SnapshotInstalled { meta } }
             }
+            Done::PeersRemembered { peers } => {
+                self.peers.on_remembered(peers);
+                return Ok(());
+            }
             Done::Room(room) => {
                 self.room = room;
                 return Ok(());
@@ -220,17 +228,38 @@ impl<S: StateMachine> Driver<S> {
     }
 
     async fn on_received(&mut self, received: Received) -> Result<(), NodeError> {
-        match wire::decode(received.frame) {
-            Ok(message) => {
-                self.counters.received.increment(1);
-                self.step(Input::Receive { from: received.from, message }).await
+        let Received { from, frame, .. } = received;
+        match self.peers.open(from, frame, self.replica.config().members(), self.ticks) {
+            Opened::Message(message) => match wire::decode(message) {
+                Ok(message) => {
+                    self.counters.received.increment(1);
+                    return self.step(Input::Receive { from, message }).await;
+                }
+                Err(error) => {
+                    self.counters.malformed.increment(1);
+                    tracing::debug!(from = from.0, %error, "ignoring a malformed message");
+                }
+            },
+            Opened::Remember(peers) => self.writer.submit(Job::RememberPeers { peers }),
+            Opened::Ignored => {}
+            Opened::Stranger { known, storage, refusal } => {
+                self.counters.strangers.increment(1);
+                tracing::warn!(
+                    node = self.settings.node.0,
+                    from = from.0,
+                    %known,
+                    %storage,
+                    "a peer has come back with another disk and is refused"
+                );
+                self.transport.send(from, Lane::Control, refusal);
             }
-            Err(error) => {
+            Opened::Refused => return Err(NodeError::OtherDisk { node: self.settings.node, by: from }),
+            Opened::Malformed => {
                 self.counters.malformed.increment(1);
-                tracing::debug!(from = received.from.0, %error, "ignoring a malformed frame");
-                Ok(())
+                tracing::debug!(from = from.0, "ignoring a malformed frame");
             }
         }
+        Ok(())
     }
 
     /// Takes the requests of this turn in, and hands all that is due to the replica.
@@ -342,7 +371,7 @@ impl<S: StateMachine> Driver<S> {
                 self.counters.writes.increment(1);
                 self.writer.submit(Job::Persist(write));
             }
-            Output::Send { to, message } => self.send(to, lane(&message), wire::encode(&message)),
+            Output::Send { to, message } => self.send(to, lane(&message), self.peers.seal(&message)),
             Output::Broadcast { message } => self.broadcast(&message),
             Output::Apply { slot, value } => self.apply(slot, &value),
             Output::Restore { meta } => self.restore(meta).await?,
@@ -369,7 +398,7 @@ impl<S: StateMachine> Driver<S> {
     }
 
     fn broadcast(&self, message: &Message) {
-        let frame = wire::encode(message);
+        let frame = self.peers.seal(message);
         for peer in self.replica.config().peers() {
             self.send(peer, lane(message), frame.clone());
         }

@@ -67,6 +67,7 @@ pub mod http;
 pub mod kv;
 mod metrics;
 mod node;
+mod peers;
 mod pending;
 pub mod resp;
 mod settings;

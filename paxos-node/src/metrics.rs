@@ -15,6 +15,7 @@ pub(crate) fn describe() {
     describe_counter!("paxos_messages_dropped_total", "Messages the transport had no room or no route for");
     describe_counter!("paxos_messages_received_total", "Messages received from peers");
     describe_counter!("paxos_messages_malformed_total", "Frames from peers that are no message");
+    describe_counter!("paxos_peers_refused_total", "Times a peer was refused for coming with another disk");
     describe_counter!("paxos_writes_total", "Writes handed to the storage, before they are merged");
     describe_counter!("paxos_snapshots_total", "Snapshots saved or installed");
     describe_histogram!("paxos_command_seconds", Unit::Seconds, "From taking a command to applying it");
@@ -36,6 +37,7 @@ pub(crate) struct Counters {
     pub(crate) dropped: metrics::Counter,
     pub(crate) received: metrics::Counter,
     pub(crate) malformed: metrics::Counter,
+    pub(crate) strangers: metrics::Counter,
     pub(crate) writes: metrics::Counter,
     pub(crate) snapshots: metrics::Counter,
     pub(crate) command_seconds: metrics::Histogram,
@@ -51,6 +53,7 @@ impl Counters {
             dropped: counter!("paxos_messages_dropped_total"),
             received: counter!("paxos_messages_received_total"),
             malformed: counter!("paxos_messages_malformed_total"),
+            strangers: counter!("paxos_peers_refused_total"),
             writes: counter!("paxos_writes_total"),
             snapshots: counter!("paxos_snapshots_total"),
             command_seconds: histogram!("paxos_command_seconds"),

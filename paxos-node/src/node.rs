@@ -1,6 +1,6 @@
 //! A running node.
 
-use paxos_core::{ConfigError, RecoverError, Slot};
+use paxos_core::{ConfigError, NodeId, RecoverError, Slot};
 use paxos_storage::Storage;
 use paxos_transport::Transport;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use crate::applier::Applier;
 use crate::client::Client;
 use crate::driver::{Driver, Ends};
+use crate::peers::Peers;
 use crate::settings::NodeSettings;
 use crate::state_machine::StateMachine;
 use crate::status::Status;
@@ -55,12 +56,13 @@ impl<S: StateMachine> Node<S> {
             applier.restored(restored.map_err(|error| NodeError::Restore { slot: meta.slot, error })?);
         }
         let shared = applier.shared();
+        let peers = Peers::new(storage.identity().storage(), storage.known_peers());
         let (writer, results) = Writer::start(storage, settings.writer).map_err(NodeError::Thread)?;
         let (requests_from, requests) = mpsc::channel(REQUEST_QUEUE);
         let (stop, stopped) = oneshot::channel();
         let initial = Status { node: settings.node, ..Status::default() };
         let (status, watched) = watch::channel(initial);
-        let ends = Ends { transport, writer, results, requests, stop: stopped, status };
+        let ends = Ends { transport, peers, writer, results, requests, stop: stopped, status };
         let driver = Driver::new(settings, recovered, applier, ends)?;
         Ok(Node {
             client: Client::new(requests_from, shared, watched),
@@ -137,6 +139,17 @@ pub enum NodeError {
         slot: Slot,
         /// What went wrong.
         error: std::io::Error,
+    },
+    /// A peer knows this node by another storage: it may have forgotten what it has promised.
+    #[error(
+        "node {by} knows node {node} by another disk: a node that has lost its disk may have forgotten promises and must \
+         not come back under its old id; replace it by one with a new id, as the README tells under 'Replacing a node'"
+    )]
+    OtherDisk {
+        /// This node.
+        node: NodeId,
+        /// The peer.
+        by: NodeId,
     },
     /// No thread could be started for the storage.
     #[error("no thread for the storage: {0}")]

@@ -6,7 +6,7 @@
 //! While nothing is queued the driver may also persist a write itself: a lone command then waits for the disk
 //! and not for two threads to wake each other up, which on an idle machine takes as long as a fast disk.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc as blocking;
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use paxos_core::{Durable, NodeId, Slot, SnapshotMeta, Write};
-use paxos_storage::{ErrorKind, Room, Storage};
+use paxos_storage::{ErrorKind, Room, Storage, StorageId};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::settings::WriterMode;
@@ -58,6 +58,9 @@ pub(crate) enum Job {
     Compact {
         through: Slot,
     },
+    RememberPeers {
+        peers: BTreeMap<NodeId, StorageId>,
+    },
 }
 
 /// What came of a job.
@@ -80,6 +83,9 @@ pub(crate) enum Done {
         meta: SnapshotMeta,
         offset: u64,
         data: Bytes,
+    },
+    PeersRemembered {
+        peers: BTreeMap<NodeId, StorageId>,
     },
     /// There is room for more writes again, or soon there will be none.
     Room(Room),
@@ -285,6 +291,10 @@ fn run(
             return Ok(());
         }
         Job::Compact { through } => return storage.compact(through),
+        Job::RememberPeers { peers } => {
+            storage.remember_peers(&peers)?;
+            Done::PeersRemembered { peers }
+        }
     };
     let _ = done.send(result);
     Ok(())

@@ -146,3 +146,61 @@ fn what_is_no_data_directory_is_not_inspected() {
     assert_eq!(output.status.code(), Some(2), "{}", last_line(&output));
     assert!(last_line(&output).contains("holds no node's data"), "{}", last_line(&output));
 }
+
+#[test]
+fn a_node_that_comes_back_with_another_disk_is_refused_and_stops() {
+    let mut cluster = Cluster::started(3, &[]);
+    let leader = cluster.wait_for_leader();
+    let lost = (1..=3).find(|id| *id != leader).expect("there are three");
+    write_numbers(&cluster, leader, 5);
+    cluster.kill(lost);
+    std::fs::remove_dir_all(cluster.data(lost)).expect("a disk can be lost");
+    let formatted = run(&["format", "--id", &lost.to_string(), "--data", &cluster.data(lost)]);
+    assert!(formatted.status.success(), "{}", last_line(&formatted));
+    let (code, line) = refused(&cluster, lost);
+    assert_eq!(code, Some(4), "{line}");
+    assert!(line.contains("another disk") && line.contains("a new id"), "{line}");
+    let told = (1..=3).filter(|id| cluster.log(*id).contains("has come back with another disk")).count();
+    assert!(told >= 1, "at least one peer says whom it refuses: {}", cluster.log(leader));
+    write_numbers(&cluster, leader, 10);
+    // Whoever starts again still knows.
+    cluster.stop(leader);
+    cluster.start(leader);
+    cluster.wait_for_leader();
+    let (code, line) = refused(&cluster, lost);
+    assert_eq!(code, Some(4), "{line}");
+}
+
+/// As the README tells it.
+#[test]
+fn a_lost_node_is_replaced_by_one_with_a_new_id() {
+    let mut cluster = Cluster::new(4, &[]);
+    let without = |arguments: Vec<String>, gone: usize| -> Vec<String> {
+        let prefix = format!("{gone}=");
+        let keep = |peers: &str| {
+            let kept: Vec<&str> = peers.split(',').filter(|peer| !peer.starts_with(&prefix)).collect();
+            kept.join(",")
+        };
+        arguments.iter().map(|word| if word.contains("=127.") { keep(word) } else { word.clone() }).collect()
+    };
+    for id in 1..=3 {
+        let arguments = without(cluster.serve_arguments(id), 4);
+        cluster.start_with(id, &arguments);
+    }
+    cluster.wait_for_leader();
+    write_numbers(&cluster, 1, 20);
+    cluster.kill(3);
+    cluster.wait_for_leader();
+    cluster.wait_for_equal_states();
+    cluster.stop(1);
+    cluster.stop(2);
+    for id in [1, 2, 4] {
+        let arguments = without(cluster.serve_arguments(id), 3);
+        cluster.start_with(id, &arguments);
+    }
+    cluster.wait_for_leader();
+    cluster.wait_for_equal_states();
+    assert_numbers(&cluster, 4, 20);
+    cluster.kill(1);
+    write_numbers(&cluster, 4, 25);
+}

@@ -31,7 +31,7 @@ use paxos_core::{
     Ballot, Entry, HardState, NodeId, Recovered, Slot, SnapshotMeta, Value, Write, WriteNumber,
 };
 
-use crate::{ErrorKind, Storage};
+use crate::{ErrorKind, MAX_PEERS, Storage, StorageId};
 
 /// How the suite gets at storages of a backend.
 pub trait Backend {
@@ -49,6 +49,7 @@ pub trait Backend {
 /// With the name of the promise that is broken.
 pub fn check(backend: &mut dyn Backend) {
     what_was_persisted_is_recovered(backend);
+    the_storages_of_peers_are_remembered(backend);
     the_latest_entry_of_a_slot_counts(backend);
     merged_writes_are_proved_together(backend);
     large_and_many_writes_survive(backend);
@@ -182,6 +183,23 @@ fn what_was_persisted_is_recovered(backend: &mut dyn Backend) {
     checked.persist(vec![accepted(5, 2, 100)]);
     checked.crash_and_compare();
     checked.crash_and_compare();
+}
+
+fn the_storages_of_peers_are_remembered(backend: &mut dyn Backend) {
+    let mut storage = backend.make();
+    assert!(storage.known_peers().is_empty(), "a new storage knows no peers");
+    recover(storage.as_mut(), "a new storage is recovered");
+    let most = u64::try_from(MAX_PEERS).expect("a small number");
+    let storages = |nodes: u64| (1..=nodes).map(|node| (NodeId(node), StorageId(u128::from(node) << 100)));
+    for nodes in [2, most, 1] {
+        let peers = storages(nodes).collect();
+        storage.remember_peers(&peers).expect("peers are remembered");
+        assert_eq!(storage.known_peers(), peers, "peers are known once they are remembered");
+        drop(storage);
+        storage = backend.open_again();
+        assert_eq!(storage.known_peers(), peers, "peers are remembered after a crash");
+        recover(storage.as_mut(), "a storage that remembers peers is recovered");
+    }
 }
 
 fn the_latest_entry_of_a_slot_counts(backend: &mut dyn Backend) {

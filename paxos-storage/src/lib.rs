@@ -45,13 +45,18 @@ mod identity;
 pub mod memory;
 
 pub use error::{Damage, DamageCause, Error, ErrorKind};
-pub use identity::Identity;
+pub use identity::{Identity, StorageId};
+
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use paxos_core::{Durable, Recovered, Slot, SnapshotMeta, Write};
+use paxos_core::{Durable, NodeId, Recovered, Slot, SnapshotMeta, Write};
 
 /// Every storage takes values of up to this many bytes.
 pub const MAX_VALUE_BYTES: usize = 16 << 20;
+
+/// The storages of so many peers are remembered.
+pub const MAX_PEERS: usize = 128;
 
 /// What a node needs of stable storage. Synchronous; each call returns when its work is done.
 ///
@@ -60,6 +65,20 @@ pub const MAX_VALUE_BYTES: usize = 16 << 20;
 pub trait Storage: Send {
     /// Whose storage this is.
     fn identity(&self) -> &Identity;
+
+    /// The storages that this node knows its peers by; empty at first.
+    fn known_peers(&self) -> BTreeMap<NodeId, StorageId>;
+
+    /// Remembers the storages of peers, durably, in place of those known before.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Failed`].
+    ///
+    /// # Panics
+    ///
+    /// If there are more than [`MAX_PEERS`].
+    fn remember_peers(&mut self, peers: &BTreeMap<NodeId, StorageId>) -> Result<(), Error>;
 
     /// Reads everything back. Called once, before anything else.
     ///

@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
-use paxos_core::{Durable, Entry, HardState, Recovered, Slot, SnapshotMeta, Write};
+use paxos_core::{Durable, Entry, HardState, NodeId, Recovered, Slot, SnapshotMeta, Write};
 
-use crate::{Error, Identity, MAX_VALUE_BYTES, Storage};
+use crate::{Error, Identity, MAX_PEERS, MAX_VALUE_BYTES, Storage, StorageId};
 
 /// Storage in memory. Never fails, never blocks.
 #[derive(Clone, Debug)]
@@ -25,6 +25,7 @@ struct Contents {
     /// The newest last; at most two.
     snapshots: Vec<(SnapshotMeta, Bytes)>,
     partial: BTreeMap<Slot, BytesMut>,
+    peers: BTreeMap<NodeId, StorageId>,
 }
 
 impl MemoryStorage {
@@ -42,6 +43,16 @@ impl MemoryStorage {
 impl Storage for MemoryStorage {
     fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    fn known_peers(&self) -> BTreeMap<NodeId, StorageId> {
+        self.contents().peers.clone()
+    }
+
+    fn remember_peers(&mut self, peers: &BTreeMap<NodeId, StorageId>) -> Result<(), Error> {
+        assert!(peers.len() <= MAX_PEERS, "no more peers are remembered than there is room for");
+        self.contents().peers.clone_from(peers);
+        Ok(())
     }
 
     fn recover(&mut self) -> Result<Recovered, Error> {

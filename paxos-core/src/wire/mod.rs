@@ -129,6 +129,16 @@ pub fn encode(message: &Message) -> Bytes {
     Bytes::from(schema::Frame::from(message).encode_to_vec())
 }
 
+/// A message as bytes behind others that are the sender's own, in one piece of memory.
+#[must_use]
+pub fn encode_behind(prefix: &[u8], message: &Message) -> Bytes {
+    let frame = schema::Frame::from(message);
+    let mut bytes = Vec::with_capacity(prefix.len() + frame.encoded_len());
+    bytes.extend_from_slice(prefix);
+    frame.encode_raw(&mut bytes);
+    Bytes::from(bytes)
+}
+
 /// How many bytes [`encode`] gives.
 #[must_use]
 pub fn encoded_len(message: &Message) -> usize {

@@ -69,7 +69,9 @@ impl From<paxos_node::NodeError> for Failure {
         match error {
             NodeError::Storage(error) => Failure::storage(&error),
             NodeError::Config(_) | NodeError::Settings(_) => Failure::usage(error),
-            NodeError::Recover(_) => Failure { code: 4, line: error.to_string() },
+            NodeError::Recover(_) | NodeError::OtherDisk { .. } => {
+                Failure { code: 4, line: error.to_string() }
+            }
             NodeError::Restore { .. } => Failure { code: 3, line: error.to_string() },
             other => Failure::other(other),
         }

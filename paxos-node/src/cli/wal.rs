@@ -71,7 +71,7 @@ fn print_summary(inspection: &Inspection) {
     match &inspection.identity {
         Some(identity) => {
             println!("node      {} of cluster {}", identity.node(), identity.cluster());
-            println!("storage   {:032x}", identity.storage());
+            println!("storage   {}", identity.storage());
         }
         None => println!("node      unknown: META can't be read"),
     }
@@ -195,7 +195,7 @@ fn to_json(inspection: &Inspection, with_frames: bool) -> serde_json::Value {
     json!({
         "node": identity.map(|identity| identity.node().0),
         "cluster": identity.map(paxos_storage::Identity::cluster),
-        "storage": identity.map(|identity| format!("{:032x}", identity.storage())),
+        "storage": identity.map(|identity| identity.storage().to_string()),
         "promised": inspection.promised.to_string(),
         "chosen": inspection.chosen.0,
         "slots": slots(inspection.slots),

@@ -14,7 +14,7 @@ use paxos_core::{
 use super::log::Sizes;
 use super::simulated::{Fault, Kept, SimulatedDisk};
 use super::{FileStorage, MIN_SEGMENT_BYTES, format_on};
-use crate::{Error, ErrorKind, Identity, Storage};
+use crate::{Error, ErrorKind, Identity, Storage, StorageId};
 
 /// How many random parts of what was not synced are kept, one after the other, for each crash.
 const SEEDS: u64 = 3;
@@ -127,7 +127,11 @@ fn formatted() -> SimulatedDisk {
 }
 
 fn format(disk: &SimulatedDisk) -> Result<(), Error> {
-    format_on(disk, &Identity::existing(String::from("simulated"), NodeId(1), 7), MIN_SEGMENT_BYTES)
+    format_on(
+        disk,
+        &Identity::existing(String::from("simulated"), NodeId(1), StorageId(7)),
+        MIN_SEGMENT_BYTES,
+    )
 }
 
 fn open(disk: &SimulatedDisk) -> Result<(FileStorage, Recovered), Error> {

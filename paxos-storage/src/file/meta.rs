@@ -22,10 +22,15 @@
 //!     80   64  cluster's name, padded with zeros
 //!    144   24  newest snapshot: slot, size in bytes, CRC32C of all of it, four zeros
 //!    168   24  the snapshot before
-//!    192    4  CRC32C of bytes 0 to 191
-//!    196       zero up to 4096, where the second copy begins
+//!    192    2  count of known peers, 0 to 128
+//!    194    6  zero
+//!    200   24  for each known peer: node, storage id; in ascending order of nodes
+//!              zero
+//!   4092    4  CRC32C of bytes 0 to 4091
+//!   4096       the second copy
 //! ```
 
+use std::collections::BTreeMap;
 use std::io;
 
 use bytes::{Buf, BufMut};
@@ -35,17 +40,18 @@ use super::buffer::{AlignedBuffer, BLOCK_BYTES};
 use super::disk::{Access, Disk, DiskFile};
 use super::frame::{Link, VERSION};
 use super::scan::Span;
-use crate::Identity;
+use crate::{Identity, MAX_PEERS, StorageId};
 
 pub(super) const NAME: &str = "META";
 pub(super) const NEW_NAME: &str = "META.new";
 const MAGIC: &[u8; 8] = b"paxosmet";
-const CHECKSUM_AT: usize = 192;
-const DESCRIPTION_BYTES: usize = 196;
+const CHECKSUM_AT: usize = BLOCK_BYTES - 4;
 const COPIES: usize = 2;
 
 /// The longest name of a cluster.
 pub(super) const MAX_CLUSTER_NAME_BYTES: usize = 64;
+/// How long the description of a snapshot is.
+const SNAPSHOT_BYTES: usize = 24;
 /// How many finished snapshots are kept.
 pub(super) const KEPT_SNAPSHOTS: usize = 2;
 
@@ -58,6 +64,8 @@ pub(super) struct Description {
     pub(super) first_frame: Link,
     /// Newest first.
     pub(super) snapshots: Vec<SnapshotMeta>,
+    /// The storages of this node's peers.
+    pub(super) peers: BTreeMap<NodeId, StorageId>,
 }
 
 impl Description {
@@ -180,7 +188,7 @@ fn encode(block: &mut [u8], generation: u64, description: &Description) {
     rest.put_bytes(0, 4);
     rest.put_u64_le(generation);
     rest.put_u64_le(identity.node().0);
-    rest.put_u128_le(identity.storage());
+    rest.put_u128_le(identity.storage().0);
     rest.put_u64_le(description.first_segment);
     rest.put_u64_le(description.last_segment);
     rest.put_u64_le(description.first_frame.sequence);
@@ -194,12 +202,19 @@ fn encode(block: &mut [u8], generation: u64, description: &Description) {
         rest.put_u32_le(meta.checksum);
         rest.put_bytes(0, 4);
     }
+    rest.put_bytes(0, (KEPT_SNAPSHOTS - snapshots.len()) * SNAPSHOT_BYTES);
+    rest.put_u16_le(u16::try_from(description.peers.len()).expect("at most 128"));
+    rest.put_bytes(0, 6);
+    for (node, storage) in &description.peers {
+        rest.put_u64_le(node.0);
+        rest.put_u128_le(storage.0);
+    }
     let checksum = crc32c::crc32c(&block[..CHECKSUM_AT]);
-    block[CHECKSUM_AT..DESCRIPTION_BYTES].copy_from_slice(&checksum.to_le_bytes());
+    block[CHECKSUM_AT..BLOCK_BYTES].copy_from_slice(&checksum.to_le_bytes());
 }
 
 fn decode(block: &[u8]) -> Option<Copy> {
-    let bytes = block.get(..DESCRIPTION_BYTES)?;
+    let bytes = block.get(..BLOCK_BYTES)?;
     let checksum = (&bytes[CHECKSUM_AT..]).get_u32_le();
     if !bytes.starts_with(MAGIC) || crc32c::crc32c(&bytes[..CHECKSUM_AT]) != checksum {
         return None;
@@ -217,7 +232,7 @@ fn decode(block: &[u8]) -> Option<Copy> {
 
 fn decode_rest(mut rest: &[u8], name_bytes: usize, snapshot_count: usize) -> Option<Description> {
     let node = NodeId(rest.get_u64_le());
-    let storage = rest.get_u128_le();
+    let storage = StorageId(rest.get_u128_le());
     let first_segment = rest.get_u64_le();
     let last_segment = rest.get_u64_le();
     let sequence = rest.get_u64_le();
@@ -234,8 +249,15 @@ fn decode_rest(mut rest: &[u8], name_bytes: usize, snapshot_count: usize) -> Opt
         rest.advance(4);
         snapshots.push(SnapshotMeta { slot, size_bytes, checksum });
     }
+    rest.advance((KEPT_SNAPSHOTS - snapshots.len()) * SNAPSHOT_BYTES);
+    let peer_count = usize::from(rest.get_u16_le()).min(MAX_PEERS);
+    rest.advance(6);
+    let mut peers = BTreeMap::new();
+    for _ in 0..peer_count {
+        peers.insert(NodeId(rest.get_u64_le()), StorageId(rest.get_u128_le()));
+    }
     let first_frame = Link { sequence, chain };
-    Some(Description { identity, first_segment, last_segment, first_frame, snapshots })
+    Some(Description { identity, first_segment, last_segment, first_frame, snapshots, peers })
 }
 
 #[cfg(test)]
@@ -246,11 +268,12 @@ mod tests {
     fn description() -> Description {
         let snapshot = |slot| SnapshotMeta { slot: Slot(slot), size_bytes: 10 * slot, checksum: 7 };
         Description {
-            identity: Identity::existing(String::from("a cluster"), NodeId(3), 4),
+            identity: Identity::existing(String::from("a cluster"), NodeId(3), StorageId(4)),
             first_segment: 5,
             last_segment: 6,
             first_frame: Link { sequence: 77, chain: 88 },
             snapshots: vec![snapshot(200), snapshot(100)],
+            peers: BTreeMap::from([(NodeId(1), StorageId(11)), (NodeId(2), StorageId(22))]),
         }
     }
 
@@ -260,7 +283,7 @@ mod tests {
         encode(&mut block, 9, &description());
         let copy = decode(&block).expect("the copy is whole");
         assert_eq!((copy.generation, copy.description), (9, Ok(Some(description()))));
-        for bit in 0..DESCRIPTION_BYTES * 8 {
+        for bit in 0..BLOCK_BYTES * 8 {
             block[bit / 8] ^= 1 << (bit % 8);
             assert!(decode(&block).is_none(), "bit {bit}");
             block[bit / 8] ^= 1 << (bit % 8);

@@ -42,17 +42,18 @@ mod segment;
 mod simulated;
 mod snapshot;
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use paxos_core::{Durable, Recovered, Slot, SnapshotMeta, Write};
+use paxos_core::{Durable, NodeId, Recovered, Slot, SnapshotMeta, Write};
 
 pub use inspect::{FrameReport, Inspection, SegmentReport, SnapshotReport, inspect};
 
-use crate::{Damage, DamageCause, Error, ErrorKind, Identity, Room, Storage};
+use crate::{Damage, DamageCause, Error, ErrorKind, Identity, MAX_PEERS, Room, Storage, StorageId};
 use buffer::BLOCK_BYTES;
 use disk::{Disk, SystemDisk};
 use frame::Link;
@@ -124,6 +125,7 @@ fn format_on(disk: &dyn Disk, identity: &Identity, first_segment_bytes: usize) -
         last_segment: FIRST_SEGMENT,
         first_frame: Link { sequence: 1, chain: crc32c::crc32c(&fingerprint.to_le_bytes()) },
         snapshots: Vec::new(),
+        peers: BTreeMap::new(),
     };
     Meta::finish(disk, meta_file, description).during("create", &disk.path(meta::NAME))
 }
@@ -288,6 +290,18 @@ impl FileStorage {
 impl Storage for FileStorage {
     fn identity(&self) -> &Identity {
         &self.meta.description().identity
+    }
+
+    fn known_peers(&self) -> BTreeMap<NodeId, StorageId> {
+        self.meta.description().peers.clone()
+    }
+
+    fn remember_peers(&mut self, peers: &BTreeMap<NodeId, StorageId>) -> Result<(), Error> {
+        assert!(peers.len() <= MAX_PEERS, "no more peers are remembered than there is room for");
+        self.guarded(|storage| {
+            let change = storage.meta.change(|description| description.peers.clone_from(peers));
+            change.during("write", &storage.disk.path(meta::NAME))
+        })
     }
 
     fn recover(&mut self) -> Result<Recovered, Error> {
