@@ -21,15 +21,15 @@ const SEEDS: u64 = 3;
 
 /// What a storage holds.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-struct Model {
-    hard_state: HardState,
-    snapshot: Option<SnapshotMeta>,
-    entries: BTreeMap<Slot, Entry>,
+pub(super) struct Model {
+    pub(super) hard_state: HardState,
+    pub(super) snapshot: Option<SnapshotMeta>,
+    pub(super) entries: BTreeMap<Slot, Entry>,
 }
 
 /// One call that changes what a storage holds, or should not.
 #[derive(Clone, Debug)]
-enum Step {
+pub(super) enum Step {
     /// A promise alone.
     Promise,
     /// Entries of so many bytes in each of the slots.
@@ -40,7 +40,7 @@ enum Step {
 }
 
 impl Model {
-    fn after(&self, step: &Step) -> Model {
+    pub(super) fn after(&self, step: &Step) -> Model {
         let mut next = self.clone();
         match step {
             Step::Promise => next.hard_state.promised.round += 1,
@@ -59,7 +59,7 @@ impl Model {
         next
     }
 
-    fn apply(&self, step: &Step, storage: &mut FileStorage) -> Result<(), Error> {
+    pub(super) fn apply(&self, step: &Step, storage: &mut FileStorage) -> Result<(), Error> {
         let hard_state = self.after(step).hard_state;
         let persist = |storage: &mut FileStorage, entries| {
             storage.persist(Write::new(WriteNumber(1), hard_state, entries)).map(drop)
@@ -120,7 +120,7 @@ fn large_writes() -> Vec<Step> {
     ]
 }
 
-fn formatted() -> SimulatedDisk {
+pub(super) fn formatted() -> SimulatedDisk {
     let disk = SimulatedDisk::new();
     format(&disk).expect("nothing fails");
     disk
@@ -134,7 +134,8 @@ fn format(disk: &SimulatedDisk) -> Result<(), Error> {
     )
 }
 
-fn open(disk: &SimulatedDisk) -> Result<(FileStorage, Recovered), Error> {
+pub(super) fn open(disk: &SimulatedDisk) -> Result<(FileStorage, Recovered), Error> {
+    super::check_formatted(disk, "/simulated".as_ref())?;
     let sizes = Sizes { segment_bytes: MIN_SEGMENT_BYTES, payload_bytes: 20_000 };
     let mut storage = FileStorage::open_on(Arc::new(disk.clone()), sizes)?;
     let recovered = storage.recover()?;

@@ -50,10 +50,12 @@ pub(super) enum Access {
     Direct,
 }
 
+/// EIO, on every Unix.
+pub(super) const INPUT_OUTPUT_ERROR: i32 = 5;
+
 /// Whether a read failed for what is on the disk, which another read would not change.
 pub(super) fn is_bad_medium(error: &io::Error) -> bool {
-    const INPUT_OUTPUT: i32 = 5; // EIO, on every Unix.
-    error.raw_os_error() == Some(INPUT_OUTPUT)
+    error.raw_os_error() == Some(INPUT_OUTPUT_ERROR)
 }
 
 /// A directory of the system.

@@ -128,7 +128,7 @@ pub fn inspect(directory: &Path) -> Result<Inspection, Error> {
     }
 }
 
-fn inspect_on(disk: &dyn Disk) -> Result<Inspection, Error> {
+pub(super) fn inspect_on(disk: &dyn Disk) -> Result<Inspection, Error> {
     let meta_path = disk.path(meta::NAME);
     let mut damage = Vec::new();
     let description = match Meta::read(disk) {

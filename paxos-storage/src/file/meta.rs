@@ -37,7 +37,7 @@ use bytes::{Buf, BufMut};
 use paxos_core::{NodeId, Slot, SnapshotMeta};
 
 use super::buffer::{AlignedBuffer, BLOCK_BYTES};
-use super::disk::{Access, Disk, DiskFile};
+use super::disk::{Access, Disk, DiskFile, is_bad_medium};
 use super::frame::{Link, VERSION};
 use super::scan::Span;
 use crate::{Identity, MAX_PEERS, StorageId};
@@ -118,22 +118,28 @@ impl Meta {
 
     /// Reads the file, and makes both copies whole and the same.
     pub(super) fn open(disk: &dyn Disk) -> Result<Meta, ReadError> {
-        let (mut meta, is_whole) = Meta::read(disk)?;
-        if !is_whole {
-            tracing::warn!("one of the two copies in META was not up to date and is written anew");
-            meta.write().map_err(ReadError::Io)?;
+        let (mut meta, outdated) = Meta::read(disk)?;
+        for copy in outdated {
+            // The other one is not touched: it is all there is until this one is stable.
+            tracing::warn!(copy, "a copy in META was not up to date and is written anew");
+            meta.write_copy(copy).map_err(ReadError::Io)?;
         }
         Ok(meta)
     }
 
-    /// Reads the file, and tells whether both copies are whole and the same.
-    pub(super) fn read(disk: &dyn Disk) -> Result<(Meta, bool), ReadError> {
+    /// Reads the file, and tells which copies are bad or older than the other.
+    pub(super) fn read(disk: &dyn Disk) -> Result<(Meta, Vec<usize>), ReadError> {
         let file = disk.open(NAME, Access::Direct).map_err(ReadError::Io)?;
         file.sync().map_err(ReadError::Io)?;
         let mut buffer = AlignedBuffer::default();
-        let bytes = buffer.resize_zeroed(COPIES * BLOCK_BYTES);
-        file.read_at(bytes, 0).map_err(ReadError::Io)?;
-        let copies = bytes.chunks(BLOCK_BYTES).map(decode).collect::<Vec<_>>();
+        let mut copies = Vec::new();
+        for copy in 0..COPIES {
+            let block = buffer.resize_zeroed(BLOCK_BYTES);
+            match file.read_at(block, (copy * BLOCK_BYTES) as u64) {
+                Err(error) if is_bad_medium(&error) => copies.push(None),
+                read => copies.push(read.map(|()| decode(block)).map_err(ReadError::Io)?),
+            }
+        }
         let newest = copies.iter().flatten().max_by_key(|copy| copy.generation).ok_or(ReadError::Damaged)?;
         let generation = newest.generation;
         let description = match &newest.description {
@@ -141,8 +147,8 @@ impl Meta {
             Err(version) => return Err(ReadError::UnknownVersion(*version)),
         };
         let is_newest = |copy: &Option<Copy>| copy.as_ref().is_some_and(|copy| copy.generation == generation);
-        let is_whole = copies.iter().all(is_newest);
-        Ok((Meta { file, buffer, generation, description }, is_whole))
+        let outdated = (0..COPIES).filter(|copy| !is_newest(&copies[*copy])).collect();
+        Ok((Meta { file, buffer, generation, description }, outdated))
     }
 
     pub(super) fn description(&self) -> &Description {
@@ -157,12 +163,13 @@ impl Meta {
 
     fn write(&mut self) -> io::Result<()> {
         self.generation += 1;
+        (0..COPIES).try_for_each(|copy| self.write_copy(copy))
+    }
+
+    fn write_copy(&mut self, copy: usize) -> io::Result<()> {
         encode(self.buffer.resize_zeroed(BLOCK_BYTES), self.generation, &self.description);
-        for copy in 0..COPIES {
-            self.file.write_at(self.buffer.as_slice(), (copy * BLOCK_BYTES) as u64)?;
-            self.file.sync()?;
-        }
-        Ok(())
+        self.file.write_at(self.buffer.as_slice(), (copy * BLOCK_BYTES) as u64)?;
+        self.file.sync()
     }
 }
 

@@ -29,6 +29,8 @@
 mod buffer;
 #[cfg(test)]
 mod crash_tests;
+#[cfg(test)]
+mod damage_tests;
 mod disk;
 mod frame;
 mod inspect;
@@ -200,7 +202,7 @@ impl FileStorage {
     fn read_log(&mut self) -> Result<Recovered, Error> {
         let fingerprint = self.meta.description().identity.fingerprint();
         let kept = self.find_snapshots()?;
-        let snapshot = self.newest_snapshot();
+        let snapshot = kept.iter().copied().find(|kept| Some(*kept) != self.lost_snapshot);
         let snapshot_slot = snapshot.map_or(Slot::ZERO, |meta| meta.slot);
         let distrusted_through = self.lost_snapshot.map_or(Slot::ZERO, |meta| meta.slot);
         let recovered = recovery::recover(&self.disk, &mut self.meta, distrusted_through)?;

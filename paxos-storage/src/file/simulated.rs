@@ -8,9 +8,9 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::disk::{Access, Disk, DiskFile};
+use super::disk::{Access, Disk, DiskFile, INPUT_OUTPUT_ERROR};
 
-const SECTOR_BYTES: usize = 512;
+pub(super) const SECTOR_BYTES: usize = 512;
 
 /// What becomes of an operation that changes or syncs something.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,6 +51,8 @@ struct Content {
     stable: Vec<u8>,
     current: Vec<u8>,
     unsynced: Vec<(usize, Vec<u8>)>,
+    /// A byte that can't be read; nor can any read that has it in it.
+    spoiled_at: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -96,6 +98,33 @@ impl SimulatedDisk {
         SimulatedDisk(Arc::new(Mutex::new(state)))
     }
 
+    /// The same files on another disk, all of them stable.
+    pub(super) fn copy(&self) -> SimulatedDisk {
+        self.after_crash(Kept::Everything)
+    }
+
+    /// What the file of this name holds.
+    pub(super) fn content(&self, name: &str) -> Vec<u8> {
+        let state = self.state();
+        state.find(name).map(|file| state.files[file].current.clone()).unwrap_or_default()
+    }
+
+    /// Changes what is stored, without anybody having written it.
+    pub(super) fn alter(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut state = self.state();
+        let file = state.find(name).expect("the test names a file that is there");
+        let content = &mut state.files[file];
+        change(&mut content.current);
+        content.stable.clone_from(&content.current);
+    }
+
+    /// Makes a byte, and with it all around it that is read at once, unreadable until it is written.
+    pub(super) fn spoil(&self, name: &str, at: usize) {
+        let mut state = self.state();
+        let file = state.find(name).expect("the test names a file that is there");
+        state.files[file].spoiled_at = Some(at);
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -118,7 +147,7 @@ impl Content {
                 put(&mut bytes, offset, sector);
             }
         }
-        Content { current: bytes.clone(), stable: bytes, unsynced: Vec::new() }
+        Content { current: bytes.clone(), stable: bytes, unsynced: Vec::new(), spoiled_at: self.spoiled_at }
     }
 }
 
@@ -233,9 +262,13 @@ impl Disk for SimulatedDisk {
 impl DiskFile for SimulatedFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         let state = self.disk.state();
+        let spoiled_at = state.files[self.file].spoiled_at;
         let content = &state.files[self.file].current;
         let start = usize::try_from(offset).map_or(content.len(), |offset| offset.min(content.len()));
         let length = buffer.len().min(content.len() - start);
+        if spoiled_at.is_some_and(|at| (start..start + length).contains(&at)) {
+            return Err(io::Error::from_raw_os_error(INPUT_OUTPUT_ERROR));
+        }
         buffer[..length].copy_from_slice(&content[start..start + length]);
         buffer[length..].fill(0);
         Ok(())
@@ -248,6 +281,7 @@ impl DiskFile for SimulatedFile {
         let content = &mut state.files[self.file];
         put(&mut content.current, offset, bytes);
         content.unsynced.push((offset, bytes.to_vec()));
+        content.spoiled_at = content.spoiled_at.filter(|at| !(offset..offset + bytes.len()).contains(at));
         if goes_on { Ok(()) } else { Err(no_power()) }
     }
 
