@@ -223,10 +223,10 @@ impl Observer {
         });
         self.nodes[node].promised = promised.max(before);
         self.nodes[node].written_promise = promised;
-        self.nodes[node].snapshot = snapshot.max(self.nodes[node].snapshot);
-        if recovered.incomplete_through > Slot::ZERO {
+        if recovered.incomplete_through > Slot::ZERO || snapshot < self.nodes[node].snapshot {
             self.forget(node, recovered);
         }
+        self.nodes[node].snapshot = snapshot.max(self.nodes[node].snapshot);
         for (slot, entry) in &recovered.entries {
             self.on_entry(node, *slot, entry);
         }
@@ -235,9 +235,11 @@ impl Observer {
 
     /// A disk has lost some of what it held.
     fn forget(&mut self, node: usize, recovered: &Recovered) {
-        let through = index(recovered.incomplete_through.next()).min(self.nodes[node].accepted.len());
+        let through = recovered.incomplete_through.max(self.nodes[node].snapshot);
+        let through = index(through.next()).min(self.nodes[node].accepted.len());
         self.nodes[node].accepted[..through].fill(Held::Nothing);
         self.nodes[node].chosen = recovered.hard_state.chosen.min(self.nodes[node].chosen);
+        self.nodes[node].snapshot = Slot::ZERO;
         self.nodes[node].has_forgotten = true;
     }
 

@@ -42,6 +42,8 @@ mod scan;
 mod segment;
 #[cfg(test)]
 mod simulated;
+#[cfg(test)]
+mod simulation_tests;
 mod snapshot;
 
 use std::collections::BTreeMap;
