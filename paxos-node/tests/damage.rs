@@ -3,6 +3,7 @@
 mod support;
 
 use std::path::PathBuf;
+use std::process::Stdio;
 
 use support::{Cluster, last_line, run, wait};
 
@@ -138,6 +139,20 @@ fn a_node_that_may_have_lost_its_promise_is_refused_and_told_how_it_is_replaced(
     let (code, line) = refused(&cluster, 1);
     assert_eq!(code, Some(4), "{line}");
     assert!(line.contains("wal-000000000001") && line.contains("missing"), "{line}");
+}
+
+#[test]
+fn who_has_seen_enough_of_an_inspection_may_stop_reading() {
+    let mut cluster = Cluster::started(1, &[]);
+    write_numbers(&cluster, 1, 1000);
+    cluster.stop(1);
+    let mut inspection = support::paxos_node();
+    inspection.args(["wal", "inspect", &cluster.data(1), "--frames"]);
+    let mut child =
+        inspection.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("its output can be read");
+    assert_eq!((output.status.code(), last_line(&output)), (Some(0), String::new()));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! `paxos-node wal`: looking into a data directory.
 
+use std::fmt;
+use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -47,12 +49,14 @@ struct Inspect {
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let Command::Inspect(arguments) = &arguments.command;
     let inspection = file::inspect(&arguments.data)?;
-    if arguments.json {
-        println!("{:#}", to_json(&inspection, arguments.frames));
+    let report = if arguments.json {
+        format!("{:#}\n", to_json(&inspection, arguments.frames))
     } else {
-        print_summary(&inspection);
-        print_segments(&inspection, arguments.frames);
-        print_damage(&inspection);
+        Report { inspection: &inspection, with_frames: arguments.frames }.to_string()
+    };
+    match std::io::stdout().write_all(report.as_bytes()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => {} // Whoever reads has seen enough.
+        written => written.map_err(Failure::other)?,
     }
     match inspection.damage.len() {
         0 => Ok(()),
@@ -67,52 +71,95 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
 }
 
-fn print_summary(inspection: &Inspection) {
-    match &inspection.identity {
-        Some(identity) => {
-            println!("node      {} of cluster {}", identity.node(), identity.cluster());
-            println!("storage   {}", identity.storage());
-        }
-        None => println!("node      unknown: META can't be read"),
-    }
-    println!("promised  {}", inspection.promised);
-    println!("chosen    through slot {}", inspection.chosen);
-    println!("log       {}", range(inspection.slots));
-    for snapshot in &inspection.snapshots {
-        let state = if snapshot.is_whole { "whole" } else { "BAD" };
-        println!("snapshot  of slot {}, {} bytes, {state}", snapshot.meta.slot, snapshot.meta.size_bytes);
-    }
-    println!();
+/// An inspection for people.
+struct Report<'a> {
+    inspection: &'a Inspection,
+    with_frames: bool,
 }
 
-fn print_segments(inspection: &Inspection, with_frames: bool) {
-    println!(
-        "{:<18} {:>12} {:>12} {:>8} {:>10} {:>23}",
-        "SEGMENT", "BYTES", "USED", "FRAMES", "RECORDS", "SLOTS"
-    );
-    for segment in &inspection.segments {
-        let name = segment.file.file_name().unwrap_or_default().to_string_lossy();
-        let records: u64 = segment.frames.iter().map(|frame| u64::from(frame.records)).sum();
-        println!(
-            "{name:<18} {:>12} {:>12} {:>8} {records:>10} {:>23}",
-            segment.size_bytes,
-            segment.used_bytes(),
-            segment.frames.len(),
-            range(segment.slots()),
-        );
-        if with_frames {
-            segment.frames.iter().for_each(print_frame);
-        }
+impl fmt::Display for Report<'_> {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.summary(to)?;
+        self.segments(to)?;
+        self.damage(to)
     }
 }
 
-fn print_frame(frame: &FrameReport) {
+impl Report<'_> {
+    fn summary(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inspection = self.inspection;
+        match &inspection.identity {
+            Some(identity) => {
+                writeln!(to, "node      {} of cluster {}", identity.node(), identity.cluster())?;
+                writeln!(to, "storage   {}", identity.storage())?;
+            }
+            None => writeln!(to, "node      unknown: META can't be read")?,
+        }
+        writeln!(to, "promised  {}", inspection.promised)?;
+        writeln!(to, "chosen    through slot {}", inspection.chosen)?;
+        writeln!(to, "log       {}", range(inspection.slots))?;
+        for snapshot in &inspection.snapshots {
+            let state = if snapshot.is_whole { "whole" } else { "BAD" };
+            let meta = snapshot.meta;
+            writeln!(to, "snapshot  of slot {}, {} bytes, {state}", meta.slot, meta.size_bytes)?;
+        }
+        writeln!(to)
+    }
+
+    fn segments(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            to,
+            "{:<18} {:>12} {:>12} {:>8} {:>10} {:>23}",
+            "SEGMENT", "BYTES", "USED", "FRAMES", "RECORDS", "SLOTS"
+        )?;
+        for segment in &self.inspection.segments {
+            let name = segment.file.file_name().unwrap_or_default().to_string_lossy();
+            let records: u64 = segment.frames.iter().map(|frame| u64::from(frame.records)).sum();
+            writeln!(
+                to,
+                "{name:<18} {:>12} {:>12} {:>8} {records:>10} {:>23}",
+                segment.size_bytes,
+                segment.used_bytes(),
+                segment.frames.len(),
+                range(segment.slots()),
+            )?;
+            if self.with_frames {
+                segment.frames.iter().try_for_each(|frame| write_frame(to, frame))?;
+            }
+        }
+        writeln!(to)
+    }
+
+    fn damage(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inspection = self.inspection;
+        if let Some((file, offset)) = &inspection.torn_tail {
+            writeln!(
+                to,
+                "{} ends at byte {offset} in a write that was never acknowledged; the next start cuts it",
+                file.display()
+            )?;
+        }
+        for damage in &inspection.damage {
+            writeln!(to, "{damage}")?;
+        }
+        if inspection.incomplete_through > Slot::ZERO {
+            writeln!(to, "acceptances may be lost through slot {}", inspection.incomplete_through)?;
+        }
+        if inspection.damage.is_empty() {
+            writeln!(to, "nothing is damaged")?;
+        }
+        Ok(())
+    }
+}
+
+fn write_frame(to: &mut fmt::Formatter<'_>, frame: &FrameReport) -> fmt::Result {
     let kind = match (frame.is_mark, frame.is_last_of_write) {
         (true, _) => "mark",
         (false, true) => "write",
         (false, false) => "part of a write",
     };
-    println!(
+    writeln!(
+        to,
         "  frame {:>8} at {:>10}, {:>9} bytes, {:>5} records, slots {}, promised {}, chosen {}, {kind}",
         frame.sequence,
         frame.offset,
@@ -121,26 +168,7 @@ fn print_frame(frame: &FrameReport) {
         range(frame.slots),
         frame.promised,
         frame.chosen,
-    );
-}
-
-fn print_damage(inspection: &Inspection) {
-    println!();
-    if let Some((file, offset)) = &inspection.torn_tail {
-        println!(
-            "{} ends at byte {offset} in a write that was never acknowledged; the next start cuts it",
-            file.display()
-        );
-    }
-    for damage in &inspection.damage {
-        println!("{damage}");
-    }
-    if inspection.incomplete_through > Slot::ZERO {
-        println!("acceptances may be lost through slot {}", inspection.incomplete_through);
-    }
-    if inspection.damage.is_empty() {
-        println!("nothing is damaged");
-    }
+    )
 }
 
 fn range(slots: Option<(Slot, Slot)>) -> String {
