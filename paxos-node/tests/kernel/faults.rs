@@ -1,9 +1,13 @@
 //! Calls that fail: a node stops at the first one, says which, and has lost nothing it had acknowledged.
 
+use std::time::Duration;
+
 use crate::{Nodes, can_run, set, set_somewhere, set_until_refused};
 
 /// Keys written before anything fails.
 const BEFORE: usize = 10;
+/// Time enough for the mark behind a last write, and for the node to end if that fails.
+const MARKED: Duration = Duration::from_secs(2);
 /// More than any of these faults lets pass.
 const MANY: usize = 2000;
 
@@ -27,6 +31,27 @@ fn a_write_that_finds_no_space_in_a_segment_made_ahead_stops_the_node() {
     let calls =
         stops_at(test, "pwrite64:error=ENOSPC:when=8+", &["write ", "wal-", "No space left on device"]);
     assert_none_acknowledged_after_a_fault(&calls, test);
+}
+
+#[test]
+#[ignore = "fails: the node warns ten times a second and goes on, with a storage that has stopped"]
+fn a_failed_mark_stops_an_idle_node() {
+    let test = "a_failed_mark_stops_an_idle_node";
+    if !can_run(test, &["strace"]) {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let mut nodes = Nodes::start(&[directory.path().join("data").display().to_string()], &[]);
+    std::thread::sleep(MARKED);
+    // A lone write goes to the disk on the driver's thread, the mark behind it on the writer's.
+    let _tracer = nodes.process(1).inject_into_thread("paxos-writer", "fdatasync:error=EIO:when=1+");
+    let reply = set(&mut nodes.cluster.client(1), 0);
+    assert_eq!(reply.as_deref(), Some("OK"), "its log: {}", nodes.cluster.log(1));
+    std::thread::sleep(MARKED);
+    assert!(nodes.cluster.log(1).contains("Input/output error"), "no mark failed: {}", nodes.cluster.log(1));
+    let log_lines = nodes.cluster.log(1).lines().count();
+    assert!(!nodes.process(1).is_running(), "it runs on, and has logged {log_lines} lines");
+    assert_eq!(nodes.process(1).wait_for_end(), Some(3), "its log: {}", nodes.cluster.log(1));
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! A node whose end is looked at, and strace, which makes calls of it fail.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::support::{PATIENCE, paxos_node, wait};
 
@@ -61,20 +61,45 @@ impl Process {
 
     /// Has calls fail from now on as `fault` says, in the words of `strace -e inject=`.
     pub(crate) fn inject(&self, fault: &str) -> Tracer {
+        let id = self.child.id().to_string();
+        self.trace(fault, &["-f", "-p", &id], |_| true)
+    }
+
+    /// The same, but only calls of the threads that have this name.
+    pub(crate) fn inject_into_thread(&self, name: &str, fault: &str) -> Tracer {
+        let is_named = |thread: &Path| {
+            std::fs::read_to_string(thread.join("comm")).is_ok_and(|comm| comm.trim_end() == name)
+        };
+        let ids: Vec<String> =
+            self.threads().iter().filter(|thread| is_named(thread)).map(|thread| thread_id(thread)).collect();
+        let arguments: Vec<&str> = ids.iter().flat_map(|id| ["-p", id]).collect();
+        assert!(!arguments.is_empty(), "a thread {name} runs");
+        self.trace(fault, &arguments, is_named)
+    }
+
+    /// Starts strace, and waits until it is at the side of all those threads.
+    fn trace(&self, fault: &str, targets: &[&str], is_target: impl Fn(&Path) -> bool) -> Tracer {
         let output = PathBuf::from(format!("{}.strace", self.log));
-        let id = self.child.id();
         let mut command = Command::new("strace");
-        command.args(["-f", "-s", "16", "-e", &format!("trace={SHOWN}"), "-e", &format!("inject={fault}")]);
-        command.arg("-o").arg(&output).arg("-p").arg(id.to_string());
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
+        command.args(["-s", "16", "-e", &format!("trace={SHOWN}"), "-e", &format!("inject={fault}")]);
+        command.arg("-o").arg(&output).args(targets);
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let mut tracer = Tracer { child: child.expect("strace starts"), output };
+        let is_attached =
+            || self.threads().iter().filter(|thread| is_target(thread)).all(|thread| is_traced(thread));
         let deadline = Instant::now() + PATIENCE;
-        while !is_traced(id) {
+        while !is_attached() {
             let ended = tracer.child.try_wait().expect("strace can be waited for");
             assert!(ended.is_none() && Instant::now() < deadline, "strace attaches: {command:?}: {ended:?}");
-            std::thread::sleep(std::time::Duration::from_millis(5));
+            std::thread::sleep(Duration::from_millis(5));
         }
         tracer
+    }
+
+    /// Where the system tells of each thread.
+    fn threads(&self) -> Vec<PathBuf> {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("the node runs");
+        threads.flatten().map(|thread| thread.path()).collect()
     }
 }
 
@@ -84,13 +109,14 @@ impl Drop for Process {
     }
 }
 
-/// Whether all threads of a process are.
-fn is_traced(id: u32) -> bool {
-    let Ok(threads) = std::fs::read_dir(format!("/proc/{id}/task")) else { return false };
-    threads.flatten().all(|thread| {
-        let status = std::fs::read_to_string(thread.path().join("status")).unwrap_or_default();
-        status.lines().any(|line| line.strip_prefix("TracerPid:\t").is_some_and(|tracer| tracer != "0"))
-    })
+fn thread_id(thread: &Path) -> String {
+    thread.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn is_traced(thread: &Path) -> bool {
+    let status = std::fs::read_to_string(thread.join("status")).unwrap_or_default();
+    // A thread that has ended meanwhile has no status.
+    status.lines().all(|line| line != "TracerPid:\t0")
 }
 
 /// strace, at the side of a node.
