@@ -1,0 +1,86 @@
+//! The bare disk.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+pub(crate) const BLOCK_BYTES: usize = 4096;
+const FILE_BYTES: usize = 16 << 20;
+const ZEROS_BYTES: usize = 1 << 20;
+
+/// A file full of zeros, of which one block after the other is overwritten and synced.
+pub(crate) struct RawFile {
+    file: File,
+    block: Aligned,
+    next: usize,
+}
+
+impl RawFile {
+    pub(crate) fn create(path: &Path) -> io::Result<RawFile> {
+        let file = File::create(path)?;
+        let zeros = vec![0; ZEROS_BYTES];
+        for offset in (0..FILE_BYTES).step_by(ZEROS_BYTES) {
+            file.write_all_at(&zeros, offset as u64)?;
+        }
+        file.sync_all()?;
+        let mut block = Aligned::new(BLOCK_BYTES);
+        block.as_mut_slice().fill(7);
+        Ok(RawFile { file: direct(OpenOptions::new().write(true)).open(path)?, block, next: 0 })
+    }
+
+    /// One write and one sync.
+    pub(crate) fn write(&mut self) -> io::Result<()> {
+        self.file.write_all_at(self.block.as_slice(), self.next as u64)?;
+        self.next = (self.next + BLOCK_BYTES) % FILE_BYTES;
+        self.file.sync_data()
+    }
+}
+
+/// Reads a whole file from front to end, past the page cache.
+pub(crate) fn read(path: &Path, buffer: &mut Aligned) -> io::Result<u64> {
+    let file = direct(OpenOptions::new().read(true)).open(path)?;
+    let mut offset = 0;
+    loop {
+        match file.read_at(buffer.as_mut_slice(), offset)? as u64 {
+            0 => return Ok(offset),
+            length => offset += length,
+        }
+    }
+}
+
+/// Whether these bytes are at that place of the file.
+pub(crate) fn has_at(path: &Path, bytes: &[u8], offset: u64) -> io::Result<bool> {
+    let mut found = vec![0; bytes.len()];
+    let length = File::open(path)?.read_at(&mut found, offset)?;
+    Ok(length == bytes.len() && found == bytes)
+}
+
+fn direct(options: &mut OpenOptions) -> &mut OpenOptions {
+    #[cfg(target_os = "linux")]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(options, libc::O_DIRECT);
+    options
+}
+
+/// Memory that begins where a direct read or write may begin.
+pub(crate) struct Aligned {
+    memory: Vec<u8>,
+    start: usize,
+    length: usize,
+}
+
+impl Aligned {
+    pub(crate) fn new(length: usize) -> Aligned {
+        let memory = vec![0; length + BLOCK_BYTES];
+        let start = memory.as_ptr().align_offset(BLOCK_BYTES);
+        Aligned { memory, start, length }
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        &self.memory[self.start..self.start + self.length]
+    }
+
+    fn as_mut_slice(&mut self) -> &mut [u8] {
+        &mut self.memory[self.start..self.start + self.length]
+    }
+}

@@ -1,0 +1,123 @@
+//! What the log makes of each byte and each record it is given.
+//!
+//! Bytes are those that this process has handed to the disk (`write_bytes` in `/proc/self/io`): frames with their
+//! padding, the zeros that each segment is filled with beforehand, and META. How many of them were zeros follows
+//! from how many segments have been made meanwhile. Syncs are one for each write; beside them stand the flushes
+//! that the whole disk was asked for meanwhile, by whomever (`/sys/dev/block/.../stat`).
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::Duration;
+
+use super::figures::{Goal, Table};
+use super::{Outcome, Scale, log};
+
+const SEGMENT_BYTES: u64 = 8 << 20;
+const GROUP: u32 = 16;
+/// Long enough for a segment to be made, or at least for a part of it that shows.
+const PAUSE: Duration = Duration::from_millis(30);
+
+pub(crate) fn measure(directory: &Path, scale: Scale, table: &mut Table) -> Outcome<()> {
+    if written_bytes().is_none() {
+        eprintln!("  skipped: needs /proc/self/io");
+        return Ok(());
+    }
+    for (value_bytes, name) in [(256, "256 B"), (4 << 10, "4 KiB"), (64 << 10, "64 KiB")] {
+        for group in [1, GROUP] {
+            let log_directory = directory.join(format!("{value_bytes}-{group}"));
+            measure_one(&log_directory, value_bytes, name, group, scale, table)?;
+        }
+    }
+    Ok(())
+}
+
+fn measure_one(
+    directory: &Path,
+    value_bytes: usize,
+    name: &str,
+    group: u32,
+    scale: Scale,
+    table: &mut Table,
+) -> Outcome<()> {
+    let mut storage = log::create(directory, log::segments_of(SEGMENT_BYTES))?;
+    let value = log::value(value_bytes);
+    // Small values take a block each: as many as that many bytes of the log hold.
+    let record_bytes = u32::try_from(value_bytes.max(2048))?;
+    let writes = u32::try_from(scale.size_bytes)? / record_bytes / group + 1;
+    let start = Counters::when_idle(directory)?;
+    for number in 1..=u64::from(writes) {
+        log::append(&mut storage, number, u64::from(group), &value)?;
+    }
+    let flushes = device_flushes(directory)?;
+    let end = Counters::when_idle(directory)?;
+    let records = writes * group;
+    let payload_bytes = u64::from(records) * value_bytes as u64;
+    let written = end.written_bytes - start.written_bytes;
+    let zeros = end.segment_bytes - start.segment_bytes;
+    let per_byte = |bytes: u64| mebibytes(bytes) / mebibytes(payload_bytes);
+    let of_device = match (start.flushes, flushes) {
+        (Some(start), Some(end)) => format!("{:.3}", f64::from(end - start) / f64::from(records)),
+        _ => String::from("unknown"),
+    };
+    let title =
+        format!("bytes written per byte, {name}, {}", if group == 1 { "alone" } else { "16 to a write" });
+    let detail = format!(
+        "frames {:.3}, zeros before them {:.3}; syncs per record {:.3}, flushes of the device {of_device}; {records} records",
+        per_byte(written - zeros),
+        per_byte(zeros),
+        f64::from(writes) / f64::from(records),
+    );
+    table.add(&title, detail, per_byte(written), Goal::Told);
+    Ok(())
+}
+
+struct Counters {
+    written_bytes: u64,
+    /// Of all segments together.
+    segment_bytes: u64,
+    flushes: Option<u32>,
+}
+
+impl Counters {
+    /// Waits until no segment is in the making.
+    fn when_idle(directory: &Path) -> Outcome<Counters> {
+        let mut before = None;
+        loop {
+            std::thread::sleep(PAUSE);
+            let written_bytes = written_bytes().ok_or("/proc/self/io can no longer be read")?;
+            if before == Some(written_bytes) {
+                let (segment_bytes, flushes) = (segment_bytes(directory)?, device_flushes(directory)?);
+                return Ok(Counters { written_bytes, segment_bytes, flushes });
+            }
+            before = Some(written_bytes);
+        }
+    }
+}
+
+fn written_bytes() -> Option<u64> {
+    let counters = std::fs::read_to_string("/proc/self/io").ok()?;
+    counters.lines().find_map(|line| line.strip_prefix("write_bytes: "))?.parse().ok()
+}
+
+fn segment_bytes(directory: &Path) -> Outcome<u64> {
+    let mut bytes = 0;
+    for file in std::fs::read_dir(directory)? {
+        let file = file?;
+        if file.file_name().to_string_lossy().starts_with("wal-") {
+            bytes += file.metadata()?.len();
+        }
+    }
+    Ok(bytes)
+}
+
+/// `None` where the system does not tell: what counts them is the disk as a whole, not a part of it.
+fn device_flushes(directory: &Path) -> Outcome<Option<u32>> {
+    let device = std::fs::metadata(directory)?.dev();
+    let (major, minor) = ((device >> 8) & 0xfff, (device & 0xff) | ((device >> 12) & 0xfff00));
+    let statistics = std::fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/stat")).ok();
+    Ok(statistics.and_then(|statistics| statistics.split_whitespace().nth(15)?.parse().ok()))
+}
+
+fn mebibytes(bytes: u64) -> f64 {
+    f64::from(u32::try_from(bytes >> 10).expect("less than 4 TiB")) / 1024.0
+}

@@ -1,0 +1,135 @@
+//! Many appends at a time, through a writer thread.
+
+use std::path::Path;
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+use paxos_core::Value;
+
+use super::figures::{Goal, Table};
+use super::raw::RawFile;
+use super::writer::{Client, Writer};
+use super::{Outcome, Scale, log};
+
+/// Appends under way at saturation, all submitted by one thread, as the driver of a node does.
+const WAITING: u32 = 128;
+/// Threads that each wait for their own append before the next one.
+const WRITERS: u32 = 32;
+
+/// What was done in a turn.
+#[derive(Clone, Copy, Debug)]
+struct Work {
+    appends: u32,
+    syncs: u32,
+    time: Duration,
+}
+
+impl Work {
+    fn appends_per_second(&self) -> f64 {
+        f64::from(self.appends) / self.time.as_secs_f64()
+    }
+
+    fn syncs_per_second(&self) -> f64 {
+        f64::from(self.syncs) / self.time.as_secs_f64()
+    }
+}
+
+/// The bare disk, lone appends, a queue that is never empty, and parallel writers take short turns. Neighbours are
+/// compared with each other, and the median of the ratios counts: what else the disk has to do comes in bursts.
+pub(crate) fn measure(directory: &Path, scale: Scale, table: &mut Table) -> Outcome<()> {
+    let mut disk = RawFile::create(&directory.join("raw"))?;
+    let mut storage = log::create(&directory.join("lone"), log::Options::default())?;
+    let (writer, ending) = Writer::start(log::create(&directory.join("thread"), log::Options::default())?)?;
+    let value = log::value(log::VALUE_BYTES);
+    let (mut raw, mut lone, mut saturated, mut parallel) = (vec![], vec![], vec![], vec![]);
+    let mut number = 0;
+    for _ in 0..scale.windows {
+        raw.push(repeat(scale.window, || Ok(disk.write()?))?);
+        saturated.push(saturate(&writer, &value, scale.window)?);
+        lone.push(repeat(scale.window, || {
+            number += 1;
+            log::append(&mut storage, number, 1, &value)
+        })?);
+        parallel.push(in_parallel(&writer, &value, scale.window));
+    }
+    ending.wait(writer);
+    let of_turns = format!("medians of {} turns", scale.windows);
+    let (one, other) = (rates(&saturated, Work::syncs_per_second), rates(&raw, Work::syncs_per_second));
+    let per_sync = middle(saturated.iter().map(|work| f64::from(work.appends) / f64::from(work.syncs)));
+    let detail = format!(
+        "{:.0}/s / {:.0}/s, {of_turns}; {WAITING} appends under way, {per_sync:.1} to a sync",
+        middle(one.clone()),
+        middle(other.clone())
+    );
+    let figure = middle(one.zip(other).map(|(one, other)| one / other));
+    table.add("syncs at saturation / raw syncs, rates", detail, figure, Goal::AtLeast(0.9));
+    let (one, other) = (rates(&parallel, Work::appends_per_second), rates(&lone, Work::appends_per_second));
+    let per_sync = middle(parallel.iter().map(|work| f64::from(work.appends) / f64::from(work.syncs)));
+    let detail = format!(
+        "{:.0}/s / {:.0}/s inline, {of_turns}; {per_sync:.1} to a sync",
+        middle(one.clone()),
+        middle(other.clone())
+    );
+    let figure = middle(one.zip(other).map(|(one, other)| one / other));
+    table.add("appends of 32 writers / of one, rates", detail, figure, Goal::AtLeast(10.0));
+    Ok(())
+}
+
+fn rates(turns: &[Work], rate: fn(&Work) -> f64) -> impl Iterator<Item = f64> + Clone {
+    turns.iter().map(rate)
+}
+
+fn middle(figures: impl Iterator<Item = f64>) -> f64 {
+    let mut figures: Vec<f64> = figures.collect();
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
+
+/// One after the other on this thread.
+fn repeat(window: Duration, mut append: impl FnMut() -> Outcome<()>) -> Outcome<Work> {
+    let (start, mut appends) = (Instant::now(), 0);
+    while start.elapsed() < window {
+        append()?;
+        appends += 1;
+    }
+    Ok(Work { appends, syncs: appends, time: start.elapsed() })
+}
+
+/// Submits a new append for each that is done. The last ones are waited for: their time counts, and so do they.
+fn saturate(writer: &Writer, value: &Value, window: Duration) -> Outcome<Work> {
+    let (done, finished) = channel();
+    let client = Client::new(done);
+    let (start, syncs) = (Instant::now(), writer.syncs());
+    (0..WAITING).for_each(|_| writer.submit(value, &client));
+    let (mut appends, mut under_way) = (0, WAITING);
+    while under_way > 0 {
+        let finished = finished.recv()?;
+        appends += finished;
+        under_way -= finished;
+        if start.elapsed() < window {
+            (0..finished).for_each(|_| writer.submit(value, &client));
+            under_way += finished;
+        }
+    }
+    Ok(Work { appends, syncs: writer.syncs() - syncs, time: start.elapsed() })
+}
+
+fn in_parallel(writer: &Writer, value: &Value, window: Duration) -> Work {
+    let (start, syncs) = (Instant::now(), writer.syncs());
+    let append_repeatedly = || {
+        let (done, finished) = channel();
+        let client = Client::new(done);
+        let mut appends = 0;
+        while start.elapsed() < window {
+            writer.submit(value, &client);
+            finished.recv().expect("this thread holds a sender");
+            appends += 1;
+        }
+        appends
+    };
+    let appends = std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..WRITERS).map(|_| scope.spawn(append_repeatedly)).collect();
+        writers.into_iter().map(|writer| writer.join().expect("no writer panics")).sum()
+    });
+    Work { appends, syncs: writer.syncs() - syncs, time: start.elapsed() }
+}

@@ -1,0 +1,90 @@
+//! The log behind a thread, as the node has it: what queues during one sync is merged into the next.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use paxos_core::{Value, Write};
+use paxos_storage::Storage;
+use paxos_storage::file::FileStorage;
+
+use super::log;
+
+/// No more appends than this share a sync, so that with more under way some always wait for the next one.
+pub(crate) const MAX_MERGED: usize = 64;
+
+/// Hands entries to the thread; any thread may.
+pub(crate) struct Writer {
+    queue: Mutex<Queue>,
+    syncs: Arc<AtomicU32>,
+}
+
+/// Writes are numbered in the order in which they queue.
+struct Queue {
+    last_number: u64,
+    jobs: Sender<Job>,
+}
+
+struct Job {
+    write: Write,
+    client: Client,
+}
+
+/// Hears how many of its appends have become durable: once for each write to the log, as a node's driver does.
+pub(crate) type Client = Arc<Sender<u32>>;
+
+/// Ends the thread once no writer is left; dropped before the writer it would wait forever.
+pub(crate) struct Ending(JoinHandle<()>);
+
+impl Ending {
+    pub(crate) fn wait(self, writer: Writer) {
+        drop(writer);
+        assert!(self.0.join().is_ok(), "the writer thread panicked: the log failed, see above");
+    }
+}
+
+impl Writer {
+    pub(crate) fn start(storage: FileStorage) -> std::io::Result<(Writer, Ending)> {
+        let (jobs, queue) = channel();
+        let syncs = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&syncs);
+        let thread = std::thread::Builder::new().name(String::from("writer"));
+        let thread = thread.spawn(move || work(storage, &queue, &counted))?;
+        Ok((Writer { queue: Mutex::new(Queue { last_number: 0, jobs }), syncs }, Ending(thread)))
+    }
+
+    /// `client` hears of it when the entry is durable.
+    pub(crate) fn submit(&self, value: &Value, client: &Client) {
+        let mut queue = self.queue.lock().expect("nobody panics while holding it");
+        queue.last_number += 1;
+        let write = log::write(queue.last_number, 1, value);
+        queue.jobs.send(Job { write, client: Arc::clone(client) }).expect("the thread lives as long as this");
+    }
+
+    /// How many writes went to the log.
+    pub(crate) fn syncs(&self) -> u32 {
+        self.syncs.load(Ordering::Relaxed)
+    }
+}
+
+fn work(mut storage: FileStorage, queue: &Receiver<Job>, syncs: &AtomicU32) {
+    let mut waiting = Vec::new();
+    while let Ok(Job { mut write, client }) = queue.recv() {
+        waiting.push((client, 1));
+        for Job { write: next, client } in queue.try_iter().take(MAX_MERGED - 1) {
+            write.merge(next);
+            match waiting.last_mut() {
+                Some((last, count)) if Arc::ptr_eq(last, &client) => *count += 1,
+                _ => waiting.push((client, 1)),
+            }
+        }
+        if let Err(error) = storage.persist(write) {
+            panic!("the log failed: {error}");
+        }
+        syncs.fetch_add(1, Ordering::Relaxed);
+        for (client, count) in waiting.drain(..) {
+            let _ = client.send(count); // Who no longer waits need not know.
+        }
+    }
+}
