@@ -50,6 +50,8 @@ const COPIES: usize = 2;
 
 /// The longest name of a cluster.
 pub(super) const MAX_CLUSTER_NAME_BYTES: usize = 64;
+/// More segments than that are a mistake, not a log.
+const MAX_SEGMENTS: u64 = 1 << 20;
 /// How long the description of a snapshot is.
 const SNAPSHOT_BYTES: usize = 24;
 /// How many finished snapshots are kept.
@@ -264,6 +266,9 @@ fn decode_rest(mut rest: &[u8], name_bytes: usize, snapshot_count: usize) -> Opt
         peers.insert(NodeId(rest.get_u64_le()), StorageId(rest.get_u128_le()));
     }
     let first_frame = Link { sequence, chain };
+    if last_segment.checked_sub(first_segment).is_none_or(|more| more >= MAX_SEGMENTS) {
+        return None;
+    }
     Some(Description { identity, first_segment, last_segment, first_frame, snapshots, peers })
 }
 

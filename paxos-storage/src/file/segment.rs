@@ -19,6 +19,7 @@ use std::io;
 
 use bytes::{Buf, BufMut};
 
+use super::MAX_SEGMENT_BYTES;
 use super::buffer::{AlignedBuffer, BLOCK_BYTES};
 use super::disk::{Access, Disk, DiskFile};
 use super::frame::VERSION;
@@ -156,8 +157,14 @@ pub(super) fn decode_header(bytes: &[u8]) -> Option<SegmentHeader> {
     let number = rest.get_u64_le();
     let size_bytes = usize::try_from(rest.get_u64_le()).ok()?;
     let fingerprint = rest.get_u64_le();
-    let is_sound = size_bytes.is_multiple_of(BLOCK_BYTES) && size_bytes > FIRST_FRAME_AT;
-    is_sound.then_some(SegmentHeader { version, number, size_bytes, fingerprint })
+    // No more than that is ever made, so no more memory is taken to read it.
+    let is_possible = size_bytes > FIRST_FRAME_AT && size_bytes <= MAX_SEGMENT_BYTES;
+    (is_possible && size_bytes.is_multiple_of(BLOCK_BYTES)).then_some(SegmentHeader {
+        version,
+        number,
+        size_bytes,
+        fingerprint,
+    })
 }
 
 #[cfg(test)]
