@@ -15,7 +15,7 @@ use paxos_core::{
     Body, Input, Message, NodeId, Output, ReadId, Recovered, Refusal, Replica, Slot, SnapshotMeta, Write,
     wire,
 };
-use paxos_storage::Room;
+use paxos_storage::{ErrorKind, Room};
 use paxos_transport::{Lane, Received, Transport};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Interval, MissedTickBehavior, interval};
@@ -30,12 +30,15 @@ use crate::settings::NodeSettings;
 use crate::snapshots::OwnSnapshots;
 use crate::state_machine::StateMachine;
 use crate::status::Status;
+use crate::unsynced::Unsynced;
 use crate::writer::{Done, Job, Writer};
 
 /// How many things of each kind one turn takes in, so that no kind keeps the others waiting.
 const TURN_LIMIT: usize = 512;
 /// A turn that takes in no more than so many things may wait for the disk itself.
 const QUIET_TURN: usize = 1;
+/// With more than that on its way to the disk, or twice the window, the node hears no more.
+const UNSYNCED_BYTES: usize = 32 << 20;
 /// After a pause longer than this many ticks every time-out has passed anyway.
 const MAX_MISSED_TICKS: u128 = 10_000;
 /// A refused read is asked again after this many ticks.
@@ -49,6 +52,7 @@ pub(crate) struct Driver<S> {
     transport: Box<dyn Transport>,
     peers: Peers,
     writer: Writer,
+    unsynced: Unsynced,
     results: mpsc::UnboundedReceiver<Done>,
     requests: mpsc::Receiver<Request>,
     stop: oneshot::Receiver<()>,
@@ -103,6 +107,7 @@ impl<S: StateMachine> Driver<S> {
     ) -> Result<Driver<S>, NodeError> {
         let config = paxos_core::Config::new(settings.node, &settings.members, settings.protocol.clone())?;
         let snapshot = recovered.snapshot;
+        let unsynced_limit = UNSYNCED_BYTES.max(2 * settings.protocol.window_bytes);
         let mut clock = interval(settings.tick);
         clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Ok(Driver {
@@ -123,6 +128,7 @@ impl<S: StateMachine> Driver<S> {
             transport: ends.transport,
             peers: ends.peers,
             writer: ends.writer,
+            unsynced: Unsynced::new(unsynced_limit),
             results: ends.results,
             requests: ends.requests,
             stop: ends.stop,
@@ -138,7 +144,14 @@ impl<S: StateMachine> Driver<S> {
         self.reads.stop();
         self.transport.close().await;
         self.writer.stop().await;
-        result
+        // The last words of the writer: a disk that fails while the node stops has failed all the same.
+        let mut failed = None;
+        while let Ok(done) = self.results.try_recv() {
+            if let Done::Failed(error) = done {
+                failed = Some(error).filter(|error| error.kind() == ErrorKind::Failed);
+            }
+        }
+        result.and(failed.map_or(Ok(()), |error| Err(NodeError::Storage(error))))
     }
 
     async fn work(&mut self) -> Result<(), NodeError> {
@@ -202,7 +215,10 @@ impl<S: StateMachine> Driver<S> {
 
     async fn on_done(&mut self, done: Done) -> Result<(), NodeError> {
         let input = match done {
-            Done::Durable(durable) => Input::Durable(durable),
+            Done::Durable(durable) => {
+                self.unsynced.on_durable(&durable);
+                Input::Durable(durable)
+            }
             Done::SnapshotStored { slot, offset } => Input::SnapshotStored { slot, offset },
             Done::SnapshotRejected { slot } => Input::SnapshotRejected { slot },
             Done::SnapshotLoaded { to, meta, offset, data } => {
@@ -231,6 +247,9 @@ impl<S: StateMachine> Driver<S> {
         let Received { from, frame, .. } = received;
         match self.peers.open(from, frame, self.replica.config().members(), self.ticks) {
             Opened::Message(message) => match wire::decode(message) {
+                // What a stuck disk can't take must not be taken by memory instead: this node hears nothing meanwhile,
+                // and if it leads it finds out that it is alone.
+                Ok(_) if self.unsynced.is_too_much() => self.counters.unheard.increment(1),
                 Ok(message) => {
                     self.counters.received.increment(1);
                     return self.step(Input::Receive { from, message }).await;
@@ -343,6 +362,7 @@ impl<S: StateMachine> Driver<S> {
     /// its leader: its write goes to the disk without a detour over the writer's thread.
     async fn persist_quietly(&mut self, write: Write, has_message: bool) {
         self.counters.writes.increment(1);
+        self.unsynced.add(&write);
         let write = if has_message {
             tokio::task::yield_now().await; // The transport's tasks run, and with them what they send.
             Some(write)
@@ -369,6 +389,7 @@ impl<S: StateMachine> Driver<S> {
         match output {
             Output::Persist(write) => {
                 self.counters.writes.increment(1);
+                self.unsynced.add(&write);
                 self.writer.submit(Job::Persist(write));
             }
             Output::Send { to, message } => self.send(to, lane(&message), self.peers.seal(&message)),

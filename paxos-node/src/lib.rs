@@ -74,6 +74,7 @@ mod settings;
 mod snapshots;
 mod state_machine;
 mod status;
+mod unsynced;
 mod writer;
 
 // The command line calls the library by its name, as any other user does.

@@ -15,6 +15,10 @@ pub(crate) fn describe() {
     describe_counter!("paxos_messages_dropped_total", "Messages the transport had no room or no route for");
     describe_counter!("paxos_messages_received_total", "Messages received from peers");
     describe_counter!("paxos_messages_malformed_total", "Frames from peers that are no message");
+    describe_counter!(
+        "paxos_messages_unheard_total",
+        "Messages ignored because too much waited for the disk already"
+    );
     describe_counter!("paxos_peers_refused_total", "Times a peer was refused for coming with another disk");
     describe_counter!("paxos_writes_total", "Writes handed to the storage, before they are merged");
     describe_counter!("paxos_snapshots_total", "Snapshots saved or installed");
@@ -37,6 +41,7 @@ pub(crate) struct Counters {
     pub(crate) dropped: metrics::Counter,
     pub(crate) received: metrics::Counter,
     pub(crate) malformed: metrics::Counter,
+    pub(crate) unheard: metrics::Counter,
     pub(crate) strangers: metrics::Counter,
     pub(crate) writes: metrics::Counter,
     pub(crate) snapshots: metrics::Counter,
@@ -53,6 +58,7 @@ impl Counters {
             dropped: counter!("paxos_messages_dropped_total"),
             received: counter!("paxos_messages_received_total"),
             malformed: counter!("paxos_messages_malformed_total"),
+            unheard: counter!("paxos_messages_unheard_total"),
             strangers: counter!("paxos_peers_refused_total"),
             writes: counter!("paxos_writes_total"),
             snapshots: counter!("paxos_snapshots_total"),

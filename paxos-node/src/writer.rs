@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc as blocking;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -103,6 +103,8 @@ pub(crate) enum Writer {
 struct Shared {
     storage: Mutex<Box<dyn Storage>>,
     queued: AtomicUsize,
+    /// Who waits for space on the disk is to give up.
+    is_stopping: AtomicBool,
 }
 
 impl Shared {
@@ -151,7 +153,8 @@ impl Writer {
             WriterMode::Thread => {
                 let (jobs, queue) = blocking::channel();
                 let name = String::from("paxos-writer");
-                let shared = Arc::new(Shared { storage: storage.into(), queued: AtomicUsize::new(0) });
+                let (queued, is_stopping) = (AtomicUsize::new(0), AtomicBool::new(false));
+                let shared = Arc::new(Shared { storage: storage.into(), queued, is_stopping });
                 let theirs = Arc::clone(&shared);
                 let sender = JobSender { jobs, done: done.clone(), shared };
                 let work = move || work(&theirs, &queue, &done);
@@ -169,7 +172,8 @@ impl Writer {
                 sender.submit(job);
             }
             Writer::Inline { storage, done } => {
-                if let Err(error) = run(storage.as_mut(), job, done) {
+                // A storage that may have to wait for space has a thread of its own.
+                if let Err(error) = run(storage.as_mut(), job, done, &AtomicBool::new(true)) {
                     let _ = done.send(Done::Failed(error));
                 }
             }
@@ -193,15 +197,21 @@ impl Writer {
         }
     }
 
-    /// Finishes all jobs and marks the log as whole.
+    /// Finishes all jobs, but for writes that there is no space for, and marks the log as whole.
     pub(crate) async fn stop(self) {
         match self {
             Writer::Thread { sender, thread } => {
+                sender.shared.is_stopping.store(true, Ordering::Release);
+                thread.thread().unpark();
                 drop(sender);
                 let joined = tokio::task::spawn_blocking(move || thread.join()).await;
                 assert!(matches!(joined, Ok(Ok(()))), "the writer thread does not panic");
             }
-            Writer::Inline { mut storage, .. } => mark(storage.as_mut()),
+            Writer::Inline { mut storage, .. } => {
+                if let Err(error) = storage.mark() {
+                    tracing::warn!(%error, "the log could not be marked as whole");
+                }
+            }
         }
     }
 }
@@ -221,16 +231,21 @@ fn work(shared: &Shared, queue: &blocking::Receiver<Job>, done: &mpsc::Unbounded
                 Ok(job) => jobs.push_back(job),
                 Err(blocking::RecvTimeoutError::Timeout) => {
                     // The storage knows whether anything was written since the last mark.
-                    mark(shared.storage().as_mut());
+                    if !mark(shared, done) {
+                        return;
+                    }
                     continue;
                 }
-                Err(blocking::RecvTimeoutError::Disconnected) => return mark(shared.storage().as_mut()),
+                Err(blocking::RecvTimeoutError::Disconnected) => {
+                    mark(shared, done);
+                    return;
+                }
             }
         }
         jobs.extend(queue.try_iter());
         let before = jobs.len();
         let job = take_merged_write(&mut jobs).map(Job::Persist).or_else(|| jobs.pop_front());
-        let result = job.map(|job| run(shared.storage().as_mut(), job, done));
+        let result = job.map(|job| run(shared.storage().as_mut(), job, done, &shared.is_stopping));
         shared.queued.fetch_sub(before - jobs.len(), Ordering::AcqRel);
         if let Some(Err(error)) = result {
             let _ = done.send(Done::Failed(error));
@@ -260,9 +275,10 @@ fn run(
     storage: &mut dyn Storage,
     job: Job,
     done: &mpsc::UnboundedSender<Done>,
+    is_stopping: &AtomicBool,
 ) -> Result<(), paxos_storage::Error> {
     let result = match job {
-        Job::Persist(write) => Done::Durable(persist(storage, &write)?),
+        Job::Persist(write) => Done::Durable(persist(storage, &write, done, is_stopping)?),
         Job::StoreSnapshot { slot, offset, data, author } => {
             if let Err(error) = storage.write_snapshot(slot, offset, &data) {
                 return reject_snapshot(slot, error, done);
@@ -314,24 +330,43 @@ fn reject_snapshot(
     Ok(())
 }
 
-/// Persists a write; waits for as long as the disk is full. Nobody is told of the write meanwhile, so the rest of
-/// the cluster goes on without this node.
-fn persist(storage: &mut dyn Storage, write: &Write) -> Result<Durable, paxos_storage::Error> {
-    loop {
+/// Persists a write; waits for as long as the disk is full and the node is not to stop. Nobody is told of the write
+/// meanwhile, so the rest of the cluster goes on without this node.
+fn persist(
+    storage: &mut dyn Storage,
+    write: &Write,
+    done: &mpsc::UnboundedSender<Done>,
+    is_stopping: &AtomicBool,
+) -> Result<Durable, paxos_storage::Error> {
+    let mut waits = false;
+    let result = loop {
         match storage.persist(write.clone()) {
-            Err(error) if error.kind() == ErrorKind::Full => {
+            Err(error) if error.kind() == ErrorKind::Full && !is_stopping.load(Ordering::Acquire) => {
                 tracing::warn!(%error, "waiting for space on the disk");
-                std::thread::sleep(FULL_PAUSE);
+                if !std::mem::replace(&mut waits, true) {
+                    let _ = done.send(Done::Room(Room::Low));
+                }
+                std::thread::park_timeout(FULL_PAUSE);
             }
-            result => return result,
+            result => break result,
         }
+    };
+    if waits {
+        let _ = done.send(Done::Room(storage.room()));
     }
+    result
 }
 
-fn mark(storage: &mut dyn Storage) {
-    if let Err(error) = storage.mark() {
-        tracing::warn!(%error, "the log could not be marked as whole");
+/// Marks the log as whole. Tells the driver if the disk fails at that, and gives `false`; one that is full has lost
+/// nothing.
+fn mark(shared: &Shared, done: &mpsc::UnboundedSender<Done>) -> bool {
+    let Err(error) = shared.storage().mark() else { return true };
+    tracing::warn!(%error, "the log could not be marked as whole");
+    let is_sound = error.kind() == ErrorKind::Full;
+    if !is_sound {
+        let _ = done.send(Done::Failed(error));
     }
+    is_sound
 }
 
 /// A snapshot in the storage as a stream of bytes.
