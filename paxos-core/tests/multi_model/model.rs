@@ -1,0 +1,285 @@
+//! The cluster as a model: what may happen next, and what must hold.
+
+use paxos_core::sim::Mutant;
+use paxos_core::{Ballot, NodeId, Quorums, Role, Slot, Value};
+use stateright::{Model, Property};
+
+use crate::MEMBERS;
+use crate::catalogue::Catalogue;
+use crate::node::{Event, Life, Node, Step};
+
+/// How far the model goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) last_slot: Slot,
+    /// Whose the ballots are, from the lowest on.
+    pub(crate) campaigns: &'static [u64],
+    /// Who may crash; only one of them does, and once.
+    pub(crate) victims: &'static [u64],
+    pub(crate) syncs: Syncs,
+    /// Whether a reject may arrive.
+    pub(crate) rejects: bool,
+    /// Whether a heartbeat may arrive.
+    pub(crate) heartbeats: bool,
+    /// Whether anybody may ask anybody for chosen values.
+    pub(crate) fetches: bool,
+    /// How much of a report one promise carries.
+    pub(crate) chunk_bytes: usize,
+    pub(crate) mutant: Option<Mutant>,
+}
+
+/// When a write reaches the disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Syncs {
+    /// Before anything else happens, or never.
+    AtOnce,
+    /// At any time.
+    Separate,
+}
+
+pub(crate) struct MultiPaxos {
+    pub(crate) bounds: Bounds,
+    pub(crate) catalogue: &'static Catalogue,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct State {
+    pub(crate) nodes: [&'static Node; MEMBERS.len()],
+}
+
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) struct Action {
+    /// Its position among the members.
+    node: usize,
+    step: Step,
+}
+
+impl Model for MultiPaxos {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        vec![State { nodes: MEMBERS.map(|id| self.catalogue.first(&self.bounds, NodeId(id))) }]
+    }
+
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        for node in 0..MEMBERS.len() {
+            let may_crash = self.may_crash(state, node);
+            self.events(state, node, |event| {
+                actions.push(Action { node, step: Step { event, is_lost: false } });
+                let writes = !matches!(event, Event::Announce | Event::Fetch { .. } | Event::Sync);
+                if may_crash && writes && self.bounds.syncs == Syncs::AtOnce {
+                    actions.push(Action { node, step: Step { event, is_lost: true } });
+                }
+            });
+            let can_start = !state.nodes[node].facts.disk_was_senseless;
+            if (may_crash || state.nodes[node].facts.life == Life::Doomed) && can_start {
+                actions.push(Action { node, step: Step { event: Event::Restart, is_lost: false } });
+            }
+        }
+    }
+
+    fn next_state(&self, before: &State, action: Action) -> Option<State> {
+        let mut state = *before;
+        let node = &mut state.nodes[action.node];
+        *node = self.catalogue.next(&self.bounds, node, action.step)?;
+        Some(state)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        let mut properties = rules();
+        properties.extend(self.sights());
+        properties
+    }
+}
+
+/// What must hold in every state.
+fn rules() -> Vec<Property<MultiPaxos>> {
+    vec![
+        Property::always("agreement", |_, state: &State| state.agrees()),
+        Property::always("one value chosen", |_, state: &State| state.chooses_once()),
+        Property::always("what is applied is chosen", |_, state: &State| state.applies_what_is_chosen()),
+        Property::always("one value for each ballot and slot", |_, state: &State| state.proposes_once()),
+        Property::always("every two quorums meet", |_, _| {
+            let quorums = Quorums::majority(MEMBERS.len());
+            quorums.prepare() + quorums.accept() > MEMBERS.len()
+        }),
+        Property::always("who has promised accepts nothing below", |_, state: &State| {
+            state.nodes.iter().all(|node| !node.facts.promise_broken)
+        }),
+        Property::always("P2c", |_, state: &State| {
+            state.proposals().all(|(ballot, slot, value)| state.allows(*ballot, *slot, value))
+        }),
+        Property::always("every disk can be started from", |_, state: &State| {
+            state.nodes.iter().all(|node| !node.facts.disk_was_senseless)
+        }),
+    ]
+}
+
+impl MultiPaxos {
+    /// What must be seen in some state, or else the model does not show what it is for.
+    fn sights(&self) -> Vec<Property<MultiPaxos>> {
+        let mut sights = vec![Property::sometimes(
+            "a leader applies the last slot",
+            |model: &MultiPaxos, state: &State| {
+                state.nodes.iter().any(|node| node.facts.applied.contains_key(&model.bounds.last_slot))
+            },
+        )];
+        let has_rivals = self.bounds.campaigns.iter().any(|candidate| *candidate != self.bounds.campaigns[0]);
+        if has_rivals {
+            sights.push(Property::sometimes("a slot is chosen under two leaders", |_, state: &State| {
+                state.chosen().any(|proposal| {
+                    state.chosen().any(|other| proposal.1 == other.1 && proposal.0.node != other.0.node)
+                })
+            }));
+            sights.push(Property::sometimes(
+                "a new leader proposes what another has proposed",
+                |_, state: &State| {
+                    let of_another = |(ballot, slot, value): &(Ballot, Slot, Value)| {
+                        state.proposals().any(|(below, same, held)| {
+                            below.node != ballot.node && same == slot && held == value
+                        })
+                    };
+                    state.proposals().any(|proposal| !proposal.2.is_no_op() && of_another(proposal))
+                },
+            ));
+        }
+        if self.bounds.last_slot > Slot::FIRST {
+            sights.push(Property::sometimes("a new leader fills a hole", |_, state: &State| {
+                state.proposals().any(|(_, _, value)| value.is_no_op())
+            }));
+        }
+        if self.bounds.heartbeats || self.bounds.fetches {
+            sights.push(Property::sometimes(
+                "everybody applies the last slot",
+                |model: &MultiPaxos, state: &State| {
+                    state.nodes.iter().all(|node| node.facts.applied.contains_key(&model.bounds.last_slot))
+                },
+            ));
+        }
+        if self.bounds.victims.contains(&self.bounds.campaigns[0]) {
+            sights.push(Property::sometimes(
+                "who has lost what it proposed accepts anew",
+                |_, state: &State| {
+                    state.nodes.iter().any(|node| node.facts.life == Life::Second && node.has_voted_instead())
+                },
+            ));
+        }
+        sights
+    }
+
+    /// Who has not crashed may, as long as nobody else has.
+    fn may_crash(&self, state: &State, node: usize) -> bool {
+        self.bounds.victims.contains(&MEMBERS[node])
+            && state.nodes.iter().all(|node| node.facts.life == Life::First)
+    }
+
+    fn events(&self, state: &State, node: usize, mut event: impl FnMut(Event)) {
+        let facts = &state.nodes[node].facts;
+        let peers = || state.nodes.iter().map(|peer| &peer.facts).filter(|peer| peer.id != facts.id);
+        for letter in peers().flat_map(|peer| &peer.sent) {
+            if letter.to.is_none_or(|to| to == facts.id) {
+                event(Event::Receive(letter));
+            }
+        }
+        for (rank, &candidate) in self.bounds.campaigns.iter().enumerate() {
+            if NodeId(candidate) == facts.id && !facts.campaigns.contains(&rank) {
+                event(Event::Campaign { rank });
+            }
+        }
+        if facts.role == Role::Leader {
+            event(Event::Propose);
+            if self.bounds.heartbeats {
+                event(Event::Announce);
+            }
+        }
+        if self.bounds.fetches {
+            for peer in peers() {
+                (1..=self.bounds.last_slot.0)
+                    .for_each(|first| event(Event::Fetch { from: peer.id, first: Slot(first) }));
+            }
+        }
+        if self.bounds.syncs == Syncs::Separate {
+            event(Event::Sync);
+        }
+    }
+}
+
+impl Node {
+    /// It has proposed something, and has not accepted that but something later in the same slot.
+    fn has_voted_instead(&self) -> bool {
+        self.proposals.iter().any(|(ballot, slot, _)| {
+            let mut votes = self.facts.votes.range((*slot, *ballot)..);
+            votes.next().is_some_and(|(same, later)| same == slot && later > ballot)
+        })
+    }
+}
+
+impl State {
+    fn proposals(&self) -> impl Iterator<Item = &(Ballot, Slot, Value)> {
+        self.nodes.iter().flat_map(|node| &node.proposals)
+    }
+
+    /// The proposals that a majority has accepted, whether or not anybody knows.
+    fn chosen(&self) -> impl Iterator<Item = &(Ballot, Slot, Value)> {
+        self.proposals().filter(|proposal| self.is_chosen(proposal))
+    }
+
+    fn is_chosen(&self, (ballot, slot, _): &(Ballot, Slot, Value)) -> bool {
+        let voters = self.nodes.iter().filter(|node| node.facts.votes.contains(&(*slot, *ballot)));
+        voters.count() > MEMBERS.len() / 2
+    }
+
+    fn chooses_once(&self) -> bool {
+        self.proposals().all(|one| {
+            self.proposals().all(|other| {
+                let differ = one.1 == other.1 && one.2 != other.2;
+                !differ || !self.is_chosen(one) || !self.is_chosen(other)
+            })
+        })
+    }
+
+    fn proposes_once(&self) -> bool {
+        self.proposals().all(|(ballot, slot, value)| {
+            self.proposals().all(|(same, there, other)| ballot != same || slot != there || value == other)
+        })
+    }
+
+    fn agrees(&self) -> bool {
+        self.nodes.iter().all(|node| {
+            let agrees = |(slot, value)| {
+                self.nodes.iter().all(|peer| peer.facts.applied.get(slot).is_none_or(|other| other == value))
+            };
+            !node.facts.has_contradicted_itself && node.facts.applied.iter().all(agrees)
+        })
+    }
+
+    fn applies_what_is_chosen(&self) -> bool {
+        let is_chosen =
+            |(slot, value)| self.chosen().any(|(_, chosen, same)| chosen == slot && same == value);
+        self.nodes.iter().all(|node| node.facts.applied.iter().all(is_chosen))
+    }
+
+    /// P2c: there is a majority that has promised `ballot`, in which nobody has accepted anything below in this
+    /// slot, or the highest proposal below that anybody in it has accepted there has this value.
+    fn allows(&self, ballot: Ballot, slot: Slot, value: &Value) -> bool {
+        let highest = |node: &'static Node| {
+            let below = node.facts.votes.range((slot, Ballot::ZERO)..(slot, ballot));
+            below.map(|(_, accepted)| *accepted).next_back()
+        };
+        let promised = self.nodes.map(|node| (node.facts.promise_told >= ballot).then(|| highest(node)));
+        promised.iter().flatten().any(|bound| {
+            let is_value = |bound| {
+                self.proposals().any(|(below, same, held)| *below == bound && *same == slot && held == value)
+            };
+            let quorum = promised.iter().flatten().filter(|held| *held <= bound).count() > MEMBERS.len() / 2;
+            quorum && bound.is_none_or(is_value)
+        })
+    }
+}
+
+impl std::fmt::Debug for Action {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{} {:?}", MEMBERS[self.node], self.step)
+    }
+}
