@@ -89,7 +89,8 @@
 //! Why that should be believed: the feature `sim` brings the module `sim`, a deterministic simulation of whole clusters
 //! under every fault that the above allows for, which judges each step by the rules of the paper, and the program
 //! `paxos-sim`, which runs it over as many seeds as there is time for. State machines and disks of one's own can run in
-//! it. `tests/basic_model.rs` looks at every state of a small Basic Paxos.
+//! it. `tests/basic_model.rs` looks at every state of a small Basic Paxos, `tests/multi_model` at every state of three
+//! replicas within bounds.
 //!
 //! Deliberately absent: Byzantine faults (peers are authenticated and run this code), and changes of membership.
 
