@@ -77,7 +77,7 @@ impl Log {
     /// Has the next segment, and each after it, made by a thread before it is needed.
     pub(super) fn prepare_ahead(&mut self) {
         self.prepares_ahead = true;
-        self.prepare_next();
+        self.prepare_next_if_none();
     }
 
     /// Puts `write` into stable storage.
@@ -100,7 +100,10 @@ impl Log {
         }
         self.tail.hard_state = write.hard_state();
         self.tail.is_marked = false;
-        self.sync()
+        self.sync()?;
+        // Not before: whoever waits for this sync should not wait for zeros, too.
+        self.prepare_next_if_none();
+        Ok(())
     }
 
     /// Puts a frame at the end that proves the one before, unless that needs no proof.
@@ -112,7 +115,9 @@ impl Log {
         self.tail.is_marked = true;
         let header = self.header(self.tail.hard_state, self.tail.next.sequence, true);
         self.put_frame(&Header { is_mark: true, ..header }, &[])?;
-        self.sync()
+        self.sync()?;
+        self.prepare_next_if_none();
+        Ok(())
     }
 
     /// Frees segments with nothing above `through` in them.
@@ -227,7 +232,6 @@ impl Log {
         self.tail.segment = next;
         self.tail.offset = FIRST_FRAME_AT;
         self.tail.extents.push_back(Extent { number, first_frame: self.tail.next, highest_slot: Slot::ZERO });
-        self.prepare_next();
         Ok(())
     }
 
@@ -250,8 +254,8 @@ impl Log {
         self.tail.segment.size_bytes.saturating_mul(GROWTH).min(self.sizes.segment_bytes)
     }
 
-    fn prepare_next(&mut self) {
-        if !self.prepares_ahead {
+    fn prepare_next_if_none(&mut self) {
+        if !self.prepares_ahead || self.preparation.is_some() {
             return;
         }
         let number = self.tail.segment.number + 1;
@@ -260,12 +264,6 @@ impl Log {
         self.preparation = started
             .inspect_err(|error| tracing::warn!(%error, "no thread to prepare the next segment of the log"))
             .ok();
-    }
-
-    fn prepare_next_if_none(&mut self) {
-        if self.preparation.is_none() {
-            self.prepare_next();
-        }
     }
 
     fn current_path(&self) -> std::path::PathBuf {

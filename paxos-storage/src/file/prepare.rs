@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::disk::Disk;
 use super::segment::{self, Segment};
@@ -86,7 +86,15 @@ fn prepare(
     state: &State,
 ) -> io::Result<Segment> {
     loop {
-        let is_wanted = || watch.try_recv() != Err(TryRecvError::Disconnected);
+        // Between two pieces of zeros as much time goes to whoever else writes as the piece has taken.
+        let mut piece_began = Instant::now();
+        let is_wanted = || {
+            if !state.is_awaited.load(Ordering::SeqCst) {
+                std::thread::sleep(piece_began.elapsed());
+            }
+            piece_began = Instant::now();
+            watch.try_recv() != Err(TryRecvError::Disconnected)
+        };
         match segment::create(disk, number, size_bytes, fingerprint, is_wanted) {
             Err(error) if is_no_space(&error) => {
                 if !state.is_full.swap(true, Ordering::Relaxed) {
