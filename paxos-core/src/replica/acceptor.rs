@@ -50,7 +50,7 @@ impl Replica {
         }
         let (reports, rest) = report(&self.log, first, self.config.options().chunk_bytes);
         let body = Body::Promise { ballot, first, reports, rest };
-        self.writes.then(Consequence::Send { to: from, body });
+        self.writes.then_once(from, body);
     }
 
     /// Phase 2b: "If an acceptor receives an accept request for a proposal numbered n, it accepts the proposal
@@ -67,24 +67,24 @@ impl Replica {
         if !self.follow(from, ballot, outputs) {
             return;
         }
-        let acceptance =
-            Consequence::Send { to: from, body: Body::Accepted { ballot, first: slot, last: slot } };
+        let acceptance = Body::Accepted { ballot, first: slot, last: slot };
         if self.log.is_chosen(slot) {
             // The value is chosen, so the proposal carries the same one (P2c): nothing is left to be recorded.
-            self.writes.then(acceptance);
+            self.writes.then_once(from, acceptance);
         } else if slot <= self.log.chosen().advanced_by(self.config.horizon_slots()) {
             if ballot > self.promised && !mutated(Mutant::AcceptDoesNotRaisePromise) {
                 self.promise(ballot);
             }
-            if !matches!(self.log.entry(slot), Some(Entry::Accepted { ballot: same, .. }) if *same == ballot)
-            {
+            if matches!(self.log.entry(slot), Some(Entry::Accepted { ballot: same, .. }) if *same == ballot) {
+                self.writes.then_once(from, acceptance);
+            } else {
                 let entry = Entry::Accepted { ballot, value };
                 self.log.put(slot, entry.clone());
                 if !mutated(Mutant::AcceptanceNotWritten) {
                     self.writes.put(slot, entry);
                 }
+                self.writes.then(Consequence::Send { to: from, body: acceptance });
             }
-            self.writes.then(acceptance);
         }
         self.on_watermark(from, ballot, chosen);
     }
@@ -94,6 +94,7 @@ impl Replica {
         assert!(ballot > self.promised, "a promise is never taken back");
         self.promised = ballot;
         self.election.see(ballot);
+        self.writes.drop_promises_below(ballot);
         if !mutated(Mutant::PromiseNotWritten) {
             self.writes.put_hard_state();
         }

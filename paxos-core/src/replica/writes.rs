@@ -61,6 +61,30 @@ impl Writes {
         self.waiting.push_back((number, consequence));
     }
 
+    /// The same for an answer to what may have come before: if the same answer waits already it is not added, so that
+    /// repeated questions take no memory while the disk is stuck.
+    pub(super) fn then_once(&mut self, to: NodeId, body: Body) {
+        let is_it = |waiting: &Body| match (waiting, &body) {
+            (Body::Promise { ballot, first, .. }, Body::Promise { ballot: other, first: from, .. }) => {
+                (ballot, first) == (other, from)
+            }
+            (waiting, body) => waiting == body,
+        };
+        let waits = self.waiting.iter().any(|(_, consequence)| {
+            matches!(consequence, Consequence::Send { to: receiver, body } if *receiver == to && is_it(body))
+        });
+        if !waits {
+            self.then(Consequence::Send { to, body });
+        }
+    }
+
+    /// Drops promises that wait and that a higher one has overtaken: nobody can use them any more.
+    pub(super) fn drop_promises_below(&mut self, promised: Ballot) {
+        self.waiting.retain(|(_, consequence)| {
+            !matches!(consequence, Consequence::Send { body: Body::Promise { ballot, .. }, .. } if *ballot < promised)
+        });
+    }
+
     pub(super) fn on_durable(&mut self, durable: &Durable) {
         let (first, last) = durable.numbers();
         assert_eq!(first.0, self.durable.0 + 1, "writes become durable in order, without gaps");

@@ -334,6 +334,38 @@ fn a_promise_waits_for_the_disk() {
 }
 
 #[test]
+fn repeated_questions_are_answered_once_when_a_stuck_disk_comes_back() {
+    let mut cluster = Cluster::new(3, 1, Options::default());
+    let (one, two) = (NodeId(1), NodeId(2));
+    cluster.node(one).is_disk_stuck = true;
+    for round in 1..=50 {
+        let ballot = Ballot { round, node: two };
+        for _ in 0..3 {
+            answers(&mut cluster, one, two, Body::Prepare { ballot, first: Slot(1) });
+        }
+    }
+    let ballot = Ballot { round: 50, node: two };
+    let value = crate::Value::no_op();
+    for _ in 0..50 {
+        let accept = Body::Accept { ballot, slot: Slot(1), value: value.clone(), chosen: Slot::ZERO };
+        answers(&mut cluster, one, two, accept);
+    }
+    cluster.node(one).is_disk_stuck = false;
+    cluster.sent.clear();
+    cluster.settle();
+    let to_two: Vec<&Body> = cluster
+        .sent
+        .iter()
+        .filter(|(from, to, _)| (*from, *to) == (one, two))
+        .map(|(_, _, body)| body)
+        .collect();
+    assert!(
+        matches!(to_two[..], [Body::Promise { ballot: promised, .. }, Body::Accepted { .. }] if *promised == ballot),
+        "{to_two:?}"
+    );
+}
+
+#[test]
 fn of_the_reported_values_that_with_the_highest_ballot_is_proposed() {
     let mut cluster = Cluster::new(5, 1, Options::default());
     let one = NodeId(1);
