@@ -94,7 +94,6 @@ impl Replica {
         assert!(ballot > self.promised, "a promise is never taken back");
         self.promised = ballot;
         self.election.see(ballot);
-        self.writes.drop_promises_below(ballot);
         if !mutated(Mutant::PromiseNotWritten) {
             self.writes.put_hard_state();
         }

@@ -78,13 +78,6 @@ impl Writes {
         }
     }
 
-    /// Drops promises that wait and that a higher one has overtaken: nobody can use them any more.
-    pub(super) fn drop_promises_below(&mut self, promised: Ballot) {
-        self.waiting.retain(|(_, consequence)| {
-            !matches!(consequence, Consequence::Send { body: Body::Promise { ballot, .. }, .. } if *ballot < promised)
-        });
-    }
-
     pub(super) fn on_durable(&mut self, durable: &Durable) {
         let (first, last) = durable.numbers();
         assert_eq!(first.0, self.durable.0 + 1, "writes become durable in order, without gaps");
