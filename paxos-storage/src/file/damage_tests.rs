@@ -157,6 +157,19 @@ fn every_block_of_every_file_may_be_unreadable() {
 }
 
 #[test]
+fn a_last_frame_that_can_not_be_read_is_no_torn_one() {
+    let finished = Finished::new(&formatted(), &[Step::Persist(1..=1, 40), Step::Persist(2..=2, 18_000)]);
+    let name = segment::name(super::FIRST_SEGMENT);
+    let frames_at = 2 * BLOCK_BYTES;
+    for block in 0..5 {
+        let refused = finished.judge(&format!("block {block} of the last frame can't be read"), |disk| {
+            disk.spoil(&name, frames_at + block * BLOCK_BYTES);
+        });
+        assert!(refused, "block {block}: a crash does not make a disk unreadable");
+    }
+}
+
+#[test]
 fn a_file_may_end_at_every_sector() {
     let finished = Finished::large();
     for name in finished.names() {

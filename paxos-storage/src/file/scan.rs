@@ -13,12 +13,12 @@ use std::path::PathBuf;
 
 use paxos_core::{Entry, HardState, Slot};
 
-use super::During;
 use super::buffer::{AlignedBuffer, BLOCK_BYTES};
 use super::disk::{Access, Disk, DiskFile, is_bad_medium};
 use super::frame::{self, Link, ReadHeader, SlotRange, VERSION};
 use super::log::Extent;
 use super::segment::{self, FIRST_FRAME_AT, Segment, SegmentHeader};
+use super::{During, MAX_SEGMENT_BYTES};
 use crate::{Damage, DamageCause, Error};
 
 /// What unreadable blocks are filled with: anything but zeros, which would look like the end of the log.
@@ -218,8 +218,9 @@ impl<'a> Scan<'a> {
             }
             None => {
                 self.open_gap(number, 0, Some(DamageCause::SegmentHeader));
-                let whole_blocks = file_bytes - file_bytes % BLOCK_BYTES as u64;
-                usize::try_from(whole_blocks).unwrap_or(usize::MAX).max(FIRST_FRAME_AT + BLOCK_BYTES)
+                let whole_blocks =
+                    usize::try_from(file_bytes).unwrap_or(usize::MAX) / BLOCK_BYTES * BLOCK_BYTES;
+                whole_blocks.clamp(FIRST_FRAME_AT + BLOCK_BYTES, MAX_SEGMENT_BYTES)
             }
         };
         (self.witness)(Sight::Segment { number, size_bytes });
@@ -325,15 +326,20 @@ impl<'a> Scan<'a> {
         let is_misplaced = stray
             .as_ref()
             .is_some_and(|read| read.header.link.sequence < next.sequence || read.header.segment != number);
+        let own = stray.filter(|read| read.header.link == next);
+        // Nor does a crash leave behind what can't be read.
+        let length = own.as_ref().map_or(BLOCK_BYTES, |read| read.length_bytes.min(rest.len()));
+        let is_unreadable =
+            rest[..length].chunks(BLOCK_BYTES).any(|block| *block == [UNREADABLE; BLOCK_BYTES]);
         let cause = match () {
             () if is_misplaced => Some(DamageCause::MisplacedFrame),
-            () if rest[..BLOCK_BYTES] == [UNREADABLE; BLOCK_BYTES] => Some(DamageCause::Unreadable),
+            () if is_unreadable => Some(DamageCause::Unreadable),
             () => None,
         };
         self.open_gap(number, offset, cause);
         let gap = self.gap.as_mut().expect("it was opened just now");
         gap.is_blank = rest[..BLOCK_BYTES] == [0; BLOCK_BYTES];
-        gap.slots = stray.filter(|read| read.header.link == next).map(|read| read.slots);
+        gap.slots = own.map(|read| read.slots);
     }
 
     fn open_gap(&mut self, number: u64, offset: usize, cause: Option<DamageCause>) {
