@@ -4,19 +4,17 @@
 //! to a bound, feeds it to the replica and carries out what comes of it. Requests that arrived in one turn
 //! share a proposal or a read: batches grow by themselves when there is much to do.
 
+mod messages;
+
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use bytes::Bytes;
 use paxos_core::session::Request as SessionRequest;
-use paxos_core::{
-    Body, Input, Message, NodeId, Output, ReadId, Recovered, Refusal, Replica, Slot, SnapshotMeta, Write,
-    wire,
-};
+use paxos_core::{Input, NodeId, Output, ReadId, Recovered, Refusal, Replica, Slot, SnapshotMeta, Write};
 use paxos_storage::{ErrorKind, Room};
-use paxos_transport::{Lane, Received, Transport};
+use paxos_transport::{Received, Transport};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
@@ -24,7 +22,7 @@ use crate::applier::Applier;
 use crate::client::{ClientError, Request};
 use crate::metrics::{self, Counters};
 use crate::node::NodeError;
-use crate::peers::{Opened, Peers};
+use crate::peers::Peers;
 use crate::pending::{PendingCommands, PendingReads};
 use crate::settings::NodeSettings;
 use crate::snapshots::OwnSnapshots;
@@ -243,44 +241,6 @@ impl<S: StateMachine> Driver<S> {
         self.step(input).await
     }
 
-    async fn on_received(&mut self, received: Received) -> Result<(), NodeError> {
-        let Received { from, frame, .. } = received;
-        match self.peers.open(from, frame, self.replica.config().members(), self.ticks) {
-            Opened::Message(message) => match wire::decode(message) {
-                // What a stuck disk can't take must not be taken by memory instead: this node hears nothing meanwhile,
-                // and if it leads it finds out that it is alone.
-                Ok(_) if self.unsynced.is_too_much() => self.counters.unheard.increment(1),
-                Ok(message) => {
-                    self.counters.received.increment(1);
-                    return self.step(Input::Receive { from, message }).await;
-                }
-                Err(error) => {
-                    self.counters.malformed.increment(1);
-                    tracing::debug!(from = from.0, %error, "ignoring a malformed message");
-                }
-            },
-            Opened::Remember(peers) => self.writer.submit(Job::RememberPeers { peers }),
-            Opened::Ignored => {}
-            Opened::Stranger { known, storage, refusal } => {
-                self.counters.strangers.increment(1);
-                tracing::warn!(
-                    node = self.settings.node.0,
-                    from = from.0,
-                    %known,
-                    %storage,
-                    "a peer has come back with another disk and is refused"
-                );
-                self.transport.send(from, Lane::Control, refusal);
-            }
-            Opened::Refused => return Err(NodeError::OtherDisk { node: self.settings.node, by: from }),
-            Opened::Malformed => {
-                self.counters.malformed.increment(1);
-                tracing::debug!(from = from.0, "ignoring a malformed frame");
-            }
-        }
-        Ok(())
-    }
-
     /// Takes the requests of this turn in, and hands all that is due to the replica.
     async fn on_requests(&mut self) -> Result<(), NodeError> {
         let now = Instant::now();
@@ -392,7 +352,7 @@ impl<S: StateMachine> Driver<S> {
                 self.unsynced.add(&write);
                 self.writer.submit(Job::Persist(write));
             }
-            Output::Send { to, message } => self.send(to, lane(&message), self.peers.seal(&message)),
+            Output::Send { to, message } => self.send(to, &message),
             Output::Broadcast { message } => self.broadcast(&message),
             Output::Apply { slot, value } => self.apply(slot, &value),
             Output::Restore { meta } => self.restore(meta).await?,
@@ -416,20 +376,6 @@ impl<S: StateMachine> Driver<S> {
             }
         }
         Ok(())
-    }
-
-    fn broadcast(&self, message: &Message) {
-        let frame = self.peers.seal(message);
-        for peer in self.replica.config().peers() {
-            self.send(peer, lane(message), frame.clone());
-        }
-    }
-
-    fn send(&self, to: NodeId, lane: Lane, frame: Bytes) {
-        self.counters.sent.increment(1);
-        if !self.transport.send(to, lane, frame).is_queued() {
-            self.counters.dropped.increment(1);
-        }
     }
 
     fn apply(&mut self, slot: Slot, value: &paxos_core::Value) {
@@ -491,17 +437,5 @@ impl<S: StateMachine> Driver<S> {
             *status = now;
             changed
         });
-    }
-}
-
-/// The lane on which a message travels.
-fn lane(message: &Message) -> Lane {
-    match message.body {
-        Body::Accept { .. } | Body::Accepted { .. } | Body::Forward { .. } => Lane::Log,
-        Body::Fetch { .. }
-        | Body::Chosen { .. }
-        | Body::FetchSnapshot { .. }
-        | Body::SnapshotChunk { .. } => Lane::Bulk,
-        _ => Lane::Control,
     }
 }
