@@ -14,7 +14,7 @@ use std::time::Instant;
 use paxos_core::session::Request as SessionRequest;
 use paxos_core::{Input, NodeId, Output, ReadId, Recovered, Refusal, Replica, Slot, SnapshotMeta, Write};
 use paxos_storage::{ErrorKind, Room};
-use paxos_transport::{Received, Transport};
+use paxos_transport::{Lane, Received, Transport};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
@@ -198,10 +198,13 @@ impl<S: StateMachine> Driver<S> {
         let passed = self.started.elapsed().as_nanos() / self.settings.tick.as_nanos();
         let missed = (passed - self.ticks).min(MAX_MISSED_TICKS);
         self.ticks = passed;
-        for _ in 0..missed {
+        for _ in 0..if self.peers.may_take_part() { missed } else { 0 } {
             self.step(Input::Tick).await?;
         }
         if missed > 0 {
+            for (peer, hello) in self.peers.hellos(self.replica.config().peers(), self.ticks) {
+                self.transport.send(peer, Lane::Control, hello);
+            }
             let now = Instant::now();
             self.commands.expire(now);
             self.reads.expire(now);

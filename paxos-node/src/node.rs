@@ -1,6 +1,6 @@
 //! A running node.
 
-use paxos_core::{ConfigError, NodeId, RecoverError, Slot};
+use paxos_core::{ConfigError, NodeId, RecoverError, Recovered, Slot};
 use paxos_storage::Storage;
 use paxos_transport::Transport;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -56,7 +56,9 @@ impl<S: StateMachine> Node<S> {
             applier.restored(restored.map_err(|error| NodeError::Restore { slot: meta.slot, error })?);
         }
         let shared = applier.shared();
-        let peers = Peers::new(storage.identity().storage(), storage.known_peers());
+        let is_empty = recovered == Recovered::default();
+        let (own, known) = (storage.identity().storage(), storage.known_peers());
+        let peers = Peers::new(own, known, settings.members.len(), is_empty);
         let (writer, results) = Writer::start(storage, settings.writer).map_err(NodeError::Thread)?;
         let (requests_from, requests) = mpsc::channel(REQUEST_QUEUE);
         let (stop, stopped) = oneshot::channel();

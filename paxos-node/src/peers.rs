@@ -6,14 +6,19 @@
 //! durably, before it believes anything that the peer says; whoever comes with another one later is not listened to
 //! and is told so, and then stops.
 //!
+//! Who has never met a node can't know that it had another disk. So a node with an empty storage takes no part before
+//! more than half of its peers have welcomed it, which they do once they remember it: any two such majorities have
+//! a peer in common, and that one has remembered the disk that was there before. A new cluster of three begins when
+//! all three have met, one of five when four have. Every node says hello to each peer until that has welcomed it.
+//!
 //! ```text
 //! offset size
-//!      0    1  kind: 0 a message, 1 a refusal
+//!      0    1  kind: 0 a message, 1 a refusal, 2 a hello, 3 a welcome
 //!      1   16  storage id of the sender
-//!     17       the message; or the storage id that is refused
+//!     17       the message; or the storage id that is refused or welcomed
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{Buf, BufMut, Bytes};
 use paxos_core::{Message, NodeId, wire};
@@ -21,9 +26,15 @@ use paxos_storage::{MAX_PEERS, StorageId};
 
 const MESSAGE: u8 = 0;
 const REFUSAL: u8 = 1;
+const HELLO: u8 = 2;
+const WELCOME: u8 = 3;
 const PREFIX_BYTES: usize = 17;
 /// A peer is told at most this often that it is refused.
 const REFUSAL_PAUSE_TICKS: u128 = 50;
+/// How often a node says hello to peers that have not welcomed it.
+const HELLO_TICKS: u128 = 10;
+/// After so many hellos in vain whoever runs the node is told.
+const ROUNDS_UNTIL_WARNING: u64 = 50;
 
 /// The peers' storages.
 #[derive(Debug)]
@@ -34,6 +45,12 @@ pub(crate) struct Peers {
     awaited: BTreeMap<NodeId, StorageId>,
     /// When each peer was last told that it is refused.
     refused_at_ticks: BTreeMap<NodeId, u128>,
+    /// Who remembers this node's storage, as far as is known.
+    welcomed_by: BTreeSet<NodeId>,
+    /// So many must, before this node takes part.
+    needed: usize,
+    hello_at_ticks: u128,
+    hello_rounds: u64,
 }
 
 /// What a frame turns out to be.
@@ -47,6 +64,8 @@ pub(crate) enum Opened {
     Ignored,
     /// From another storage than the one that the peer is known by. It is to be sent this.
     Stranger { known: StorageId, storage: StorageId, refusal: Bytes },
+    /// A hello of a peer that is known. It is to be sent this.
+    Greeted { welcome: Bytes },
     /// A peer refuses this node: it knows it by another storage.
     Refused,
     /// No frame of a node.
@@ -54,8 +73,50 @@ pub(crate) enum Opened {
 }
 
 impl Peers {
-    pub(crate) fn new(own: StorageId, known: BTreeMap<NodeId, StorageId>) -> Peers {
-        Peers { own, known, awaited: BTreeMap::new(), refused_at_ticks: BTreeMap::new() }
+    /// The peers of a node that is one of so many `members`, and that has an empty storage or not.
+    pub(crate) fn new(
+        own: StorageId,
+        known: BTreeMap<NodeId, StorageId>,
+        members: usize,
+        is_empty: bool,
+    ) -> Peers {
+        let majority_of_peers = if members > 1 { (members - 1) / 2 + 1 } else { 0 };
+        Peers {
+            own,
+            known,
+            awaited: BTreeMap::new(),
+            refused_at_ticks: BTreeMap::new(),
+            welcomed_by: BTreeSet::new(),
+            needed: if is_empty { majority_of_peers } else { 0 },
+            hello_at_ticks: 0,
+            hello_rounds: 0,
+        }
+    }
+
+    /// Whether this node may promise and accept.
+    pub(crate) fn may_take_part(&self) -> bool {
+        self.welcomed_by.len() >= self.needed
+    }
+
+    /// A frame for each peer that has not welcomed this node, when it is time for one.
+    pub(crate) fn hellos(
+        &mut self,
+        peers: impl Iterator<Item = NodeId>,
+        now_ticks: u128,
+    ) -> Vec<(NodeId, Bytes)> {
+        if now_ticks < self.hello_at_ticks {
+            return Vec::new();
+        }
+        self.hello_at_ticks = now_ticks + HELLO_TICKS;
+        self.hello_rounds += 1;
+        let missing = self.needed.saturating_sub(self.welcomed_by.len());
+        if missing > 0 && self.hello_rounds.is_multiple_of(ROUNDS_UNTIL_WARNING) {
+            tracing::warn!(
+                "this node's disk is new: it takes part once {missing} more of its peers have met it"
+            );
+        }
+        let hello = Bytes::copy_from_slice(&self.prefix(HELLO));
+        peers.filter(|peer| !self.welcomed_by.contains(peer)).map(|peer| (peer, hello.clone())).collect()
     }
 
     /// A frame with a message from this node.
@@ -76,14 +137,20 @@ impl Peers {
         }
         let (kind, storage) = (frame.get_u8(), StorageId(frame.get_u128_le()));
         match kind {
-            MESSAGE => {}
-            REFUSAL => {
-                let refused = frame.try_get_u128_le().map(StorageId);
-                return if refused == Ok(self.own) { Opened::Refused } else { Opened::Ignored };
+            MESSAGE | HELLO => {}
+            REFUSAL | WELCOME => {
+                let is_meant = frame.try_get_u128_le().map(StorageId) == Ok(self.own);
+                if is_meant && kind == WELCOME && members.contains(&from) {
+                    self.welcomed_by.insert(from);
+                }
+                return if is_meant && kind == REFUSAL { Opened::Refused } else { Opened::Ignored };
             }
             _ => return Opened::Malformed,
         }
         match self.known.get(&from) {
+            Some(known) if *known == storage && kind == HELLO => {
+                Opened::Greeted { welcome: self.about(WELCOME, storage) }
+            }
             Some(known) if *known == storage => Opened::Message(frame),
             Some(known) => self.refuse(from, *known, storage, now_ticks),
             None if self.awaited.contains_key(&from) || !members.contains(&from) => Opened::Ignored,
@@ -106,9 +173,7 @@ impl Peers {
             return Opened::Ignored;
         }
         self.refused_at_ticks.insert(from, now_ticks);
-        let mut refusal = self.prefix(REFUSAL).to_vec();
-        refusal.put_u128_le(storage.0);
-        Opened::Stranger { known, storage, refusal: Bytes::from(refusal) }
+        Opened::Stranger { known, storage, refusal: self.about(REFUSAL, storage) }
     }
 
     /// What is known and awaited; where that is too much, without those that are no members any more.
@@ -119,6 +184,12 @@ impl Peers {
             peers.retain(|node, _| members.contains(node));
         }
         peers
+    }
+
+    fn about(&self, kind: u8, storage: StorageId) -> Bytes {
+        let mut frame = self.prefix(kind).to_vec();
+        frame.put_u128_le(storage.0);
+        Bytes::from(frame)
     }
 
     fn prefix(&self, kind: u8) -> [u8; PREFIX_BYTES] {
@@ -138,7 +209,7 @@ mod tests {
     const MEMBERS: [NodeId; 2] = [ONE, TWO];
 
     fn peers(storage: u128) -> Peers {
-        Peers::new(StorageId(storage), BTreeMap::new())
+        Peers::new(StorageId(storage), BTreeMap::new(), MEMBERS.len(), true)
     }
 
     fn message() -> Message {
@@ -183,6 +254,35 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_storage_takes_no_part_before_a_majority_of_peers_remembers_it() {
+        let members: Vec<NodeId> = (1..=5).map(NodeId).collect();
+        let new =
+            |storage, is_empty| Peers::new(StorageId(storage), BTreeMap::new(), members.len(), is_empty);
+        let mut fresh = new(1, true);
+        assert!(!fresh.may_take_part() && new(1, false).may_take_part());
+        for peer in 2..=5 {
+            let mut other = new(u128::from(peer), true);
+            let (_, hello) = fresh.hellos(members[1..].iter().copied(), u128::from(peer) * 10).swap_remove(0);
+            let Opened::Remember(known) = other.open(ONE, hello.clone(), &members, 0) else {
+                panic!("node {peer}")
+            };
+            assert_eq!(
+                other.open(ONE, hello.clone(), &members, 0),
+                Opened::Ignored,
+                "not before it is durable"
+            );
+            other.on_remembered(known);
+            let Opened::Greeted { welcome } = other.open(ONE, hello, &members, 0) else {
+                panic!("node {peer}")
+            };
+            assert_eq!(fresh.open(NodeId(peer), welcome.clone(), &members, 0), Opened::Ignored);
+            fresh.open(NodeId(peer), welcome, &members, 0);
+            assert_eq!(fresh.may_take_part(), peer >= 4, "three of four peers remember it when node 4 does");
+        }
+        assert!(fresh.hellos(members[1..].iter().copied(), 1000).is_empty(), "all have welcomed it");
+    }
+
+    #[test]
     fn what_is_remembered_is_bounded_and_members_come_first() {
         let mut one = peers(1);
         one.on_remembered((100..228).map(|node| (NodeId(node), StorageId(7))).collect());
@@ -193,9 +293,9 @@ mod tests {
     #[test]
     fn no_bytes_make_it_panic() {
         for length in 0..40 {
-            for kind in 0..3 {
+            for kind in 0..5 {
                 let opened = peers(1).open(TWO, Bytes::from(vec![kind; length]), &MEMBERS, 0);
-                let is_whole = length >= PREFIX_BYTES && kind < 2;
+                let is_whole = length >= PREFIX_BYTES && kind < 4;
                 assert_eq!(opened != Opened::Malformed, is_whole, "{length} bytes of {kind}");
             }
         }

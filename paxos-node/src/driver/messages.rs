@@ -14,6 +14,7 @@ impl<S: StateMachine> Driver<S> {
     pub(super) async fn on_received(&mut self, received: Received) -> Result<(), NodeError> {
         let Received { from, frame, .. } = received;
         match self.peers.open(from, frame, self.replica.config().members(), self.ticks) {
+            Opened::Message(_) if !self.peers.may_take_part() => {}
             Opened::Message(message) => match wire::decode(message) {
                 // What a stuck disk can't take must not be taken by memory instead: this node hears nothing meanwhile,
                 // and if it leads it finds out that it is alone.
@@ -29,6 +30,9 @@ impl<S: StateMachine> Driver<S> {
             },
             Opened::Remember(peers) => self.writer.submit(Job::RememberPeers { peers }),
             Opened::Ignored => {}
+            Opened::Greeted { welcome } => {
+                self.transport.send(from, Lane::Control, welcome);
+            }
             Opened::Stranger { known, storage, refusal } => {
                 self.counters.strangers.increment(1);
                 tracing::warn!(
