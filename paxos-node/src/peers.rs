@@ -6,19 +6,22 @@
 //! durably, before it believes anything that the peer says; whoever comes with another one later is not listened to
 //! and is told so, and then stops.
 //!
-//! Who has never met a node can't know that it had another disk. So a node with an empty storage takes no part before
-//! more than half of its peers have welcomed it, which they do once they remember it: any two such majorities have
-//! a peer in common, and that one has remembered the disk that was there before. A new cluster of three begins when
-//! all three have met, one of five when four have. Every node says hello to each peer until that has welcomed it.
+//! Who has never met a node can't know that it had another disk. So a node whose storage was empty when it started takes
+//! no part before more than half of its peers have welcomed it, which they do once they remember it: any two such
+//! majorities have a peer in common, and that one has remembered the disk that was there before. Only where all who
+//! have met started empty, and are a majority, they may begin: that is how a new cluster looks. It is also how one
+//! looks of which a majority has been made anew while the rest, with all that was ever chosen, is down; nobody can
+//! tell these two apart. Every node says hello to each peer until that has welcomed it, so that all meet early.
 //!
 //! ```text
 //! offset size
 //!      0    1  kind: 0 a message, 1 a refusal, 2 a hello, 3 a welcome
 //!      1   16  storage id of the sender
-//!     17       the message; or the storage id that is refused or welcomed
+//!     17       the message; or the storage id that is refused or welcomed, and behind the latter, in one byte,
+//!              whether the sender started empty
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bytes::{Buf, BufMut, Bytes};
 use paxos_core::{Message, NodeId, wire};
@@ -45,10 +48,12 @@ pub(crate) struct Peers {
     awaited: BTreeMap<NodeId, StorageId>,
     /// When each peer was last told that it is refused.
     refused_at_ticks: BTreeMap<NodeId, u128>,
-    /// Who remembers this node's storage, as far as is known.
-    welcomed_by: BTreeSet<NodeId>,
-    /// So many must, before this node takes part.
-    needed: usize,
+    /// Who remembers this node's storage, as far as is known, and whether it started empty.
+    welcomed_by: BTreeMap<NodeId, bool>,
+    /// How many members there are.
+    members: usize,
+    /// Whether this node started empty.
+    is_empty: bool,
     hello_at_ticks: u128,
     hello_rounds: u64,
 }
@@ -80,14 +85,14 @@ impl Peers {
         members: usize,
         is_empty: bool,
     ) -> Peers {
-        let majority_of_peers = if members > 1 { (members - 1) / 2 + 1 } else { 0 };
         Peers {
             own,
             known,
             awaited: BTreeMap::new(),
             refused_at_ticks: BTreeMap::new(),
-            welcomed_by: BTreeSet::new(),
-            needed: if is_empty { majority_of_peers } else { 0 },
+            welcomed_by: BTreeMap::new(),
+            members,
+            is_empty,
             hello_at_ticks: 0,
             hello_rounds: 0,
         }
@@ -95,7 +100,11 @@ impl Peers {
 
     /// Whether this node may promise and accept.
     pub(crate) fn may_take_part(&self) -> bool {
-        self.welcomed_by.len() >= self.needed
+        let met = self.welcomed_by.len();
+        let is_known_to_most = 2 * met > self.members - 1;
+        let is_new_cluster =
+            2 * (met + 1) > self.members && self.welcomed_by.values().all(|is_empty| *is_empty);
+        !self.is_empty || is_known_to_most || is_new_cluster
     }
 
     /// A frame for each peer that has not welcomed this node, when it is time for one.
@@ -109,14 +118,12 @@ impl Peers {
         }
         self.hello_at_ticks = now_ticks + HELLO_TICKS;
         self.hello_rounds += 1;
-        let missing = self.needed.saturating_sub(self.welcomed_by.len());
-        if missing > 0 && self.hello_rounds.is_multiple_of(ROUNDS_UNTIL_WARNING) {
-            tracing::warn!(
-                "this node's disk is new: it takes part once {missing} more of its peers have met it"
-            );
+        if !self.may_take_part() && self.hello_rounds.is_multiple_of(ROUNDS_UNTIL_WARNING) {
+            let met = self.welcomed_by.len();
+            tracing::warn!(met, "this node's disk is new: it takes part once it has met more of its peers");
         }
         let hello = Bytes::copy_from_slice(&self.prefix(HELLO));
-        peers.filter(|peer| !self.welcomed_by.contains(peer)).map(|peer| (peer, hello.clone())).collect()
+        peers.filter(|peer| !self.welcomed_by.contains_key(peer)).map(|peer| (peer, hello.clone())).collect()
     }
 
     /// A frame with a message from this node.
@@ -141,7 +148,7 @@ impl Peers {
             REFUSAL | WELCOME => {
                 let is_meant = frame.try_get_u128_le().map(StorageId) == Ok(self.own);
                 if is_meant && kind == WELCOME && members.contains(&from) {
-                    self.welcomed_by.insert(from);
+                    self.welcomed_by.insert(from, frame.try_get_u8() == Ok(1));
                 }
                 return if is_meant && kind == REFUSAL { Opened::Refused } else { Opened::Ignored };
             }
@@ -149,7 +156,9 @@ impl Peers {
         }
         match self.known.get(&from) {
             Some(known) if *known == storage && kind == HELLO => {
-                Opened::Greeted { welcome: self.about(WELCOME, storage) }
+                let mut welcome = self.about(WELCOME, storage);
+                welcome.put_u8(u8::from(self.is_empty));
+                Opened::Greeted { welcome: Bytes::from(welcome) }
             }
             Some(known) if *known == storage => Opened::Message(frame),
             Some(known) => self.refuse(from, *known, storage, now_ticks),
@@ -173,7 +182,7 @@ impl Peers {
             return Opened::Ignored;
         }
         self.refused_at_ticks.insert(from, now_ticks);
-        Opened::Stranger { known, storage, refusal: self.about(REFUSAL, storage) }
+        Opened::Stranger { known, storage, refusal: Bytes::from(self.about(REFUSAL, storage)) }
     }
 
     /// What is known and awaited; where that is too much, without those that are no members any more.
@@ -186,10 +195,10 @@ impl Peers {
         peers
     }
 
-    fn about(&self, kind: u8, storage: StorageId) -> Bytes {
+    fn about(&self, kind: u8, storage: StorageId) -> Vec<u8> {
         let mut frame = self.prefix(kind).to_vec();
         frame.put_u128_le(storage.0);
-        Bytes::from(frame)
+        frame
     }
 
     fn prefix(&self, kind: u8) -> [u8; PREFIX_BYTES] {
@@ -253,18 +262,18 @@ mod tests {
         assert!(matches!(later, Opened::Stranger { .. }), "the first word may have got lost");
     }
 
-    #[test]
-    fn an_empty_storage_takes_no_part_before_a_majority_of_peers_remembers_it() {
-        let members: Vec<NodeId> = (1..=5).map(NodeId).collect();
+    /// For each number of peers that have met a new node, whether it takes part.
+    fn takes_part(members: u64, peers_are_empty: bool) -> Vec<bool> {
+        let members: Vec<NodeId> = (1..=members).map(NodeId).collect();
         let new =
             |storage, is_empty| Peers::new(StorageId(storage), BTreeMap::new(), members.len(), is_empty);
         let mut fresh = new(1, true);
-        assert!(!fresh.may_take_part() && new(1, false).may_take_part());
-        for peer in 2..=5 {
-            let mut other = new(u128::from(peer), true);
-            let (_, hello) = fresh.hellos(members[1..].iter().copied(), u128::from(peer) * 10).swap_remove(0);
+        let mut taken = vec![fresh.may_take_part()];
+        for peer in &members[1..] {
+            let mut other = new(u128::from(peer.0), peers_are_empty);
+            let (_, hello) = fresh.hellos([*peer].into_iter(), u128::from(peer.0) * 10).swap_remove(0);
             let Opened::Remember(known) = other.open(ONE, hello.clone(), &members, 0) else {
-                panic!("node {peer}")
+                panic!("{peer}")
             };
             assert_eq!(
                 other.open(ONE, hello.clone(), &members, 0),
@@ -272,14 +281,30 @@ mod tests {
                 "not before it is durable"
             );
             other.on_remembered(known);
-            let Opened::Greeted { welcome } = other.open(ONE, hello, &members, 0) else {
-                panic!("node {peer}")
-            };
-            assert_eq!(fresh.open(NodeId(peer), welcome.clone(), &members, 0), Opened::Ignored);
-            fresh.open(NodeId(peer), welcome, &members, 0);
-            assert_eq!(fresh.may_take_part(), peer >= 4, "three of four peers remember it when node 4 does");
+            let Opened::Greeted { welcome } = other.open(ONE, hello, &members, 0) else { panic!("{peer}") };
+            assert_eq!(fresh.open(*peer, welcome, &members, 0), Opened::Ignored);
+            taken.push(fresh.may_take_part());
         }
         assert!(fresh.hellos(members[1..].iter().copied(), 1000).is_empty(), "all have welcomed it");
+        taken
+    }
+
+    #[test]
+    fn an_empty_storage_takes_no_part_before_most_of_its_peers_remember_it() {
+        assert_eq!(takes_part(1, false), [true], "one node alone is a cluster");
+        assert_eq!(takes_part(3, false), [false, false, true]);
+        assert_eq!(takes_part(4, false), [false, false, true, true]);
+        assert_eq!(takes_part(5, false), [false, false, false, true, true]);
+        assert!(
+            Peers::new(StorageId(1), BTreeMap::new(), 3, false).may_take_part(),
+            "it has met them before"
+        );
+    }
+
+    #[test]
+    fn a_majority_of_empty_storages_begins_a_new_cluster() {
+        assert_eq!(takes_part(3, true), [false, true, true]);
+        assert_eq!(takes_part(5, true), [false, false, true, true, true]);
     }
 
     #[test]
