@@ -198,7 +198,9 @@ impl<S: StateMachine> Driver<S> {
         let passed = self.started.elapsed().as_nanos() / self.settings.tick.as_nanos();
         let missed = (passed - self.ticks).min(MAX_MISSED_TICKS);
         self.ticks = passed;
-        for _ in 0..if self.peers.may_take_part() { missed } else { 0 } {
+        // Until it may take part its replica stands still: it neither hears anything nor runs for leader.
+        let ticks = if self.peers.may_take_part() { missed } else { 0 };
+        for _ in 0..ticks {
             self.step(Input::Tick).await?;
         }
         if missed > 0 {
