@@ -30,7 +30,7 @@ const HEADER_BYTES: usize = 44;
 const PREFIX: &str = "wal-";
 const NEW_SUFFIX: &str = ".new";
 /// Zeros are written in pieces of this size, so that frames written meanwhile do not wait for long.
-const ZEROS_BYTES: usize = 64 << 10;
+const ZEROS_BYTES: usize = 256 << 10;
 
 /// Where the first frame of a segment begins.
 pub(super) const FIRST_FRAME_AT: usize = BLOCK_BYTES;
