@@ -2,7 +2,8 @@
 //!
 //! A [`Replica`] is one deterministic function of its state and an [`Input`]. The files of this module follow
 //! the roles: `acceptor` (phases 1b and 2b), `election` (who proposes, and phase 1a), `leader` (phase 2a and
-//! what is chosen), `reads`, `learner` and `snapshot` (catching up), `repair` (what was lost), `writes` (what must be durable first).
+//! what is chosen), `reads`, `learner` and `snapshot` (catching up), `repair` (what was lost), `writes` (what must be
+//! durable first).
 
 mod acceptor;
 mod election;

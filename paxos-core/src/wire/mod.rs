@@ -126,7 +126,7 @@ impl From<prost::DecodeError> for WireError {
 /// ```
 #[must_use]
 pub fn encode(message: &Message) -> Bytes {
-    Bytes::from(schema::Frame::from(message).encode_to_vec())
+    encode_behind(&[], message)
 }
 
 /// A message as bytes behind others that are the sender's own, in one piece of memory.

@@ -40,8 +40,7 @@ impl Failure {
         Failure { code: 1, line: line.to_string() }
     }
 
-    /// A data directory is damaged.
-    #[cfg(feature = "file")]
+    /// The storage is damaged, or not the one that the node is known by.
     pub(crate) fn damaged(line: impl fmt::Display) -> Failure {
         Failure { code: 4, line: line.to_string() }
     }
@@ -69,9 +68,7 @@ impl From<paxos_node::NodeError> for Failure {
         match error {
             NodeError::Storage(error) => Failure::storage(&error),
             NodeError::Config(_) | NodeError::Settings(_) => Failure::usage(error),
-            NodeError::Recover(_) | NodeError::OtherDisk { .. } => {
-                Failure { code: 4, line: error.to_string() }
-            }
+            NodeError::Recover(_) | NodeError::OtherDisk { .. } => Failure::damaged(error),
             NodeError::Restore { .. } => Failure { code: 3, line: error.to_string() },
             other => Failure::other(other),
         }

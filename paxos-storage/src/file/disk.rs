@@ -50,6 +50,14 @@ pub(super) enum Access {
     Direct,
 }
 
+/// Removes a file that may be missing already, as one is that was lost.
+pub(super) fn remove_if_there(disk: &dyn Disk, name: &str) -> io::Result<()> {
+    match disk.remove(name) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
 /// EIO, on every Unix.
 pub(super) const INPUT_OUTPUT_ERROR: i32 = 5;
 

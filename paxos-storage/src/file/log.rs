@@ -7,7 +7,7 @@ use paxos_core::{Entry, HardState, Slot, Write};
 
 use super::During;
 use super::buffer::AlignedBuffer;
-use super::disk::Disk;
+use super::disk::{Disk, remove_if_there};
 use super::frame::{self, Header, Link, SlotRange};
 use super::meta::{self, Meta};
 use super::prepare::{Preparation, is_no_space};
@@ -141,10 +141,7 @@ impl Log {
         change.during("write", &self.disk.path(meta::NAME))?;
         for extent in freed {
             let name = segment::name(extent.number);
-            match self.disk.remove(&name) {
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {} // It was missing all along.
-                removed => removed.during("remove", &self.disk.path(&name))?,
-            }
+            remove_if_there(self.disk.as_ref(), &name).during("remove", &self.disk.path(&name))?;
         }
         Ok(())
     }

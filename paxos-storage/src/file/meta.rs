@@ -121,6 +121,7 @@ impl Meta {
     /// Reads the file, and makes both copies whole and the same.
     pub(super) fn open(disk: &dyn Disk) -> Result<Meta, ReadError> {
         let (mut meta, outdated) = Meta::read(disk)?;
+        meta.lay_out();
         for copy in outdated {
             // The other one is not touched: it is all there is until this one is stable.
             tracing::warn!(copy, "a copy in META was not up to date and is written anew");
@@ -165,11 +166,16 @@ impl Meta {
 
     fn write(&mut self) -> io::Result<()> {
         self.generation += 1;
+        self.lay_out();
         (0..COPIES).try_for_each(|copy| self.write_copy(copy))
     }
 
-    fn write_copy(&mut self, copy: usize) -> io::Result<()> {
+    /// Makes the bytes of a copy; [`write_copy`](Meta::write_copy) writes them.
+    fn lay_out(&mut self) {
         encode(self.buffer.resize_zeroed(BLOCK_BYTES), self.generation, &self.description);
+    }
+
+    fn write_copy(&mut self, copy: usize) -> io::Result<()> {
         self.file.write_at(self.buffer.as_slice(), (copy * BLOCK_BYTES) as u64)?;
         self.file.sync()
     }

@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use paxos_core::{Slot, SnapshotMeta};
 
 use super::During;
-use super::disk::{Access, Disk, DiskFile, is_bad_medium};
+use super::disk::{Access, Disk, DiskFile, is_bad_medium, remove_if_there};
 use super::meta::{self, KEPT_SNAPSHOTS, Meta};
 use super::prepare::is_no_space;
 use crate::{Damage, DamageCause, Error, ErrorKind};
@@ -107,10 +107,7 @@ impl Unfinished {
         let is_dropped = |old: &&SnapshotMeta| snapshots.iter().all(|kept| kept.slot != old.slot);
         for old in described.iter().filter(is_dropped) {
             let old = name(old.slot);
-            match disk.remove(&old) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {} // It was lost.
-                removed => removed.during("remove", &disk.path(&old))?,
-            }
+            remove_if_there(disk, &old).during("remove", &disk.path(&old))?;
         }
         Ok(())
     }
