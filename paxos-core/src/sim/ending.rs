@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::disk::Disk;
 use super::machine::Machine;
 use super::node::{Node, State};
-use super::observer::Rule;
+use super::rule::Rule;
 use super::scenario::{CALM_TICKS, TICK_UNITS};
 use super::world::World;
 use crate::session::Outcome;

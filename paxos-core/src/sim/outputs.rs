@@ -8,7 +8,7 @@ use super::machine::Machine;
 use super::marks::Mark;
 use super::network::Parcel;
 use super::node::State;
-use super::observer::Rule;
+use super::rule::Rule;
 use super::scenario::TICK_UNITS;
 use super::world::{Event, World};
 use crate::session::Outcome;

@@ -3,7 +3,7 @@
 use super::Simulation;
 use super::disk::Disk;
 use super::machine::Machine;
-use super::observer::Rule;
+use super::rule::Rule;
 use super::scenario::{Scenario, Weather};
 
 /// A smaller scenario that breaks the same rule: fewer nodes, clients and kinds of trouble, less time.
