@@ -224,3 +224,48 @@ impl std::fmt::Display for RecoverError {
 }
 
 impl std::error::Error for RecoverError {}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn write(number: u64, chosen: u64) -> Write {
+        let hard_state =
+            HardState { promised: Ballot::ZERO.successor_for(NodeId(number)), chosen: Slot(chosen) };
+        let value = Value::batch(&[Bytes::from_static(b"command")]);
+        Write::new(WriteNumber(number), hard_state, vec![(Slot(number), Entry::Chosen { value })])
+    }
+
+    #[test]
+    fn merged_writes_cover_both_and_hold_the_newer_hard_state() {
+        let mut merged = write(3, 1);
+        merged.merge(write(4, 2));
+        assert_eq!(merged.numbers(), (WriteNumber(3), WriteNumber(4)));
+        assert_eq!(merged.hard_state(), write(4, 2).hard_state());
+        assert_eq!(merged.entries().iter().map(|(slot, _)| slot.0).collect::<Vec<_>>(), [3, 4]);
+        assert_eq!(merged.value_bytes(), 2 * write(3, 1).value_bytes());
+        assert!(write(3, 1).value_bytes() > b"command".len());
+        assert_eq!(merged.into_durable().numbers(), (WriteNumber(3), WriteNumber(4)));
+    }
+
+    #[test]
+    #[should_panic(expected = "without gaps")]
+    fn a_write_that_does_not_follow_is_not_merged() {
+        write(3, 1).merge(write(5, 1));
+    }
+
+    #[test]
+    fn every_error_names_what_it_is_about() {
+        for (error, named) in [
+            (RecoverError::MissingChosen { slot: Slot(7) }, "slot 7 is chosen"),
+            (RecoverError::OutOfOrder { slot: Slot(8) }, "slot 8 stands behind"),
+            (RecoverError::AcceptedAbovePromise { slot: Slot(9) }, "slot 9 was accepted"),
+            (RecoverError::NobodyToRepairFrom { through: Slot(10) }, "slots through 10"),
+            (RecoverError::NotAMember { node: NodeId(11) }, "node 11 is not a member"),
+        ] {
+            assert!(error.to_string().contains(named), "{error}");
+        }
+    }
+}

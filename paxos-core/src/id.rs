@@ -104,3 +104,28 @@ impl fmt::Display for Epoch {
         self.0.fmt(formatter)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_shown_as_the_numbers_that_they_are() {
+        let ballot = Ballot { round: 7, node: NodeId(3) };
+        assert_eq!(format!("{} {} {ballot} {}", NodeId(1), Slot(2), Epoch(4)), "1 2 7.3 4");
+    }
+
+    #[test]
+    fn slots_are_counted_with_both_ends_and_stop_at_theirs() {
+        assert_eq!((Slot(3).previous(), Slot::ZERO.previous()), (Slot(2), Slot::ZERO));
+        assert_eq!((Slot(3).next(), Slot(u64::MAX).next()), (Slot(4), Slot(u64::MAX)));
+        assert_eq!(Slot(3).advanced_by(4), Slot(7));
+        assert_eq!([2, 3, 5].map(|last| Slot(3).count_through(Slot(last))), [0, 1, 3]);
+    }
+
+    #[test]
+    fn a_successor_is_above_every_ballot_of_the_round_before() {
+        let highest = Ballot { round: 1, node: NodeId(u64::MAX) };
+        assert!(highest.successor_for(NodeId(1)) > highest);
+    }
+}

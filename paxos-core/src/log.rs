@@ -5,13 +5,11 @@ use std::collections::VecDeque;
 use crate::durable::Entry;
 use crate::id::{Ballot, Slot};
 use crate::mutant::{Mutant, mutated};
-use crate::value::Value;
 
 /// What a slot is taken to cost beside its value.
 const ENTRY_BYTES: usize = 64;
 
-/// The slots after [`trimmed`](Log::trimmed). Every one up to [`chosen`](Log::chosen) has an entry, and that
-/// entry's value is the chosen one, whichever variant it is.
+/// The slots after [`trimmed`](Log::trimmed). Every one up to [`chosen`](Log::chosen) has an entry, which says so.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Log {
     trimmed: Slot,
@@ -55,17 +53,12 @@ impl Log {
         slot <= self.chosen || matches!(self.entry(slot), Some(Entry::Chosen { .. }))
     }
 
-    /// The entries from `first` on, with their slots. Those at or below the watermark come out as chosen.
+    /// The entries from `first` on, with their slots.
     pub(crate) fn reports_from(&self, first: Slot) -> impl Iterator<Item = (Slot, Entry)> + '_ {
         let skipped = self.position(first).unwrap_or(0);
         let slots = (self.trimmed.0 + 1 + skipped as u64..).map(Slot);
-        self.entries.iter().skip(skipped).zip(slots).filter_map(|(entry, slot)| {
-            let entry = entry.clone()?;
-            Some((
-                slot,
-                if slot <= self.chosen { Entry::Chosen { value: entry.into_value() } } else { entry },
-            ))
-        })
+        let entries = self.entries.iter().skip(skipped).zip(slots);
+        entries.filter_map(|(entry, slot)| Some((slot, entry.clone()?)))
     }
 
     /// Replaces the entry of an unchosen slot.
@@ -163,14 +156,6 @@ impl Log {
     }
 }
 
-impl Entry {
-    fn into_value(self) -> Value {
-        match self {
-            Entry::Accepted { value, .. } | Entry::Chosen { value } => value,
-        }
-    }
-}
-
 fn entry_bytes(entry: &Entry) -> usize {
     ENTRY_BYTES + entry.value().size_bytes()
 }
@@ -178,6 +163,7 @@ fn entry_bytes(entry: &Entry) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::value::Value;
     use bytes::Bytes;
 
     fn accepted(round: u64) -> Entry {
@@ -240,5 +226,54 @@ mod tests {
             (log.trimmed(), log.chosen(), log.last(), log.bytes()),
             (Slot(100), Slot(100), Slot(100), 0)
         );
+    }
+
+    #[test]
+    fn a_replaced_entry_gives_its_memory_back() {
+        let mut log = Log::default();
+        log.put(Slot(1), accepted(1));
+        let each = log.bytes();
+        assert!(each > 100, "a value of a hundred bytes takes more than those");
+        log.put(Slot(1), accepted(2));
+        assert_eq!(log.bytes(), each);
+        log.put(Slot(1), Entry::Chosen { value: Value::no_op() });
+        assert!(log.bytes() < each);
+        log.put(Slot(2), accepted(1));
+        log.put(Slot(3), accepted(1));
+        log.install_snapshot(Slot(2));
+        assert_eq!(log.bytes(), each, "slot 3 is left");
+    }
+
+    #[test]
+    fn a_log_goes_on_behind_its_snapshot() {
+        let mut log = Log::after_snapshot(Slot(5));
+        assert_eq!((log.trimmed(), log.chosen(), log.last()), (Slot(5), Slot(5), Slot(5)));
+        log.put(Slot(6), accepted(1));
+        assert_eq!((log.last(), log.entry(Slot(5))), (Slot(6), None));
+    }
+
+    #[test]
+    fn a_recovered_watermark_needs_a_value_in_each_slot_below() {
+        let mut log = Log::default();
+        log.put(Slot(1), accepted(1));
+        log.put(Slot(2), accepted(1));
+        log.put(Slot(3), Entry::Chosen { value: Value::no_op() });
+        log.put(Slot(5), accepted(1));
+        assert_eq!(log.recover_chosen(Slot(2)), Ok(()));
+        assert_eq!(log.chosen(), Slot(3), "what was learned to be chosen needs no watermark");
+        assert!(log.is_chosen(Slot(1)) && !log.is_chosen(Slot(5)));
+        assert_eq!(log.recover_chosen(Slot(5)), Err(Slot(4)));
+    }
+
+    #[test]
+    fn reports_tell_what_is_below_the_watermark_as_chosen_and_the_rest_as_accepted() {
+        let mut log = Log::default();
+        for slot in 1..=3 {
+            log.put(Slot(slot), accepted(1));
+        }
+        log.advance_under(ballot(1), Slot(2));
+        let is_chosen = |(slot, entry): (Slot, Entry)| (slot.0, matches!(entry, Entry::Chosen { .. }));
+        let reports: Vec<_> = log.reports_from(Slot(2)).map(is_chosen).collect();
+        assert_eq!(reports, [(2, true), (3, false)]);
     }
 }
