@@ -18,6 +18,18 @@ pub enum PhaseOne {
     EveryValue,
 }
 
+/// When a leader tells its peers that a value is chosen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Watermark {
+    /// With the next accept or heartbeat, which costs no message; at once only to a peer that waits to hear of a
+    /// command it has forwarded.
+    #[default]
+    Piggybacked,
+    /// At once, by one more message to each peer unless an accept leaves in the same step. Peers apply a value half
+    /// a round trip after the leader, however idle it is.
+    AtOnce,
+}
+
 /// How the leader makes sure that it still leads before it lets a read go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum ReadMode {
@@ -49,6 +61,8 @@ pub struct Options {
     pub phase_one: PhaseOne,
     /// How reads are made safe. Must be the same on all members.
     pub reads: ReadMode,
+    /// When a leader tells what is chosen. May differ between members.
+    pub watermark: Watermark,
     /// A leader sends heartbeats this often.
     pub heartbeat_ticks: u32,
     /// A follower that has not heard from a leader for this long, plus a random part of up to as long again,
@@ -87,6 +101,7 @@ impl Default for Options {
             quorums: None,
             phase_one: PhaseOne::default(),
             reads: ReadMode::default(),
+            watermark: Watermark::default(),
             heartbeat_ticks: 5,
             election_timeout_ticks: 50,
             resend_ticks: 10,
@@ -237,5 +252,22 @@ mod tests {
         assert!(problem(1, &[1, 2, 3], Options { quorums, ..Options::default() }).contains("quorums"));
         let reads = ReadMode::Lease { lease_ticks: 51, drift_ticks: 1 };
         assert!(problem(1, &[1, 2, 3], Options { reads, ..Options::default() }).contains("lease_ticks"));
+    }
+
+    #[test]
+    fn what_is_configured_can_be_read_back() {
+        let options = Options { window_slots: 7, ..Options::default() };
+        let config = Config::new(NodeId(5), &nodes(&[9, 5, 2]), options.clone()).expect("these settings fit");
+        assert_eq!((config.node(), config.members()), (NodeId(5), &nodes(&[2, 5, 9])[..]));
+        assert_eq!(config.peers().collect::<Vec<_>>(), nodes(&[2, 9]), "all but the node itself");
+        assert_eq!((config.quorums(), config.options()), (Quorums::majority(3), &options));
+        assert_eq!(config.horizon_slots(), 14);
+    }
+
+    #[test]
+    fn an_error_is_shown_in_its_own_words() {
+        let error = Config::new(NodeId(1), &[], Options::default()).expect_err("a node must be a member");
+        assert_eq!(error.to_string(), error.problem);
+        assert!(!error.problem.is_empty());
     }
 }

@@ -114,7 +114,7 @@ pub mod value;
 #[cfg(feature = "wire")]
 pub mod wire;
 
-pub use config::{Config, ConfigError, Options, PhaseOne, ReadMode};
+pub use config::{Config, ConfigError, Options, PhaseOne, ReadMode, Watermark};
 pub use durable::{Durable, Entry, HardState, RecoverError, Recovered, SnapshotMeta, Write, WriteNumber};
 pub use id::{Ballot, Epoch, NodeId, Slot};
 pub use message::{Body, HeartbeatRound, Message, ReadId};

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::writes::Consequence;
 use super::{Output, Replica, State};
-use crate::config::{Config, PhaseOne, ReadMode};
+use crate::config::{Config, PhaseOne, ReadMode, Watermark};
 use crate::durable::Entry;
 use crate::id::{Ballot, NodeId, Slot};
 use crate::message::{Body, HeartbeatRound};
@@ -361,8 +361,8 @@ impl Replica {
         }
     }
 
-    /// Tells peers whose forwarded commands are chosen, if no accept of this step has told them on the way.
-    /// Others learn it from the next accept or heartbeat.
+    /// Tells peers what is chosen, if no accept of this step has told them on the way: all of them, or those whose
+    /// forwarded commands are chosen. Others learn it from the next accept or heartbeat.
     pub(super) fn announce_chosen(&mut self, outputs: &mut Vec<Output>) {
         let State::Leading(leading) = &mut self.state else { return };
         let chosen = self.log.chosen();
@@ -371,7 +371,10 @@ impl Replica {
         }
         let announced = leading.announced;
         let (ballot, round) = (leading.ballot, self.reads.last_round());
-        let waits = |&member: &MemberIndex| leading.peers[member].forwarded_through > announced;
+        let waits = |&member: &MemberIndex| match self.config.options().watermark {
+            Watermark::Piggybacked => leading.peers[member].forwarded_through > announced,
+            Watermark::AtOnce => self.config.member_map().id(member) != self.config.node(),
+        };
         let waiting: Vec<MemberIndex> = self.config.member_map().indices().filter(waits).collect();
         if waiting.is_empty() {
             return;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::random::Random;
 use crate::session::SessionLimits;
-use crate::{Options, PhaseOne, Quorums, ReadMode};
+use crate::{Options, PhaseOne, Quorums, ReadMode, Watermark};
 
 /// So many units of time make a tick of a clock that runs right.
 pub const TICK_UNITS: u64 = 100;
@@ -141,7 +141,10 @@ impl Scenario {
         let drawn_nodes = [1, 3, 3, 3, 3, 4, 5, 5, 7][random.index(9)];
         let nodes = nodes.unwrap_or(drawn_nodes);
         let snapshot_slots = [0, 4, 30, 200][random.index(4)];
-        let options = drawn_options(random, nodes, snapshot_slots);
+        let mut options = drawn_options(random, nodes, snapshot_slots);
+        if Random::stream(seed, "watermark").one_in(6) {
+            options.watermark = Watermark::AtOnce;
+        }
         let clock_error = match options.reads {
             // No more than the drift that the lease allows for, from the slowest clock to the fastest.
             ReadMode::Lease { lease_ticks, drift_ticks } => {

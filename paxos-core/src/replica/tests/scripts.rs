@@ -1,7 +1,9 @@
 //! Short runs without chance, each a sentence about the protocol.
 
 use super::cluster::{Cluster, Faults};
-use crate::{Ballot, Body, Epoch, Input, Message, NodeId, Options, PhaseOne, ReadMode, Refusal, Slot};
+use crate::{
+    Ballot, Body, Epoch, Input, Message, NodeId, Options, PhaseOne, ReadMode, Refusal, Slot, Watermark,
+};
 
 pub(super) fn led_cluster(size: u64, options: Options) -> (Cluster, NodeId) {
     let mut cluster = Cluster::new(size, 1, options);
@@ -40,6 +42,18 @@ fn a_stable_leader_needs_one_round_trip_and_one_sync_on_each_node() {
     assert_eq!(count(&cluster, |body| matches!(body, Body::Accepted { .. })), 2);
     assert_eq!((cluster.sent.len(), cluster.syncs), (4, 3), "nothing else is sent or synced");
     assert_eq!(cluster.node(leader).applied, Slot(1));
+}
+
+#[test]
+fn a_leader_that_tells_at_once_has_its_peers_apply_without_another_command() {
+    for (watermark, applied) in [(Watermark::Piggybacked, Slot(0)), (Watermark::AtOnce, Slot(1))] {
+        let (mut cluster, leader) = led_cluster(3, Options { watermark, ..Options::default() });
+        cluster.propose(leader, "a");
+        cluster.settle();
+        for follower in followers(&cluster, leader) {
+            assert_eq!(cluster.node(follower).applied, applied, "{watermark:?}");
+        }
+    }
 }
 
 #[test]
