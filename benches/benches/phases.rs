@@ -157,7 +157,7 @@ fn print_counts() {
         "", "messages", "bytes", "round trips", "syncs", "syncs in sequence"
     );
     for (name, phase_one) in [("fast path", PhaseOne::OncePerLeader), ("full round", PhaseOne::EveryValue)] {
-        let cost = benches::count(phase_one, COMMAND_BYTES);
+        let cost = benches::cost::count(phase_one, 3, COMMAND_BYTES);
         println!(
             "{name:<12} {:>9} {:>7} {:>12} {:>7} {:>18}",
             cost.messages, cost.bytes, cost.round_trips, cost.syncs, cost.syncs_in_sequence

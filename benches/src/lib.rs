@@ -1,0 +1,23 @@
+//! What Multi-Paxos costs, counted and in a time of its own.
+//!
+//! # The cost model
+//!
+//! On *n* nodes, where a message takes *h* from one to another and a sync takes *s*, one command costs until its
+//! proposer knows that it is chosen:
+//!
+//! | | messages | syncs in all | time |
+//! |---|---|---|---|
+//! | full round, *Paxos Made Simple* section 2.2 | 4 (*n* − 1) | 2 *n* | 4 *h* + 3 *s* |
+//! | fast path of a stable leader, section 3 | 2 (*n* − 1) | *n* | 2 *h* + *s* |
+//!
+//! A full round has three syncs in sequence and not two, as a proposer makes its ballot durable before the prepare
+//! leaves: no restart may use it again (section 2.5). The leader's own sync runs beside those of the others. So
+//! what phase 1 costs tends to as much as phase 2 where the network is slow, and to twice as much where the disk is.
+//!
+//! [`cost::count`] counts this on real replicas. [`cluster`] shows what comes of it when many clients are served:
+//! batches, windows, and ways to read. [`duel`] is what happens without a leader. [`report::report`] runs all of it.
+
+pub mod cluster;
+pub mod cost;
+pub mod duel;
+pub mod report;

@@ -1,0 +1,215 @@
+//! All figures of a time of its own, as tables.
+
+use std::time::Duration;
+
+use paxos_core::{Options, PhaseOne, ReadMode, Watermark};
+
+use crate::cluster::{Cluster, Served, Setting, Work};
+use crate::cost::count;
+use crate::duel::{Duel, Manners, Outcome};
+
+const COMMAND_BYTES: usize = 256;
+/// The network and disk where nothing else is said: one data centre, and a disk with a write cache of its own.
+const HOP: Duration = Duration::from_millis(1);
+const SYNC: Duration = Duration::from_micros(200);
+const MANY: u64 = 64;
+/// Requests before what is measured, for each client.
+const WARM_UP_ROUNDS: u64 = 3;
+/// Requests that are measured, for each client.
+const ROUNDS: u64 = 200;
+const DUELS: u64 = 1000;
+
+/// Runs everything, in a few seconds, and tells what came of it; the same text on every machine.
+#[must_use]
+pub fn report() -> String {
+    [costs(), delays(), duels(), switches(), reads()].map(|lines| lines.join("\n") + "\n").join("\n")
+}
+
+fn costs() -> Vec<String> {
+    let mut lines = title(format!("one {COMMAND_BYTES}-byte command, counted"));
+    lines.push(format!(
+        "{:<24}{:>9}{:>8}{:>7}{:>13}{:>19}",
+        "", "messages", "bytes", "syncs", "round trips", "syncs in sequence"
+    ));
+    for nodes in [3, 5, 7] {
+        for (name, phase_one) in
+            [("fast path", PhaseOne::OncePerLeader), ("full round", PhaseOne::EveryValue)]
+        {
+            let cost = count(phase_one, nodes, COMMAND_BYTES);
+            lines.push(format!(
+                "{:<24}{:>9}{:>8}{:>7}{:>13}{:>19}",
+                format!("{name}, {nodes} nodes"),
+                cost.messages,
+                cost.bytes,
+                cost.syncs,
+                cost.round_trips,
+                cost.syncs_in_sequence
+            ));
+        }
+    }
+    lines
+}
+
+fn delays() -> Vec<String> {
+    let mut lines = title(format!("one client on three nodes, sync {SYNC:?}: median in ms"));
+    lines.push(format!("{:<12}{:>12}{:>12}{:>9}", "hop", "fast path", "full round", "ratio"));
+    for hop in [0, 1, 10, 50].map(Duration::from_millis) {
+        let [fast, full] = [PhaseOne::OncePerLeader, PhaseOne::EveryValue].map(|phase_one| {
+            let options = Options { phase_one, ..Options::default() };
+            let setting = Setting { options, ..Setting::new(hop, SYNC) };
+            serve(setting, Work::Commands { bytes: COMMAND_BYTES }, 1).percentile(50)
+        });
+        let ratio = full.as_secs_f64() / fast.as_secs_f64();
+        lines.push(format!("{:<12}{:>12}{:>12}{ratio:>9.2}", format!("{hop:?}"), millis(fast), millis(full)));
+    }
+    lines
+}
+
+fn duels() -> Vec<String> {
+    let mut lines = title(format!(
+        "one value among five acceptors, hop {HOP:?} in the mean, sync {SYNC:?}, {DUELS} times: until it is chosen"
+    ));
+    lines.push(format!(
+        "{:<36}{:>8}{:>8}{:>8}{:>10}{:>10}{:>7}",
+        "", "p50 ms", "p99 ms", "max ms", "attempts", "messages", "syncs"
+    ));
+    let one = Duel { proposers: 1, acceptors: 5, hop: HOP, sync: SYNC, manners: Manners::Impatient };
+    let three = Duel { proposers: 3, ..one };
+    let rows = [
+        ("three proposers, again at once", three),
+        ("three proposers, again after a pause", Duel { manners: Manners::Pausing, ..three }),
+        ("one proposer, both phases", one),
+    ];
+    for (name, duel) in rows {
+        let mut outcomes: Vec<Outcome> = (0..DUELS).map(|seed| duel.fight(seed)).collect();
+        outcomes.sort_unstable_by_key(|outcome| outcome.elapsed);
+        let at = |percent: usize| millis(outcomes[(outcomes.len() - 1) * percent / 100].elapsed);
+        let mean = |of: fn(&Outcome) -> u64| mean(outcomes.iter().map(of));
+        lines.push(format!(
+            "{name:<36}{:>8}{:>8}{:>8}{:>10.1}{:>10.0}{:>7.0}",
+            at(50),
+            at(99),
+            at(100),
+            mean(|outcome| outcome.attempts),
+            mean(|outcome| outcome.messages),
+            mean(|outcome| outcome.syncs),
+        ));
+    }
+    let setting = Setting { nodes: 5, ..Setting::new(HOP, SYNC) };
+    let cost = count(PhaseOne::OncePerLeader, 5, COMMAND_BYTES);
+    let led = serve(setting, Work::Commands { bytes: COMMAND_BYTES }, 1);
+    lines.push(format!(
+        "{:<36}{:>8}{:>8}{:>8}{:>10.1}{:>10}{:>7}",
+        "a stable leader",
+        millis(led.percentile(50)),
+        millis(led.percentile(99)),
+        millis(led.percentile(100)),
+        1.0,
+        cost.messages,
+        cost.syncs
+    ));
+    lines
+}
+
+fn switches() -> Vec<String> {
+    let mut lines =
+        title(format!("commands of {COMMAND_BYTES} bytes on three nodes, hop {HOP:?}, sync {SYNC:?}"));
+    lines.push(head());
+    let default = Options::default();
+    // A batch is full at its first command, so each has a slot of its own.
+    let single = Options { batch_bytes: 1, ..default.clone() };
+    let at_once = Options { watermark: Watermark::AtOnce, ..default.clone() };
+    let full = Options { phase_one: PhaseOne::EveryValue, ..default.clone() };
+    let window = |window_slots| Options { window_slots, ..single.clone() };
+    let rows = [
+        ("as it comes", 1, SYNC, default.clone()),
+        ("what is chosen told at once", 1, SYNC, at_once.clone()),
+        ("full rounds", 1, SYNC, full.clone()),
+        ("no syncs", 1, Duration::ZERO, default.clone()),
+        ("as it comes", MANY, SYNC, default.clone()),
+        ("what is chosen told at once", MANY, SYNC, at_once),
+        ("full rounds", MANY, SYNC, full),
+        ("no syncs", MANY, Duration::ZERO, default),
+        ("no batches, window 1", MANY, SYNC, window(1)),
+        ("no batches, window 8", MANY, SYNC, window(8)),
+        ("no batches, window 64", MANY, SYNC, window(64)),
+        ("no batches, window unbounded", MANY, SYNC, window(1 << 20)),
+    ];
+    for (name, clients, sync, options) in rows {
+        let setting = Setting { options, ..Setting::new(HOP, sync) };
+        lines.push(row(name, clients, &serve(setting, Work::Commands { bytes: COMMAND_BYTES }, clients)));
+    }
+    lines
+}
+
+fn reads() -> Vec<String> {
+    let mut lines = title(format!("reads on three nodes, hop {HOP:?}, sync {SYNC:?}"));
+    lines.push(head());
+    let lease = ReadMode::Lease { lease_ticks: 40, drift_ticks: 4 };
+    let log = Work::Commands { bytes: size_of::<u64>() };
+    for clients in [1, MANY] {
+        for (name, work, reads) in [
+            ("through the log", log, ReadMode::QuorumRound),
+            ("by a quorum round", Work::Reads, ReadMode::QuorumRound),
+            ("by a lease", Work::Reads, lease),
+        ] {
+            let options = Options { reads, ..Options::default() };
+            let setting = Setting { options, ..Setting::new(HOP, SYNC) };
+            lines.push(row(name, clients, &serve(setting, work, clients)));
+        }
+    }
+    lines
+}
+
+fn serve(setting: Setting, work: Work, clients: u64) -> Served {
+    let mut cluster = Cluster::with_leader(setting);
+    cluster.serve(Work::Commands { bytes: COMMAND_BYTES }, clients, clients * WARM_UP_ROUNDS);
+    cluster.serve(work, clients, clients * ROUNDS)
+}
+
+fn title(title: String) -> Vec<String> {
+    vec![title, String::new()]
+}
+
+fn head() -> String {
+    format!(
+        "{:<30}{:>8}{:>12}{:>9}{:>9}{:>14}{:>8}{:>8}",
+        "", "clients", "requests/s", "p50 ms", "p99 ms", "messages each", "bytes", "syncs"
+    )
+}
+
+fn row(name: &str, clients: u64, served: &Served) -> String {
+    // Computing takes no time here, so what needs neither message nor disk has no rate.
+    let rate = match served.percentile(50) {
+        Duration::ZERO => String::from("-"),
+        _ => format!("{:.0}", served.rate()),
+    };
+    format!(
+        "{name:<30}{clients:>8}{rate:>12}{:>9}{:>9}{:>14.2}{:>8.0}{:>8.2}",
+        millis(served.percentile(50)),
+        millis(served.percentile(99)),
+        served.each(served.messages),
+        served.each(served.bytes),
+        served.each(served.syncs)
+    )
+}
+
+fn millis(time: Duration) -> String {
+    format!("{:.2}", time.as_secs_f64() * 1e3)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+fn mean(counts: impl ExactSizeIterator<Item = u64>) -> f64 {
+    let many = counts.len() as f64;
+    counts.sum::<u64>() as f64 / many
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_readme_tells_what_comes_out() {
+        let readme = include_str!("../README.md");
+        let report = super::report();
+        assert!(readme.contains(&report), "put this into benches/README.md in place of its block:\n{report}");
+    }
+}
