@@ -50,3 +50,42 @@ impl Random {
         rate > 0 && self.below(1000) < rate
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_means_the_same_numbers_for_ever() {
+        let mut random = Random::new(1_234_567);
+        // As the paper's reference implementation gives them.
+        let numbers = [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423];
+        assert_eq!([(); 3].map(|()| random.below(u64::MAX)), numbers);
+        assert_eq!(random.below(0), 0);
+    }
+
+    #[cfg(feature = "sim")]
+    #[test]
+    fn chances_come_true_about_as_often_as_asked_for() {
+        let mut random = Random::new(1);
+        let mut often = |mut chance: Box<dyn FnMut(&mut Random) -> bool>| {
+            (0..100_000).filter(|_| chance(&mut random)).count()
+        };
+        assert_eq!(often(Box::new(|random| random.per_mille(0))), 0);
+        assert_eq!(often(Box::new(|random| random.per_mille(1000))), 100_000);
+        assert!((800..1_200).contains(&often(Box::new(|random| random.per_mille(10)))));
+        assert!((9_500..10_500).contains(&often(Box::new(|random| random.one_in(10)))));
+        assert!((9_500..10_500).contains(&often(Box::new(|random| random.index(10) == 9))));
+        assert_eq!(often(Box::new(|random| random.index(10) == 10)), 0);
+    }
+
+    #[cfg(feature = "sim")]
+    #[test]
+    fn concerns_and_seeds_have_streams_of_their_own() {
+        let first = |seed, concern| Random::stream(seed, concern).below(u64::MAX);
+        let firsts = [first(1, "ab"), first(1, "ba"), first(1, "b"), first(2, "ab"), first(3, "ab")];
+        let distinct: std::collections::BTreeSet<u64> = firsts.into_iter().collect();
+        assert_eq!(distinct.len(), firsts.len());
+        assert_eq!(first(1, "ab"), firsts[0]);
+    }
+}

@@ -2,7 +2,7 @@
 
 use super::cluster::{Cluster, Faults};
 use crate::{
-    Ballot, Body, Epoch, Input, Message, NodeId, Options, PhaseOne, ReadMode, Refusal, Slot, Watermark,
+    Ballot, Body, Epoch, Input, Message, NodeId, Options, PhaseOne, ReadMode, Refusal, Role, Slot, Watermark,
 };
 
 pub(super) fn led_cluster(size: u64, options: Options) -> (Cluster, NodeId) {
@@ -54,6 +54,30 @@ fn a_leader_that_tells_at_once_has_its_peers_apply_without_another_command() {
             assert_eq!(cluster.node(follower).applied, applied, "{watermark:?}");
         }
     }
+}
+
+#[test]
+fn who_prepares_is_a_candidate_unless_it_leads_already() {
+    let mut cluster = Cluster::new(3, 1, Options::default());
+    for id in cluster.ids() {
+        cluster.node(id).is_disk_stuck = true;
+    }
+    let is_candidate = |cluster: &Cluster| {
+        cluster
+            .nodes
+            .values()
+            .any(|node| node.replica.as_ref().map(crate::Replica::role) == Some(Role::Candidate))
+    };
+    cluster.run_until("somebody waits for promises", 1000, is_candidate);
+    assert_eq!(cluster.leader(), None);
+
+    let (mut cluster, leader) =
+        led_cluster(3, Options { phase_one: PhaseOne::EveryValue, ..Options::default() });
+    cluster.propose(leader, "a");
+    cluster.settle();
+    cluster.propose(leader, "b");
+    assert_eq!(cluster.replica(leader).role(), Role::Leader, "a full round is no election");
+    assert!(!cluster.all_applied("b"));
 }
 
 #[test]
