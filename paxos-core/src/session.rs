@@ -423,6 +423,40 @@ mod tests {
         assert_eq!(sessions.find(session, 1), Some((Slot(2), None)));
     }
 
+    #[test]
+    fn kept_replies_are_bounded_together_and_make_room_when_answered() {
+        let eight = |_| Bytes::from_static(b"8 bytes.");
+        let mut sessions = Sessions::new(SessionLimits { total_bytes: 16, ..limits() });
+        let (idle, busy) = (open(&mut sessions, 1), open(&mut sessions, 2));
+        sessions.execute(Slot(3), 0, apply(idle, 1, 1), eight);
+        sessions.execute(Slot(4), 0, apply(busy, 1, 1), eight);
+        assert!(sessions.contains(idle), "two replies are what may be kept");
+        sessions.execute(Slot(5), 0, apply(busy, 2, 2), eight);
+        assert!(sessions.contains(idle), "the first reply was received and is forgotten");
+        sessions.execute(Slot(6), 0, apply(busy, 3, 2), eight);
+        assert!(!sessions.contains(idle) && sessions.contains(busy), "three are too many");
+        sessions.execute(Slot(7), 0, apply(busy, 4, 4), eight);
+        assert_eq!(sessions.reply_bytes, 8);
+    }
+
+    #[test]
+    fn requests_come_back_as_they_went_and_take_what_is_told() {
+        let opening = Request::Open { nonce: 7 };
+        assert_eq!(Request::decode(opening.encode()), Ok(opening.clone()));
+        let id = SessionId { slot: Slot(5), index: 3 };
+        let applying = apply(id, 2, 1);
+        let bytes = applying.encode();
+        assert_eq!(bytes.len(), Request::OVERHEAD_BYTES + b"command".len());
+        assert_eq!(Request::decode(bytes), Ok(applying));
+        let cut = opening.encode().slice(..8);
+        assert_eq!(Request::decode(cut), Err(MalformedSession));
+        let mut long = BytesMut::from(&opening.encode()[..]);
+        long.put_u8(0);
+        assert_eq!(Request::decode(long.freeze()), Err(MalformedSession));
+        assert_eq!(Request::decode(Bytes::from_static(&[99])), Err(MalformedSession));
+        assert_eq!(MalformedSession.to_string(), "malformed session data");
+    }
+
     proptest! {
         #[test]
         fn a_snapshot_holds_everything(commands in prop::collection::vec((0..4u64, 1..6u64, 1..6u64), 0..60)) {

@@ -7,6 +7,7 @@
 )]
 
 mod cluster;
+mod edges;
 mod hostile;
 mod repairs;
 mod scripts;

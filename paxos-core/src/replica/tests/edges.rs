@@ -1,0 +1,126 @@
+//! The last value that is taken and the first that is not; and what a replica tells of itself.
+
+use bytes::Bytes;
+
+use super::cluster::Cluster;
+use super::scripts::{answers, followers, led_cluster};
+use crate::{
+    Ballot, Body, Config, Entry, Epoch, HardState, Input, Message, NodeId, Options, Output, RecoverError,
+    Recovered, Refusal, Replica, Role, Slot, SnapshotMeta, Value,
+};
+
+fn step(replica: &mut Replica, input: Input) -> Vec<Output> {
+    let mut outputs = Vec::new();
+    replica.step(input, &mut outputs);
+    outputs
+}
+
+/// Steps, and makes all that is written durable at once.
+fn step_durably(replica: &mut Replica, input: Input) -> Vec<Output> {
+    let mut outputs = step(replica, input);
+    let mut done = 0;
+    while done < outputs.len() {
+        if let Output::Persist(write) = &outputs[done] {
+            let durable = write.clone().into_durable();
+            outputs.extend(step(replica, Input::Durable(durable)));
+        }
+        done += 1;
+    }
+    outputs
+}
+
+fn alone(options: Options, recovered: Recovered) -> Result<Replica, RecoverError> {
+    let config = Config::new(NodeId(1), &[NodeId(1)], options).expect("the options fit together");
+    Replica::new(config, recovered, 1)
+}
+
+#[test]
+fn who_is_alone_leads_and_talks_to_nobody() {
+    let mut replica = alone(Options::default(), Recovered::default()).expect("an empty disk is in order");
+    let mut outputs = Vec::new();
+    while replica.role() != Role::Leader {
+        outputs.extend(step_durably(&mut replica, Input::Tick));
+    }
+    let commands = vec![Bytes::from_static(b"a")];
+    outputs.extend(step_durably(&mut replica, Input::Propose { commands }));
+    assert!(!outputs.iter().any(Output::is_message), "{outputs:?}");
+    assert_eq!((replica.applied(), replica.chosen(), replica.known_chosen()), (Slot(1), Slot(1), Slot(1)));
+    assert!(replica.log_bytes() > 64, "a slot and its value take some memory");
+}
+
+#[test]
+fn the_longest_command_is_taken_and_a_longer_one_refused() {
+    let (mut cluster, leader) = led_cluster(3, Options { command_bytes: 10, ..Options::default() });
+    let refused = |replica: &mut Replica, length: usize| {
+        let outputs = step(replica, Input::Propose { commands: vec![Bytes::from(vec![0; length])] });
+        outputs.iter().any(|output| matches!(output, Output::Refused { reason: Refusal::TooLong, .. }))
+    };
+    assert!(!refused(cluster.replica(leader), 10));
+    assert!(refused(cluster.replica(leader), 11));
+}
+
+#[test]
+fn an_entry_that_the_snapshot_covers_is_left_out() {
+    let value = Value::batch(&[Bytes::from_static(b"a")]);
+    let entries = [4, 5, 6].map(|slot| (Slot(slot), Entry::Chosen { value: value.clone() })).to_vec();
+    let snapshot = Some(SnapshotMeta { slot: Slot(5), size_bytes: 0, checksum: 0 });
+    let hard_state = HardState { promised: Ballot { round: 1, node: NodeId(1) }, chosen: Slot(5) };
+    let recovered = Recovered { hard_state, snapshot, entries, ..Recovered::default() };
+    let replica = alone(Options::default(), recovered).expect("a log may reach below its snapshot");
+    assert_eq!((replica.chosen(), replica.applied()), (Slot(6), Slot(5)));
+}
+
+#[test]
+fn what_no_storage_can_have_kept_is_refused() {
+    let value = Value::batch(&[Bytes::from_static(b"a")]);
+    let accepted =
+        |round| Entry::Accepted { ballot: Ballot { round, node: NodeId(1) }, value: value.clone() };
+    let problem = |chosen, promised, entries| {
+        let hard_state = HardState { promised: Ballot { round: promised, node: NodeId(1) }, chosen };
+        let recovered = Recovered { hard_state, entries, ..Recovered::default() };
+        alone(Options::default(), recovered).err()
+    };
+    let two = |one, other| vec![(Slot(one), accepted(1)), (Slot(other), accepted(1))];
+    assert_eq!(problem(Slot(0), 1, two(1, 2)), None);
+    assert_eq!(problem(Slot(0), 1, two(2, 1)), Some(RecoverError::OutOfOrder { slot: Slot(1) }));
+    assert_eq!(problem(Slot(0), 1, two(2, 2)), Some(RecoverError::OutOfOrder { slot: Slot(2) }));
+    let above = vec![(Slot(1), accepted(2))];
+    assert_eq!(problem(Slot(0), 1, above), Some(RecoverError::AcceptedAbovePromise { slot: Slot(1) }));
+    assert_eq!(problem(Slot(3), 1, two(1, 3)), Some(RecoverError::MissingChosen { slot: Slot(2) }));
+    let recovered = Recovered { incomplete_through: Slot(2), ..Recovered::default() };
+    let lonely = RecoverError::NobodyToRepairFrom { through: Slot(2) };
+    assert_eq!(alone(Options::default(), recovered).err(), Some(lonely));
+}
+
+#[test]
+fn only_members_of_the_same_epoch_are_heard() {
+    let mut cluster = Cluster::new(3, 1, Options::default());
+    let prepare = |node| Body::Prepare { ballot: Ballot { round: 9, node }, first: Slot(1) };
+    for (from, epoch) in [(NodeId(4), Epoch(0)), (NodeId(1), Epoch(0)), (NodeId(2), Epoch(1))] {
+        let message = Message { epoch, body: prepare(from) };
+        cluster.step(NodeId(1), Input::Receive { from, message });
+        assert_eq!(cluster.replica(NodeId(1)).promised(), Ballot::ZERO, "from {from} in epoch {epoch}");
+    }
+    answers(&mut cluster, NodeId(1), NodeId(2), prepare(NodeId(2)));
+    assert_eq!(cluster.replica(NodeId(1)).promised(), Ballot { round: 9, node: NodeId(2) });
+}
+
+#[test]
+fn a_follower_that_lags_knows_how_far_the_others_are() {
+    let (mut cluster, leader) = led_cluster(3, Options::default());
+    let [away, _] = followers(&cluster, leader)[..] else { panic!("two of three follow") };
+    cluster.cut_both_ways(leader, away);
+    for command in ["a", "b", "c"] {
+        cluster.propose(leader, command);
+        cluster.settle();
+    }
+    cluster.cut.clear();
+    // Before what it asks for has come.
+    let ballot = cluster.replica(leader).promised();
+    let heartbeat = Body::Heartbeat { ballot, chosen: Slot(3), round: crate::HeartbeatRound(100) };
+    answers(&mut cluster, away, leader, heartbeat);
+    let replica = cluster.replica(away);
+    assert_eq!((replica.known_chosen(), replica.chosen()), (Slot(3), Slot(0)));
+    cluster.run(20);
+    assert_eq!(cluster.replica(away).chosen(), Slot(3));
+}
