@@ -147,4 +147,14 @@ mod tests {
         assert!(!value.is_no_op());
         assert_eq!(value.commands().count(), 1);
     }
+
+    #[test]
+    fn a_batch_is_as_long_as_its_commands_and_their_lengths() {
+        let commands = [Bytes::from_static(b"one"), Bytes::from_static(b"three")];
+        let value = Value::batch(&commands);
+        assert_eq!(commands.each_ref().map(Value::bytes_for), [4 + 3, 4 + 5]);
+        assert_eq!((value.size_bytes(), value.as_bytes().len()), (16, 16));
+        assert_eq!(Value::no_op().size_bytes(), 0);
+        assert!(MalformedValue.to_string().contains("not a well-formed batch"));
+    }
 }

@@ -273,3 +273,15 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn errors_say_what_is_wrong() {
+    for (error, said) in [
+        (WireError::Undecodable { problem: String::from("a hole") }, "not a message: a hole"),
+        (WireError::UnknownBody, "a message of an unknown kind"),
+        (WireError::MissingField { field: "ballot" }, "without its field ballot"),
+        (WireError::MalformedValue, "not a well-formed batch"),
+    ] {
+        assert!(error.to_string().contains(said), "{error}");
+    }
+}

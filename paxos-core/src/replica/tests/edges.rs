@@ -124,3 +124,38 @@ fn a_follower_that_lags_knows_how_far_the_others_are() {
     cluster.run(20);
     assert_eq!(cluster.replica(away).chosen(), Slot(3));
 }
+
+#[test]
+fn the_same_prepare_again_is_answered_again() {
+    let mut cluster = Cluster::new(3, 1, Options::default());
+    let prepare = Body::Prepare { ballot: Ballot { round: 9, node: NodeId(2) }, first: Slot(1) };
+    assert_eq!(answers(&mut cluster, NodeId(1), NodeId(2), prepare.clone()), [], "the disk comes first");
+    cluster.settle();
+    let again = answers(&mut cluster, NodeId(1), NodeId(2), prepare);
+    assert!(matches!(again[..], [Body::Promise { .. }]), "{again:?}");
+}
+
+#[test]
+fn a_promise_to_another_ends_a_following() {
+    let (mut cluster, leader) = led_cluster(3, Options::default());
+    let [follower, rival] = followers(&cluster, leader)[..] else { panic!("two of three follow") };
+    assert_eq!(cluster.replica(follower).leader(), Some(leader));
+    let ballot = Ballot { round: 99, node: rival };
+    answers(&mut cluster, follower, rival, Body::Prepare { ballot, first: Slot(1) });
+    assert_ne!(cluster.replica(follower).leader(), Some(leader));
+}
+
+#[test]
+fn accepting_above_the_promise_raises_it() {
+    let mut cluster = Cluster::new(3, 1, Options::default());
+    let (low, high) = (Ballot { round: 2, node: NodeId(2) }, Ballot { round: 9, node: NodeId(3) });
+    for ballot in [low, high] {
+        let accept = Body::Accept { ballot, slot: Slot(1), value: Value::no_op(), chosen: Slot::ZERO };
+        answers(&mut cluster, NodeId(1), ballot.node, accept);
+        cluster.settle();
+        assert_eq!(cluster.replica(NodeId(1)).promised(), ballot);
+    }
+    let accept = Body::Accept { ballot: low, slot: Slot(2), value: Value::no_op(), chosen: Slot::ZERO };
+    let rejected = answers(&mut cluster, NodeId(1), low.node, accept);
+    assert_eq!(rejected, [Body::Reject { ballot: low, promised: high }]);
+}
