@@ -159,3 +159,36 @@ fn accepting_above_the_promise_raises_it() {
     let rejected = answers(&mut cluster, NodeId(1), low.node, accept);
     assert_eq!(rejected, [Body::Reject { ballot: low, promised: high }]);
 }
+
+#[test]
+fn a_promise_with_much_to_report_comes_in_parts() {
+    let value = Value::batch(&[Bytes::from(vec![0; 100])]);
+    let ballot = Ballot { round: 1, node: NodeId(3) };
+    let entries =
+        [1, 2, 3].map(|slot| (Slot(slot), Entry::Accepted { ballot, value: value.clone() })).to_vec();
+    let each = value.size_bytes() + size_of::<(Slot, Entry)>();
+    let part = |chunk_bytes: usize, first: u64| {
+        let hard_state = HardState { promised: ballot, chosen: Slot(0) };
+        let recovered = Recovered { hard_state, entries: entries.clone(), ..Recovered::default() };
+        let members = [1, 2, 3].map(NodeId);
+        let config = Config::new(NodeId(1), &members, Options { chunk_bytes, ..Options::default() });
+        let mut replica = Replica::new(config.expect("the options fit together"), recovered, 1)
+            .expect("this is what an acceptor leaves");
+        let prepare = Body::Prepare { ballot: Ballot { round: 9, node: NodeId(2) }, first: Slot(first) };
+        let message = Message { epoch: Epoch(0), body: prepare };
+        let outputs = step_durably(&mut replica, Input::Receive { from: NodeId(2), message });
+        let promise = outputs.into_iter().find_map(|output| match output {
+            Output::Send { message: Message { body: Body::Promise { reports, rest, .. }, .. }, .. } => {
+                Some((reports.into_iter().map(|(slot, _)| slot.0).collect::<Vec<_>>(), rest))
+            }
+            _ => None,
+        });
+        promise.expect("nothing stands against a promise")
+    };
+    // What does not fit begins the next part; one entry always fits.
+    assert_eq!(part(0, 1), (vec![1], Some(Slot(2))));
+    assert_eq!(part(each - 1, 1), (vec![1], Some(Slot(2))));
+    assert_eq!(part(each, 1), (vec![1, 2], Some(Slot(3))));
+    assert_eq!(part(2 * each, 1), (vec![1, 2, 3], None));
+    assert_eq!(part(0, 3), (vec![3], None));
+}
