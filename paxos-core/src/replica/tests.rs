@@ -12,3 +12,4 @@ mod hostile;
 mod repairs;
 mod scripts;
 mod storms;
+mod times;

@@ -16,7 +16,7 @@ fn step(replica: &mut Replica, input: Input) -> Vec<Output> {
 }
 
 /// Steps, and makes all that is written durable at once.
-fn step_durably(replica: &mut Replica, input: Input) -> Vec<Output> {
+pub(super) fn step_durably(replica: &mut Replica, input: Input) -> Vec<Output> {
     let mut outputs = step(replica, input);
     let mut done = 0;
     while done < outputs.len() {

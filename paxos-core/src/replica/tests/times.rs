@@ -1,0 +1,177 @@
+//! When a replica does something by itself, tick by tick: it hears nobody but whom the test speaks for.
+
+use super::edges::step_durably;
+use crate::{
+    Ballot, Body, Config, Epoch, Input, Message, NodeId, Options, Output, ReadMode, Recovered, Replica, Role,
+    Slot,
+};
+
+const TIMEOUT: u64 = 50;
+const RESEND: u64 = 10;
+const SEEDS: std::ops::RangeInclusive<u64> = 1..=300;
+
+/// Node 1 of five, and what time it is there.
+struct Alone {
+    replica: Replica,
+    now: u64,
+}
+
+impl Alone {
+    fn new(seed: u64, reads: ReadMode) -> Alone {
+        let members = [1, 2, 3, 4, 5].map(NodeId);
+        let config = Config::new(NodeId(1), &members, Options { reads, ..Options::default() });
+        let config = config.expect("the options fit together");
+        let replica = Replica::new(config, Recovered::default(), seed).expect("an empty disk is in order");
+        Alone { replica, now: 0 }
+    }
+
+    fn tick(&mut self) -> Vec<(Option<NodeId>, Body)> {
+        self.now += 1;
+        messages(step_durably(&mut self.replica, Input::Tick))
+    }
+
+    fn hear(&mut self, from: u64, body: Body) -> Vec<(Option<NodeId>, Body)> {
+        let message = Message { epoch: Epoch(0), body };
+        messages(step_durably(&mut self.replica, Input::Receive { from: NodeId(from), message }))
+    }
+
+    /// Ticks until something is said.
+    fn until_spoken(&mut self) -> Vec<(Option<NodeId>, Body)> {
+        for _ in 0..10_000 {
+            let spoken = self.tick();
+            if !spoken.is_empty() {
+                return spoken;
+            }
+        }
+        panic!("it has fallen silent at tick {}", self.now);
+    }
+
+    /// Ticks until it probes, and lets two of the others consent.
+    fn until_candidate(&mut self) -> Ballot {
+        let [(None, Body::Probe { ballot })] = self.until_spoken()[..] else { panic!("it probes first") };
+        assert!(self.hear(2, Body::Consent { ballot, promised: Ballot::ZERO }).is_empty(), "two of five");
+        let prepare = self.hear(3, Body::Consent { ballot, promised: Ballot::ZERO });
+        assert_eq!(prepare, [(None, Body::Prepare { ballot, first: Slot(1) })]);
+        assert_eq!(self.replica.role(), Role::Candidate);
+        ballot
+    }
+}
+
+/// What is said, and to whom if not to all.
+fn messages(outputs: Vec<Output>) -> Vec<(Option<NodeId>, Body)> {
+    let said = |output| match output {
+        Output::Send { to, message } => Some((Some(to), message.body)),
+        Output::Broadcast { message } => Some((None, message.body)),
+        _ => None,
+    };
+    outputs.into_iter().filter_map(said).collect()
+}
+
+/// The least and the greatest of what each seed gives.
+fn range(of: impl Fn(u64) -> u64) -> (u64, u64) {
+    let all: Vec<u64> = SEEDS.map(of).collect();
+    (*all.iter().min().expect("there are seeds"), *all.iter().max().expect("there are seeds"))
+}
+
+#[test]
+fn who_hears_nobody_looks_for_a_leader_after_one_to_two_timeouts() {
+    let (first, last) = range(|seed| {
+        let mut alone = Alone::new(seed, ReadMode::QuorumRound);
+        alone.until_spoken();
+        alone.now
+    });
+    assert!((TIMEOUT..TIMEOUT + 3).contains(&first), "{first}");
+    assert!((2 * TIMEOUT - 3..2 * TIMEOUT).contains(&last), "{last}");
+}
+
+#[test]
+fn a_probe_that_is_not_answered_is_repeated() {
+    let mut alone = Alone::new(1, ReadMode::QuorumRound);
+    alone.until_spoken();
+    let mut probes = 0;
+    for _ in 0..1000 {
+        let spoken = alone.tick();
+        assert!(spoken.iter().all(|(_, body)| matches!(body, Body::Probe { .. })));
+        probes += spoken.len();
+    }
+    // Every tenth tick, and once more whenever it begins anew.
+    assert!((100..=120).contains(&probes), "{probes}");
+}
+
+#[test]
+fn a_prepare_is_repeated_to_those_who_have_not_answered_and_given_up_in_the_end() {
+    let (first, last) = range(|seed| {
+        let mut alone = Alone::new(seed, ReadMode::QuorumRound);
+        let ballot = alone.until_candidate();
+        let began = alone.now;
+        alone.hear(4, Body::Promise { ballot, first: Slot(1), reports: vec![], rest: None });
+        let repeated = alone.until_spoken();
+        assert_eq!(alone.now, began + RESEND);
+        let prepare = |node| (Some(NodeId(node)), Body::Prepare { ballot, first: Slot(1) });
+        assert_eq!(repeated, [2, 3, 5].map(prepare));
+        alone.until_spoken();
+        assert_eq!(alone.now, began + 2 * RESEND);
+        while alone.replica.role() == Role::Candidate {
+            alone.tick();
+        }
+        alone.now - began
+    });
+    assert!((TIMEOUT..TIMEOUT + 3).contains(&first), "{first}");
+    assert!((2 * TIMEOUT - 3..2 * TIMEOUT).contains(&last), "{last}");
+}
+
+#[test]
+fn who_has_lost_duels_waits_longer_before_the_next() {
+    for (duels, longest) in [(1, 3 * TIMEOUT), (2, 5 * TIMEOUT), (3, 9 * TIMEOUT)] {
+        let (first, last) = range(|seed| {
+            let mut alone = Alone::new(seed, ReadMode::QuorumRound);
+            for _ in 0..duels {
+                let ballot = alone.until_candidate();
+                // A late word about another ballot changes nothing, and neither does one that is no higher.
+                let promised = ballot.successor_for(NodeId(5));
+                alone.hear(5, Body::Reject { ballot: Ballot { round: 99, ..ballot }, promised });
+                alone.hear(5, Body::Reject { ballot, promised: ballot });
+                assert_eq!(alone.replica.role(), Role::Candidate);
+                alone.hear(5, Body::Reject { ballot, promised });
+                assert_eq!(alone.replica.role(), Role::Follower);
+            }
+            let lost_at = alone.now;
+            alone.until_spoken();
+            alone.now - lost_at
+        });
+        assert!((TIMEOUT..TIMEOUT + 10).contains(&first), "{duels} duels: {first}");
+        assert!((longest - longest / 10..longest).contains(&last), "{duels} duels: {last}");
+    }
+}
+
+#[test]
+fn a_lease_that_may_have_been_granted_before_a_restart_is_waited_out() {
+    let mut alone = Alone::new(1, ReadMode::Lease { lease_ticks: 50, drift_ticks: 1 });
+    let prepare = Body::Prepare { ballot: Ballot { round: 9, node: NodeId(2) }, first: Slot(1) };
+    while alone.now < 51 {
+        assert_eq!(alone.hear(2, prepare.clone()), [], "at tick {}", alone.now);
+        alone.tick();
+    }
+    let answer = alone.hear(2, prepare);
+    assert!(matches!(answer[..], [(Some(NodeId(2)), Body::Promise { .. })]), "{answer:?}");
+}
+
+#[test]
+fn nobody_consents_to_a_candidate_while_it_hears_a_leader() {
+    let mut alone = Alone::new(1, ReadMode::QuorumRound);
+    let probe = Body::Probe { ballot: Ballot { round: 9, node: NodeId(3) } };
+    let heartbeat = Body::Heartbeat {
+        ballot: Ballot { round: 1, node: NodeId(2) },
+        chosen: Slot(0),
+        round: crate::HeartbeatRound(1),
+    };
+    assert_eq!(alone.hear(3, probe.clone()).len(), 1, "there is no leader yet");
+    alone.hear(2, heartbeat);
+    let heard_at = alone.now;
+    while alone.now < heard_at + TIMEOUT {
+        assert_eq!(alone.hear(3, probe.clone()), [], "at tick {}", alone.now);
+        alone.tick();
+    }
+    let consent = alone.hear(3, probe);
+    assert!(matches!(consent[..], [(Some(NodeId(3)), Body::Consent { .. })]), "{consent:?}");
+}
