@@ -12,4 +12,5 @@ mod hostile;
 mod repairs;
 mod scripts;
 mod storms;
+mod takeover;
 mod times;

@@ -11,13 +11,13 @@ const RESEND: u64 = 10;
 const SEEDS: std::ops::RangeInclusive<u64> = 1..=300;
 
 /// Node 1 of five, and what time it is there.
-struct Alone {
-    replica: Replica,
+pub(super) struct Alone {
+    pub(super) replica: Replica,
     now: u64,
 }
 
 impl Alone {
-    fn new(seed: u64, reads: ReadMode) -> Alone {
+    pub(super) fn new(seed: u64, reads: ReadMode) -> Alone {
         let members = [1, 2, 3, 4, 5].map(NodeId);
         let config = Config::new(NodeId(1), &members, Options { reads, ..Options::default() });
         let config = config.expect("the options fit together");
@@ -30,7 +30,7 @@ impl Alone {
         messages(step_durably(&mut self.replica, Input::Tick))
     }
 
-    fn hear(&mut self, from: u64, body: Body) -> Vec<(Option<NodeId>, Body)> {
+    pub(super) fn hear(&mut self, from: u64, body: Body) -> Vec<(Option<NodeId>, Body)> {
         let message = Message { epoch: Epoch(0), body };
         messages(step_durably(&mut self.replica, Input::Receive { from: NodeId(from), message }))
     }
@@ -47,7 +47,7 @@ impl Alone {
     }
 
     /// Ticks until it probes, and lets two of the others consent.
-    fn until_candidate(&mut self) -> Ballot {
+    pub(super) fn until_candidate(&mut self) -> Ballot {
         let [(None, Body::Probe { ballot })] = self.until_spoken()[..] else { panic!("it probes first") };
         assert!(self.hear(2, Body::Consent { ballot, promised: Ballot::ZERO }).is_empty(), "two of five");
         let prepare = self.hear(3, Body::Consent { ballot, promised: Ballot::ZERO });
