@@ -81,6 +81,15 @@ mod tests {
 
     #[cfg(feature = "sim")]
     #[test]
+    fn a_chance_is_met_by_the_numbers_below_it_and_none_is_drawn_for_no_chance() {
+        let mut random = Random::new(1);
+        let number = Random::new(1).below(1000);
+        assert!(!random.per_mille(0));
+        assert!(!random.clone().per_mille(number) && random.per_mille(number + 1));
+    }
+
+    #[cfg(feature = "sim")]
+    #[test]
     fn concerns_and_seeds_have_streams_of_their_own() {
         let first = |seed, concern| Random::stream(seed, concern).below(u64::MAX);
         let firsts = [first(1, "ab"), first(1, "ba"), first(1, "b"), first(2, "ab"), first(3, "ab")];

@@ -145,3 +145,81 @@ impl Replica {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::value::Value;
+
+    const BALLOT: Ballot = Ballot { round: 3, node: NodeId(2) };
+    const OTHER: Ballot = Ballot { round: 4, node: NodeId(2) };
+
+    fn accepted(ballot: Ballot, slot: u64) -> Body {
+        Body::Accepted { ballot, first: Slot(slot), last: Slot(slot) }
+    }
+
+    fn make_durable(writes: &mut Writes) {
+        let write = writes.take(HardState::default()).expect("there is something to write");
+        writes.on_durable(&write.into_durable());
+    }
+
+    /// The last slot that the answer about slot 1 tells if `second` is due after it.
+    fn last_told(second: (NodeId, Body)) -> Slot {
+        let mut writes = Writes::default();
+        writes.put_hard_state();
+        writes.then(Consequence::Send { to: NodeId(2), body: accepted(BALLOT, 1) });
+        writes.then(Consequence::Send { to: second.0, body: second.1 });
+        make_durable(&mut writes);
+        writes.pop_due().expect("the first is durable");
+        let mut last = Slot(1);
+        writes.extend_acceptance(NodeId(2), BALLOT, &mut last);
+        assert_eq!(writes.waiting.is_empty(), last == Slot(2), "one message for two, or one for each");
+        last
+    }
+
+    #[test]
+    fn acceptances_of_neighbouring_slots_are_told_together() {
+        assert_eq!(last_told((NodeId(2), accepted(BALLOT, 2))), Slot(2));
+        assert_eq!(last_told((NodeId(2), accepted(BALLOT, 3))), Slot(1), "slot 2 was not accepted");
+        assert_eq!(last_told((NodeId(2), accepted(OTHER, 2))), Slot(1), "of another ballot");
+        assert_eq!(last_told((NodeId(3), accepted(BALLOT, 2))), Slot(1), "for another proposer");
+    }
+
+    #[test]
+    fn an_acceptance_is_not_told_with_one_before_it_that_is_durable_earlier() {
+        let mut writes = Writes::default();
+        writes.put_hard_state();
+        writes.then(Consequence::Send { to: NodeId(2), body: accepted(BALLOT, 1) });
+        make_durable(&mut writes);
+        writes.put(Slot(2), Entry::Accepted { ballot: BALLOT, value: Value::no_op() });
+        writes.then(Consequence::Send { to: NodeId(2), body: accepted(BALLOT, 2) });
+        writes.pop_due().expect("the first is durable");
+        let mut last = Slot(1);
+        writes.extend_acceptance(NodeId(2), BALLOT, &mut last);
+        assert_eq!((last, writes.waiting.len()), (Slot(1), 1));
+        make_durable(&mut writes);
+        assert!(writes.pop_due().is_some() && writes.pop_due().is_none());
+    }
+
+    #[test]
+    fn the_same_answer_waits_only_once() {
+        let mut writes = Writes::default();
+        writes.put_hard_state();
+        let promise =
+            |ballot, first, rest| Body::Promise { ballot, first: Slot(first), reports: vec![], rest };
+        let answers = [
+            (NodeId(2), promise(BALLOT, 1, None)),
+            (NodeId(2), promise(BALLOT, 1, Some(Slot(9)))), // the same question, whatever came meanwhile
+            (NodeId(2), promise(BALLOT, 2, None)),
+            (NodeId(2), promise(OTHER, 1, None)),
+            (NodeId(3), promise(BALLOT, 1, None)),
+            (NodeId(2), accepted(BALLOT, 1)),
+            (NodeId(2), accepted(BALLOT, 1)),
+            (NodeId(2), accepted(BALLOT, 2)),
+        ];
+        for (to, body) in answers {
+            writes.then_once(to, body);
+        }
+        assert_eq!(writes.waiting.len(), 6);
+    }
+}

@@ -49,6 +49,17 @@ fn who_is_alone_leads_and_talks_to_nobody() {
 }
 
 #[test]
+fn a_role_is_shown_in_lower_case_and_messages_are_known_as_such() {
+    assert_eq!(
+        [Role::Follower, Role::Candidate, Role::Leader].map(|role| role.to_string()).join(" "),
+        "follower candidate leader"
+    );
+    let message = Message { epoch: Epoch(0), body: Body::Trimmed { below: Slot(1) } };
+    assert!(Output::Broadcast { message: message.clone() }.is_message());
+    assert!(Output::Send { to: NodeId(1), message }.is_message());
+}
+
+#[test]
 fn the_longest_command_is_taken_and_a_longer_one_refused() {
     let (mut cluster, leader) = led_cluster(3, Options { command_bytes: 10, ..Options::default() });
     let refused = |replica: &mut Replica, length: usize| {

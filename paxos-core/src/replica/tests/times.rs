@@ -18,21 +18,30 @@ pub(super) struct Alone {
 
 impl Alone {
     pub(super) fn new(seed: u64, reads: ReadMode) -> Alone {
+        Alone::with(seed, Options { reads, ..Options::default() })
+    }
+
+    pub(super) fn with(seed: u64, options: Options) -> Alone {
         let members = [1, 2, 3, 4, 5].map(NodeId);
-        let config = Config::new(NodeId(1), &members, Options { reads, ..Options::default() });
+        let config = Config::new(NodeId(1), &members, options);
         let config = config.expect("the options fit together");
         let replica = Replica::new(config, Recovered::default(), seed).expect("an empty disk is in order");
         Alone { replica, now: 0 }
     }
 
-    fn tick(&mut self) -> Vec<(Option<NodeId>, Body)> {
+    pub(super) fn tick(&mut self) -> Vec<(Option<NodeId>, Body)> {
         self.now += 1;
         messages(step_durably(&mut self.replica, Input::Tick))
     }
 
     pub(super) fn hear(&mut self, from: u64, body: Body) -> Vec<(Option<NodeId>, Body)> {
+        messages(self.receive(from, body))
+    }
+
+    /// All that follows from a message, not only what is said.
+    pub(super) fn receive(&mut self, from: u64, body: Body) -> Vec<Output> {
         let message = Message { epoch: Epoch(0), body };
-        messages(step_durably(&mut self.replica, Input::Receive { from: NodeId(from), message }))
+        step_durably(&mut self.replica, Input::Receive { from: NodeId(from), message })
     }
 
     /// Ticks until something is said.
@@ -58,7 +67,7 @@ impl Alone {
 }
 
 /// What is said, and to whom if not to all.
-fn messages(outputs: Vec<Output>) -> Vec<(Option<NodeId>, Body)> {
+pub(super) fn messages(outputs: Vec<Output>) -> Vec<(Option<NodeId>, Body)> {
     let said = |output| match output {
         Output::Send { to, message } => Some((Some(to), message.body)),
         Output::Broadcast { message } => Some((None, message.body)),
