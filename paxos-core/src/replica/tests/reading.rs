@@ -1,10 +1,12 @@
 //! Reads, heartbeat by heartbeat: what confirms them, what they wait for, and how many may wait.
 
+use bytes::Bytes;
+
 use super::edges::step_durably;
 use super::times::{Alone, messages};
 use crate::{
-    Ballot, Body, Entry, HeartbeatRound, Input, NodeId, Options, Output, ReadId, ReadMode, Role, Slot, Value,
-    Watermark,
+    Ballot, Body, Entry, HeartbeatRound, Input, NodeId, Options, Output, PhaseOne, ReadId, ReadMode, Role,
+    Slot, Value, Watermark,
 };
 
 /// Node 1 of five leads; in slot 1 a value of an earlier ballot, reported to it, waits to be chosen.
@@ -17,12 +19,23 @@ impl Led {
     fn new(options: Options) -> Led {
         let mut alone = Alone::with(1, options);
         let ballot = alone.until_candidate();
+        let mut led = Led { alone, ballot };
+        led.promise(Slot(1));
+        assert_eq!(led.alone.replica.role(), Role::Leader);
+        led
+    }
+
+    /// Nodes 2 and 3 promise, and one of them reports a value that was accepted in `slot`.
+    fn promise(&mut self, slot: Slot) -> Vec<Output> {
         let earlier = Entry::Accepted { ballot: Ballot::ZERO, value: Value::no_op() };
-        let promise = |reports| Body::Promise { ballot, first: Slot(1), reports, rest: None };
-        alone.hear(2, promise(vec![(Slot(1), earlier)]));
-        alone.hear(3, promise(Vec::new()));
-        assert_eq!(alone.replica.role(), Role::Leader);
-        Led { alone, ballot }
+        let promise = |reports| Body::Promise { ballot: self.ballot, first: slot, reports, rest: None };
+        let mut outputs = self.alone.receive(2, promise(vec![(slot, earlier)]));
+        outputs.extend(self.alone.receive(3, promise(Vec::new())));
+        outputs
+    }
+
+    fn propose(&mut self) -> Vec<Output> {
+        step_durably(&mut self.alone.replica, Input::Propose { commands: vec![Bytes::from_static(b"a")] })
     }
 
     fn read(&mut self, read: u64) -> Vec<Output> {
@@ -37,9 +50,9 @@ impl Led {
         outputs
     }
 
-    /// Slot 1 is chosen.
-    fn choose(&mut self) -> Vec<Output> {
-        let accepted = Body::Accepted { ballot: self.ballot, first: Slot(1), last: Slot(1) };
+    /// What nodes 2 and 3 accept is chosen.
+    fn choose(&mut self, slot: Slot) -> Vec<Output> {
+        let accepted = Body::Accepted { ballot: self.ballot, first: slot, last: slot };
         let mut outputs = self.alone.receive(2, accepted.clone());
         outputs.extend(self.alone.receive(3, accepted));
         outputs
@@ -81,14 +94,29 @@ fn a_read_needs_a_later_heartbeat_confirmed_and_all_of_the_takeover_applied() {
         "an earlier heartbeat tells nothing"
     );
     assert_eq!(ready(&led.acknowledge(round)), [], "slot 1 may have been chosen before");
-    assert_eq!(ready(&led.choose()), [7]);
+    assert_eq!(ready(&led.choose(Slot(1))), [7]);
 
     let mut led = Led::new(Options::default());
-    led.choose();
+    led.choose(Slot(1));
     let confirming = led.read(8);
     assert_eq!(ready(&confirming), []);
     let round = self::round(&confirming).expect("a read that waits alone has a heartbeat sent");
     assert_eq!(ready(&led.acknowledge(round)), [8]);
+}
+
+#[test]
+fn a_read_between_two_ballots_of_the_leader_waits_for_what_the_second_takes_over() {
+    let mut led = Led::new(Options { phase_one: PhaseOne::EveryValue, ..Options::default() });
+    led.choose(Slot(1));
+    led.propose();
+    led.choose(Slot(2));
+    led.propose();
+    led.ballot = led.alone.replica.promised();
+    assert_eq!(ready(&led.read(1)), []);
+    let takeover = led.promise(Slot(3));
+    let round = round(&takeover).expect("the read has a heartbeat sent");
+    assert_eq!(ready(&led.acknowledge(round)), [], "slot 3 may have been chosen before");
+    assert_eq!(ready(&led.choose(Slot(3))), [1]);
 }
 
 #[test]
@@ -100,8 +128,9 @@ fn as_many_reads_wait_as_the_options_allow_confirmed_or_not() {
     assert_eq!(refused(&led.read(2)), []);
     assert_eq!(refused(&led.read(3)), [3]);
     assert_eq!(led.alone.hear(4, Body::ReadRequest { read: ReadId(4) }), []);
-    led.acknowledge(HeartbeatRound(first.0 + 1));
-    assert_eq!(ready(&led.choose()), [1, 2]);
+    let spoken = messages(led.acknowledge(HeartbeatRound(first.0 + 1)));
+    assert_eq!(spoken, [], "a follower's read is not among those that wait");
+    assert_eq!(ready(&led.choose(Slot(1))), [1, 2]);
 }
 
 #[test]
@@ -148,7 +177,7 @@ fn who_no_longer_leads_refuses_its_own_reads_and_forgets_those_of_others() {
 fn a_lease_ends_its_length_less_drift_and_a_tick_after_the_heartbeat_left() {
     let reads = ReadMode::Lease { lease_ticks: 40, drift_ticks: 4 };
     let mut led = Led::new(Options { reads, ..Options::default() });
-    led.choose();
+    led.choose(Slot(1));
     let asked = led.read(0);
     let sent = round(&asked).expect("without a lease a read has a heartbeat sent");
     led.acknowledge(sent);
@@ -165,7 +194,7 @@ fn telling_at_once_what_is_chosen_asks_for_no_new_answers() {
     let mut led = Led::new(Options { watermark: Watermark::AtOnce, ..Options::default() });
     let asked = led.read(1);
     let last = round(&asked).expect("a read that waits alone has a heartbeat sent");
-    let told = led.choose();
+    let told = led.choose(Slot(1));
     assert_eq!(round(&told), Some(last));
 }
 

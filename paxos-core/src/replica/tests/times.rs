@@ -2,8 +2,8 @@
 
 use super::edges::step_durably;
 use crate::{
-    Ballot, Body, Config, Epoch, Input, Message, NodeId, Options, Output, ReadMode, Recovered, Replica, Role,
-    Slot,
+    Ballot, Body, Config, Epoch, HeartbeatRound, Input, Message, NodeId, Options, Output, ReadMode,
+    Recovered, Replica, Role, Slot,
 };
 
 const TIMEOUT: u64 = 50;
@@ -154,6 +154,21 @@ fn who_has_lost_duels_waits_longer_before_the_next() {
 }
 
 #[test]
+fn who_has_found_a_leader_forgets_the_duels_it_lost() {
+    let (first, last) = range(|seed| {
+        let mut alone = Alone::new(seed, ReadMode::QuorumRound);
+        let ballot = alone.until_candidate();
+        let promised = ballot.successor_for(NodeId(5));
+        alone.hear(5, Body::Reject { ballot, promised });
+        alone.hear(5, Body::Heartbeat { ballot: promised, chosen: Slot(0), round: HeartbeatRound(1) });
+        let heard_at = alone.now;
+        alone.until_spoken();
+        alone.now - heard_at
+    });
+    assert!(first >= TIMEOUT && last < 2 * TIMEOUT, "{first} to {last}");
+}
+
+#[test]
 fn a_lease_that_may_have_been_granted_before_a_restart_is_waited_out() {
     let mut alone = Alone::new(1, ReadMode::Lease { lease_ticks: 50, drift_ticks: 1 });
     let prepare = Body::Prepare { ballot: Ballot { round: 9, node: NodeId(2) }, first: Slot(1) };
@@ -172,7 +187,7 @@ fn nobody_consents_to_a_candidate_while_it_hears_a_leader() {
     let heartbeat = Body::Heartbeat {
         ballot: Ballot { round: 1, node: NodeId(2) },
         chosen: Slot(0),
-        round: crate::HeartbeatRound(1),
+        round: HeartbeatRound(1),
     };
     assert_eq!(alone.hear(3, probe.clone()).len(), 1, "there is no leader yet");
     alone.hear(2, heartbeat);
