@@ -9,6 +9,7 @@
 mod cluster;
 mod edges;
 mod hostile;
+mod leading;
 mod reading;
 mod repairs;
 mod scripts;

@@ -10,13 +10,13 @@ use crate::{
 };
 
 /// Node 1 of five leads; in slot 1 a value of an earlier ballot, reported to it, waits to be chosen.
-struct Led {
-    alone: Alone,
-    ballot: Ballot,
+pub(super) struct Led {
+    pub(super) alone: Alone,
+    pub(super) ballot: Ballot,
 }
 
 impl Led {
-    fn new(options: Options) -> Led {
+    pub(super) fn new(options: Options) -> Led {
         let mut alone = Alone::with(1, options);
         let ballot = alone.until_candidate();
         let mut led = Led { alone, ballot };
@@ -26,7 +26,7 @@ impl Led {
     }
 
     /// Nodes 2 and 3 promise, and one of them reports a value that was accepted in `slot`.
-    fn promise(&mut self, slot: Slot) -> Vec<Output> {
+    pub(super) fn promise(&mut self, slot: Slot) -> Vec<Output> {
         let earlier = Entry::Accepted { ballot: Ballot::ZERO, value: Value::no_op() };
         let promise = |reports| Body::Promise { ballot: self.ballot, first: slot, reports, rest: None };
         let mut outputs = self.alone.receive(2, promise(vec![(slot, earlier)]));
@@ -34,8 +34,9 @@ impl Led {
         outputs
     }
 
-    fn propose(&mut self) -> Vec<Output> {
-        step_durably(&mut self.alone.replica, Input::Propose { commands: vec![Bytes::from_static(b"a")] })
+    pub(super) fn propose(&mut self, commands: &[&'static str]) -> Vec<Output> {
+        let commands = commands.iter().map(|command| Bytes::from_static(command.as_bytes())).collect();
+        step_durably(&mut self.alone.replica, Input::Propose { commands })
     }
 
     fn read(&mut self, read: u64) -> Vec<Output> {
@@ -51,7 +52,7 @@ impl Led {
     }
 
     /// What nodes 2 and 3 accept is chosen.
-    fn choose(&mut self, slot: Slot) -> Vec<Output> {
+    pub(super) fn choose(&mut self, slot: Slot) -> Vec<Output> {
         let accepted = Body::Accepted { ballot: self.ballot, first: slot, last: slot };
         let mut outputs = self.alone.receive(2, accepted.clone());
         outputs.extend(self.alone.receive(3, accepted));
@@ -108,9 +109,9 @@ fn a_read_needs_a_later_heartbeat_confirmed_and_all_of_the_takeover_applied() {
 fn a_read_between_two_ballots_of_the_leader_waits_for_what_the_second_takes_over() {
     let mut led = Led::new(Options { phase_one: PhaseOne::EveryValue, ..Options::default() });
     led.choose(Slot(1));
-    led.propose();
+    led.propose(&["a"]);
     led.choose(Slot(2));
-    led.propose();
+    led.propose(&["a"]);
     led.ballot = led.alone.replica.promised();
     assert_eq!(ready(&led.read(1)), []);
     let takeover = led.promise(Slot(3));

@@ -31,7 +31,7 @@ fn candidate() -> (Alone, Ballot) {
 }
 
 /// What is proposed in which slot.
-fn proposals(spoken: &[(Option<NodeId>, Body)]) -> Vec<(u64, Value)> {
+pub(super) fn proposals(spoken: &[(Option<NodeId>, Body)]) -> Vec<(u64, Value)> {
     let proposal = |(_, body): &(_, Body)| match body {
         Body::Accept { slot, value, .. } => Some((slot.0, value.clone())),
         _ => None,

@@ -7,7 +7,7 @@ use crate::{
 };
 
 const TIMEOUT: u64 = 50;
-const RESEND: u64 = 10;
+pub(super) const RESEND: u64 = 10;
 const SEEDS: std::ops::RangeInclusive<u64> = 1..=300;
 
 /// Node 1 of five, and what time it is there.

@@ -1,0 +1,230 @@
+//! What a leader proposes when, what it counts, and what it sends again.
+
+use bytes::Bytes;
+
+use super::edges::step_durably;
+use super::reading::Led;
+use super::takeover::proposals;
+use super::times::{Alone, RESEND, messages};
+use crate::{
+    Ballot, Body, HeartbeatRound, Input, NodeId, Options, Output, ReadMode, Refusal, Role, Slot, Value,
+};
+
+/// What a command costs beside its own bytes while it waits, and a message with it while it is sent again.
+const QUEUED_BYTES: usize = 64;
+
+fn batch(commands: &[&'static str]) -> Value {
+    let commands: Vec<Bytes> =
+        commands.iter().map(|command| Bytes::from_static(command.as_bytes())).collect();
+    Value::batch(&commands)
+}
+
+/// What these outputs propose.
+fn proposed(outputs: Vec<Output>) -> Vec<(u64, Value)> {
+    proposals(&messages(outputs))
+}
+
+fn refused(outputs: &[Output]) -> usize {
+    let commands = |output: &Output| match output {
+        Output::Refused { commands, reason: Refusal::Overloaded } => commands.len(),
+        _ => 0,
+    };
+    outputs.iter().map(commands).sum()
+}
+
+fn accepted(ballot: Ballot, first: u64, last: u64) -> Body {
+    Body::Accepted { ballot, first: Slot(first), last: Slot(last) }
+}
+
+#[test]
+fn an_acceptance_counts_for_its_own_ballot_and_once_for_each_acceptor() {
+    let mut led = Led::new(Options { eager_slots: 9, ..Options::default() });
+    led.propose(&["a"]);
+    led.propose(&["b"]);
+    let older = Ballot { round: 0, ..led.ballot };
+    for from in [2, 3] {
+        led.alone.hear(from, accepted(older, 1, 3));
+    }
+    led.alone.hear(2, accepted(led.ballot, 1, 3));
+    led.alone.hear(2, accepted(led.ballot, 1, 3));
+    led.alone.hear(3, accepted(led.ballot, 3, 1));
+    assert_eq!(led.alone.replica.chosen(), Slot(0), "two of five have accepted");
+    led.alone.hear(3, accepted(led.ballot, 1, 1));
+    assert_eq!(led.alone.replica.chosen(), Slot(1));
+    led.alone.hear(4, accepted(led.ballot, 2, 3));
+    assert_eq!(led.alone.replica.chosen(), Slot(3));
+}
+
+#[test]
+fn no_slot_is_started_beyond_the_window() {
+    let mut led = Led::new(Options { eager_slots: 9, window_slots: 2, ..Options::default() });
+    assert_eq!(proposed(led.propose(&["a"])), [(2, batch(&["a"]))]);
+    assert_eq!(proposed(led.propose(&["b"])), [], "slots 1 and 2 are the window");
+    assert_eq!(proposed(led.choose(Slot(1))), [(3, batch(&["b"]))]);
+}
+
+#[test]
+fn no_slot_is_started_while_a_windows_bytes_are_under_way_except_alone() {
+    let bytes = batch(&["a"]).size_bytes();
+    let mut led = Led::new(Options { eager_slots: 9, window_bytes: bytes, ..Options::default() });
+    assert_eq!(proposed(led.propose(&["a"])), [(2, batch(&["a"]))], "the no-op in slot 1 has no bytes");
+    assert_eq!(proposed(led.propose(&["b"])), []);
+    led.choose(Slot(1));
+    assert_eq!(proposed(led.choose(Slot(2))), [(3, batch(&["b"]))]);
+
+    let mut led = Led::new(Options { window_bytes: 0, ..Options::default() });
+    assert_eq!(proposed(led.propose(&["a"])), []);
+    assert_eq!(proposed(led.choose(Slot(1))), [(2, batch(&["a"]))]);
+}
+
+#[test]
+fn commands_wait_for_a_slot_under_way_until_they_fill_a_batch() {
+    let room_for_two = 2 * (1 + QUEUED_BYTES);
+    let options = Options { eager_slots: 1, batch_bytes: room_for_two, ..Options::default() };
+    let mut led = Led::new(options.clone());
+    assert_eq!(proposed(led.propose(&["a"])), [], "slot 1 is under way");
+    assert_eq!(proposed(led.choose(Slot(1))), [(2, batch(&["a"]))]);
+
+    let mut led = Led::new(options);
+    led.propose(&["a"]);
+    assert_eq!(proposed(led.propose(&["b"])), [(2, batch(&["a", "b"]))]);
+}
+
+#[test]
+fn a_batch_holds_what_fits_and_at_least_one_command() {
+    let two = batch(&["a", "b"]);
+    let options =
+        Options { eager_slots: 9, window_slots: 1, batch_bytes: two.size_bytes(), ..Options::default() };
+    let mut led = Led::new(options);
+    let long = "longer than a batch";
+    led.propose(&["a", "b", "c", long, "d"]);
+    let mut values = proposed(led.choose(Slot(1)));
+    for slot in 2..=4 {
+        values.extend(proposed(led.choose(Slot(slot))));
+    }
+    assert_eq!(values, [(2, two), (3, batch(&["c"])), (4, batch(&[long])), (5, batch(&["d"]))]);
+}
+
+#[test]
+fn commands_beyond_the_queue_are_refused_until_others_have_left_it() {
+    let room_for_two = 2 * (1 + QUEUED_BYTES);
+    let mut led = Led::new(Options {
+        window_slots: 1,
+        queue_bytes: room_for_two,
+        command_bytes: room_for_two,
+        ..Options::default()
+    });
+    assert_eq!(refused(&led.propose(&["a", "b", "c"])), 1);
+    assert_eq!(proposed(led.choose(Slot(1))), [(2, batch(&["a", "b"]))]);
+    assert_eq!(refused(&led.propose(&["d", "e", "f"])), 1);
+    led.choose(Slot(2));
+    led.choose(Slot(3));
+    let longest = Bytes::from(vec![0; room_for_two]);
+    let alone = step_durably(&mut led.alone.replica, Input::Propose { commands: vec![longest] });
+    assert_eq!(refused(&alone), 0, "whatever its cost, a command that may be proposed fits alone");
+}
+
+#[test]
+fn a_log_that_is_longer_than_allowed_takes_no_commands() {
+    let no_op_bytes = 64;
+    for (log_bytes, expected) in [(no_op_bytes, 0), (no_op_bytes - 1, 1)] {
+        let mut led = Led::new(Options { log_bytes, ..Options::default() });
+        assert_eq!(refused(&led.propose(&["a"])), expected, "{log_bytes}");
+    }
+}
+
+#[test]
+fn what_waits_to_be_proposed_is_dropped_with_the_leadership() {
+    let mut led = Led::new(Options { window_slots: 1, ..Options::default() });
+    led.propose(&["a"]);
+    let ballot = led.ballot.successor_for(NodeId(5));
+    led.alone.hear(5, Body::Heartbeat { ballot, chosen: Slot(0), round: HeartbeatRound(1) });
+    assert_eq!(led.alone.replica.role(), Role::Follower);
+    led.ballot = led.alone.until_candidate();
+    let mut values = proposed(led.promise(Slot(1)));
+    values.extend(proposed(led.choose(Slot(1))));
+    assert_eq!(values, [(1, Value::no_op())]);
+}
+
+#[test]
+fn commands_are_passed_on_in_messages_of_about_a_batch() {
+    let batch_bytes = batch(&["a", "b"]).size_bytes();
+    let mut alone = Alone::with(1, Options { batch_bytes, ..Options::default() });
+    let ballot = Ballot { round: 5, node: NodeId(2) };
+    alone.hear(2, Body::Heartbeat { ballot, chosen: Slot(0), round: HeartbeatRound(1) });
+    let commands =
+        ["longer than a batch", "a", "b", "c"].map(|command| Bytes::from_static(command.as_bytes()));
+    let outputs = step_durably(&mut alone.replica, Input::Propose { commands: commands.to_vec() });
+    let part = |range| (Some(NodeId(2)), Body::Forward { commands: <[Bytes]>::to_vec(&commands[range]) });
+    assert_eq!(messages(outputs), [part(0..1), part(1..3), part(3..4)]);
+}
+
+#[test]
+fn a_proposal_is_sent_again_to_those_who_have_not_accepted_it() {
+    let mut led = Led::new(Options { eager_slots: 9, chunk_bytes: 300, ..Options::default() });
+    led.propose(&["a"]);
+    led.alone.hear(2, accepted(led.ballot, 1, 1));
+    let mut again = Vec::new();
+    for tick in 1..=RESEND + 1 {
+        for (to, body) in led.alone.tick() {
+            if let Body::Accept { slot, .. } = body {
+                again.push((tick, slot.0, to.expect("only some need it").0));
+            }
+        }
+        for from in [2, 3] {
+            let ack = Body::HeartbeatAck { ballot: led.ballot, round: HeartbeatRound(1) };
+            led.alone.hear(from, ack);
+        }
+    }
+    let first = [3, 4, 5].map(|node| (RESEND, 1, node));
+    let second = [2, 3, 4, 5].map(|node| (RESEND, 2, node));
+    assert_eq!(again, [&first[..], &second[..]].concat(), "a chunk's bytes on one tick, and a slot at least");
+}
+
+#[test]
+fn a_resend_stops_for_this_tick_after_a_chunk() {
+    for (chunk_bytes, on_time) in [(4 * QUEUED_BYTES - 1, 1), (4 * QUEUED_BYTES, 2)] {
+        let mut led = Led::new(Options { eager_slots: 9, chunk_bytes, ..Options::default() });
+        led.propose(&["a"]);
+        let slots = |spoken: Vec<(Option<NodeId>, Body)>| proposals(&spoken).len() / 4;
+        let resent: Vec<usize> = (0..=RESEND).map(|_| slots(led.alone.tick())).collect();
+        let last = usize::try_from(RESEND).expect("a small number");
+        assert_eq!(resent[..last - 1], vec![0; last - 1]);
+        assert_eq!(resent[last - 1..], [on_time, 2 - on_time], "{chunk_bytes}");
+    }
+}
+
+#[test]
+fn heartbeats_leave_at_their_interval_and_a_leader_that_hears_no_quorum_stops() {
+    let mut led = Led::new(Options::default());
+    let mut beats = Vec::new();
+    let mut tick = 0;
+    while led.alone.replica.role() == Role::Leader {
+        tick += 1;
+        let spoken = led.alone.tick();
+        if spoken.iter().any(|(_, body)| matches!(body, Body::Heartbeat { .. })) {
+            beats.push(tick);
+        }
+    }
+    assert_eq!(beats[..4], [5, 10, 15, 20]);
+    assert_eq!(tick, 51, "a time-out, and one tick more");
+}
+
+#[test]
+fn a_lease_goes_on_while_heartbeats_are_answered() {
+    let reads = ReadMode::Lease { lease_ticks: 40, drift_ticks: 4 };
+    let mut led = Led::new(Options { reads, ..Options::default() });
+    led.choose(Slot(1));
+    for _ in 0..200 {
+        for (_, body) in led.alone.tick() {
+            let Body::Heartbeat { ballot, round, .. } = body else { continue };
+            // They answer the one before, as on a slow network.
+            let round = HeartbeatRound(round.0 - 1);
+            for from in [2, 3] {
+                led.alone.hear(from, Body::HeartbeatAck { ballot, round });
+            }
+        }
+    }
+    let read = step_durably(&mut led.alone.replica, Input::Read { read: crate::ReadId(1) });
+    assert!(read.iter().any(|output| matches!(output, Output::ReadReady { .. })), "{read:?}");
+}
