@@ -1,0 +1,156 @@
+//! A snapshot on its way to a node that was away too long, piece by piece.
+
+use bytes::Bytes;
+
+use super::edges::step_durably;
+use super::reading::Led;
+use super::times::{Alone, RESEND, messages};
+use crate::{
+    Ballot, Body, HeartbeatRound, Input, NodeId, Options, Output, ReadMode, Role, Slot, SnapshotMeta, Value,
+};
+
+const META: SnapshotMeta = SnapshotMeta { slot: Slot(8), size_bytes: 5, checksum: 1 };
+
+fn ask(offset: u64) -> (Option<NodeId>, Body) {
+    let slot = if offset == 0 { Slot(0) } else { META.slot };
+    (Some(NodeId(2)), Body::FetchSnapshot { slot, offset })
+}
+
+fn piece(offset: u64, data: &'static str) -> Body {
+    Body::SnapshotChunk { meta: META, offset, data: Bytes::from_static(data.as_bytes()) }
+}
+
+/// What a message has stored of the snapshot.
+fn stored(outputs: &[Output]) -> Vec<(u64, &[u8])> {
+    let piece = |output| match output {
+        &Output::StoreSnapshot { offset, ref data, .. } => Some((offset, &data[..])),
+        _ => None,
+    };
+    outputs.iter().filter_map(piece).collect()
+}
+
+/// A follower that has been told that what it needs is in a snapshot.
+fn behind(options: Options) -> Alone {
+    let mut alone = Alone::with(1, options);
+    assert_eq!(alone.hear(2, Body::Trimmed { below: Slot(9) }), [ask(0)]);
+    alone
+}
+
+fn give(alone: &mut Alone, input: Input) -> Vec<Output> {
+    step_durably(&mut alone.replica, input)
+}
+
+#[test]
+fn a_snapshot_is_asked_for_only_if_a_slot_that_is_needed_is_trimmed() {
+    let mut alone = Alone::new(1, ReadMode::QuorumRound);
+    assert_eq!(alone.hear(2, Body::Trimmed { below: Slot(1) }), []);
+    assert_eq!(alone.hear(2, Body::Trimmed { below: Slot(2) }), [ask(0)]);
+    assert_eq!(alone.hear(3, Body::Trimmed { below: Slot(2) }), [], "one is on its way");
+    let mut led = Led::new(Options::default());
+    assert_eq!(led.alone.hear(2, Body::Trimmed { below: Slot(9) }), []);
+    assert_eq!(led.alone.replica.role(), Role::Leader);
+}
+
+#[test]
+fn pieces_are_taken_in_order_from_whom_they_were_asked_of() {
+    let mut alone = behind(Options::default());
+    assert_eq!(stored(&alone.receive(3, piece(0, "ab"))), [], "3 was not asked");
+    assert_eq!(stored(&alone.receive(2, piece(3, "de"))), [], "the first is missing");
+    assert_eq!(stored(&alone.receive(2, piece(0, ""))), [], "an empty piece is no progress");
+    assert_eq!(stored(&alone.receive(2, piece(0, "abcdef"))), [], "longer than the snapshot");
+    assert_eq!(stored(&alone.receive(2, piece(0, "ab"))), [(0, &b"ab"[..])]);
+    assert_eq!(stored(&alone.receive(2, piece(0, "ab"))), [], "it is being stored");
+    let next = give(&mut alone, Input::SnapshotStored { slot: META.slot, offset: 2 });
+    assert_eq!(messages(next), [ask(2)]);
+    assert_eq!(stored(&alone.receive(2, piece(0, "ab"))), [], "the first again");
+    let other = SnapshotMeta { checksum: 2, ..META };
+    let strange = Body::SnapshotChunk { meta: other, offset: 2, data: Bytes::from_static(b"cde") };
+    assert_eq!(stored(&alone.receive(2, strange)), [], "of another snapshot");
+    assert_eq!(stored(&alone.receive(2, piece(2, "cde"))), [(2, &b"cde"[..])]);
+    let whole = give(&mut alone, Input::SnapshotStored { slot: META.slot, offset: 5 });
+    assert_eq!(whole, [Output::InstallSnapshot { meta: META }]);
+    let installed = give(&mut alone, Input::SnapshotInstalled { meta: META });
+    assert!(installed.contains(&Output::Restore { meta: META }), "{installed:?}");
+    assert_eq!((alone.replica.applied(), alone.replica.chosen()), (Slot(8), Slot(8)));
+}
+
+#[test]
+fn an_empty_snapshot_is_one_empty_piece() {
+    let mut alone = behind(Options::default());
+    let meta = SnapshotMeta { size_bytes: 0, ..META };
+    let empty = Body::SnapshotChunk { meta, offset: 0, data: Bytes::new() };
+    assert_eq!(stored(&alone.receive(2, empty)), [(0, &b""[..])]);
+}
+
+#[test]
+fn a_piece_is_asked_for_five_times_more_before_another_way_is_tried() {
+    let mut alone = behind(Options::default());
+    let heartbeat = Body::Heartbeat {
+        ballot: Ballot { round: 5, node: NodeId(2) },
+        chosen: Slot(8),
+        round: HeartbeatRound(1),
+    };
+    let mut asked = Vec::new();
+    for tick in 1..=12 * RESEND {
+        alone.hear(2, heartbeat.clone());
+        asked.extend(alone.tick().into_iter().map(|message| (tick, message)));
+    }
+    let mut expected: Vec<_> = (1..=5).map(|turn| (turn * 2 * RESEND, ask(0))).collect();
+    expected.push((12 * RESEND, (Some(NodeId(2)), Body::Fetch { first: Slot(1) })));
+    assert_eq!(asked, expected);
+}
+
+#[test]
+fn a_snapshot_that_proves_bad_is_asked_for_anew() {
+    let mut alone = behind(Options::default());
+    alone.hear(2, piece(0, "abcde"));
+    give(&mut alone, Input::SnapshotRejected { slot: Slot(7) });
+    assert_eq!(alone.hear(3, Body::Trimmed { below: Slot(9) }), [], "another one was bad");
+    give(&mut alone, Input::SnapshotRejected { slot: META.slot });
+    assert_eq!(alone.hear(2, Body::Trimmed { below: Slot(9) }), [ask(0)]);
+}
+
+#[test]
+fn a_new_leader_needs_no_snapshot() {
+    let mut alone = behind(Options { resend_ticks: 1000, ..Options::default() });
+    let ballot = alone.until_candidate();
+    let promise = Body::Promise { ballot, first: Slot(1), reports: Vec::new(), rest: None };
+    alone.hear(2, promise.clone());
+    alone.hear(3, promise);
+    assert_eq!(alone.replica.role(), Role::Leader);
+    assert_eq!(stored(&alone.receive(2, piece(0, "ab"))), []);
+    let installed = give(&mut alone, Input::SnapshotInstalled { meta: META });
+    assert!(
+        !installed.contains(&Output::Restore { meta: META }),
+        "it has proposed again what it did not know"
+    );
+}
+
+#[test]
+fn a_snapshot_of_what_is_known_restores_nothing() {
+    let mut alone = Alone::new(1, ReadMode::QuorumRound);
+    let values = vec![Value::no_op(); 8];
+    alone.hear(2, Body::Chosen { first: Slot(1), values, chosen: Slot(8) });
+    assert_eq!(give(&mut alone, Input::SnapshotInstalled { meta: META }), []);
+}
+
+#[test]
+fn the_two_newest_snapshots_are_served_piece_by_piece() {
+    let mut alone = Alone::new(1, ReadMode::QuorumRound);
+    let values = vec![Value::no_op(); 9];
+    alone.hear(2, Body::Chosen { first: Slot(1), values, chosen: Slot(9) });
+    let [newest, older] = [9, 5].map(|slot| SnapshotMeta { slot: Slot(slot), ..META });
+    for meta in [META, SnapshotMeta { slot: Slot(5), ..META }, newest, newest, older] {
+        give(&mut alone, Input::SnapshotSaved { meta });
+    }
+    let mut loaded = |slot, offset| {
+        let outputs = alone.receive(3, Body::FetchSnapshot { slot, offset });
+        let [Output::LoadSnapshot { meta, offset, .. }] = outputs[..] else { panic!("{outputs:?}") };
+        (meta, offset)
+    };
+    assert_eq!(loaded(Slot(0), 0), (newest, 0));
+    assert_eq!(loaded(Slot(9), 4), (newest, 4));
+    assert_eq!(loaded(Slot(8), 4), (META, 4));
+    assert_eq!(loaded(Slot(8), 5), (newest, 0), "past its end");
+    assert_eq!(loaded(Slot(5), 4), (newest, 0), "gone, and so the newest from its beginning");
+}
