@@ -65,12 +65,13 @@ fn no_slot_is_started_beyond_the_window() {
 
 #[test]
 fn no_slot_is_started_while_a_windows_bytes_are_under_way_except_alone() {
-    let bytes = batch(&["a"]).size_bytes();
-    let mut led = Led::new(Options { eager_slots: 9, window_bytes: bytes, ..Options::default() });
+    let window_bytes = 2 * batch(&["a"]).size_bytes();
+    let mut led = Led::new(Options { eager_slots: 9, window_bytes, ..Options::default() });
     assert_eq!(proposed(led.propose(&["a"])), [(2, batch(&["a"]))], "the no-op in slot 1 has no bytes");
-    assert_eq!(proposed(led.propose(&["b"])), []);
+    assert_eq!(proposed(led.propose(&["b"])), [(3, batch(&["b"]))]);
+    assert_eq!(proposed(led.propose(&["c"])), []);
     led.choose(Slot(1));
-    assert_eq!(proposed(led.choose(Slot(2))), [(3, batch(&["b"]))]);
+    assert_eq!(proposed(led.choose(Slot(2))), [(4, batch(&["c"]))]);
 
     let mut led = Led::new(Options { window_bytes: 0, ..Options::default() });
     assert_eq!(proposed(led.propose(&["a"])), []);
@@ -125,12 +126,33 @@ fn commands_beyond_the_queue_are_refused_until_others_have_left_it() {
 }
 
 #[test]
+fn what_leaves_the_queue_makes_room_for_as_much() {
+    let queue_bytes = 3 * (1 + QUEUED_BYTES);
+    let options =
+        Options { window_slots: 1, batch_bytes: 1, queue_bytes, command_bytes: 1, ..Options::default() };
+    let mut led = Led::new(options);
+    assert_eq!(refused(&led.propose(&["a", "b", "c"])), 0);
+    assert_eq!(proposed(led.choose(Slot(1))), [(2, batch(&["a"]))]);
+    assert_eq!(refused(&led.propose(&["d", "e"])), 1);
+}
+
+#[test]
 fn a_log_that_is_longer_than_allowed_takes_no_commands() {
     let no_op_bytes = 64;
     for (log_bytes, expected) in [(no_op_bytes, 0), (no_op_bytes - 1, 1)] {
         let mut led = Led::new(Options { log_bytes, ..Options::default() });
         assert_eq!(refused(&led.propose(&["a"])), expected, "{log_bytes}");
     }
+}
+
+#[test]
+fn a_leader_that_is_refused_for_a_higher_ballot_stops() {
+    let mut led = Led::new(Options::default());
+    let promised = led.ballot.successor_for(NodeId(5));
+    led.alone.hear(5, Body::Reject { ballot: Ballot { round: 0, ..led.ballot }, promised });
+    assert_eq!(led.alone.replica.role(), Role::Leader, "a late word about an older ballot");
+    led.alone.hear(5, Body::Reject { ballot: led.ballot, promised });
+    assert_eq!(led.alone.replica.role(), Role::Follower);
 }
 
 #[test]
@@ -218,8 +240,8 @@ fn a_lease_goes_on_while_heartbeats_are_answered() {
     for _ in 0..200 {
         for (_, body) in led.alone.tick() {
             let Body::Heartbeat { ballot, round, .. } = body else { continue };
-            // They answer the one before, as on a slow network.
-            let round = HeartbeatRound(round.0 - 1);
+            // They answer the last but one, as on a slow network.
+            let round = HeartbeatRound(round.0.saturating_sub(2));
             for from in [2, 3] {
                 led.alone.hear(from, Body::HeartbeatAck { ballot, round });
             }
