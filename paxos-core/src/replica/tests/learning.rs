@@ -1,8 +1,7 @@
 //! What a replica asks others for, and what it tells them, of what is chosen.
 
-use bytes::Bytes;
-
 use super::reading::Led;
+use super::takeover::value;
 use super::times::{Alone, RESEND};
 use crate::{
     Ballot, Body, Entry, HeartbeatRound, NodeId, Options, Output, PhaseOne, ReadId, ReadMode, Slot, Value,
@@ -10,10 +9,6 @@ use crate::{
 
 /// Node 2 leads.
 const BALLOT: Ballot = Ballot { round: 5, node: NodeId(2) };
-
-fn value(name: &'static str) -> Value {
-    Value::batch(&[Bytes::from_static(name.as_bytes())])
-}
 
 fn heartbeat(chosen: u64) -> Body {
     Body::Heartbeat { ballot: BALLOT, chosen: Slot(chosen), round: HeartbeatRound(1) }

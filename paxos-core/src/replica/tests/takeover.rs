@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::times::Alone;
 use crate::{Ballot, Body, Entry, NodeId, ReadMode, Role, Slot, Value};
 
-fn value(name: &'static str) -> Value {
+pub(super) fn value(name: &'static str) -> Value {
     Value::batch(&[Bytes::from_static(name.as_bytes())])
 }
 
