@@ -60,13 +60,8 @@ impl Process {
 
 /// The `other` node is killed and started again at once.
 async fn time_to_reconnect_after_a_kill(kind: Kind, own: NodeId, other: NodeId) -> Duration {
-    let mut cluster = Cluster::new(kind, &[ONE, TWO]);
-    // To know both ports.
-    for node in [ONE, TWO] {
-        cluster.start(node).await.close().await;
-    }
+    let mut cluster = Cluster::with_own_ports(kind, &[ONE, TWO]);
     let mut end = cluster.start(own).await;
-    cluster.wait_for_port(other).await;
     let first = Process::start(kind, cluster.config(other), own);
     eventually(LONG, "they connect", || end.is_connected(other)).await;
     first.die();

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
+use std::process;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -54,11 +56,16 @@ impl Cluster {
         Cluster { kind, certs: certs(CLUSTER), addresses }
     }
 
+    /// Nodes whose ports are known before they start, and not taken by others while they are down.
+    pub(crate) fn with_own_ports(kind: Kind, nodes: &[NodeId]) -> Cluster {
+        let addresses = nodes.iter().map(|node| (*node, own_address())).collect();
+        Cluster { kind, certs: certs(CLUSTER), addresses }
+    }
+
     /// Waits until nobody uses the port of a node that has been started before.
     pub(crate) async fn wait_for_port(&self, node: NodeId) {
         let address = self.addresses[&node];
-        let is_free = || UdpSocket::bind(address).is_ok() && TcpListener::bind(address).is_ok();
-        eventually(Duration::from_secs(5), "the port is free", is_free).await;
+        eventually(Duration::from_secs(5), "the port is free", || is_free(address)).await;
     }
 
     pub(crate) fn config(&self, node: NodeId) -> NetworkConfig {
@@ -98,6 +105,24 @@ impl Cluster {
                 }
                 Err(error) => panic!("node {node} can't be started: {error}"),
             }
+        }
+    }
+}
+
+fn is_free(address: SocketAddr) -> bool {
+    UdpSocket::bind(address).is_ok() && TcpListener::bind(address).is_ok()
+}
+
+/// An address that no other test is given, nor any socket that leaves the choice of its port to the system: those
+/// come from 32768 on (Linux) or 49152 on (elsewhere).
+fn own_address() -> SocketAddr {
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let number = process::id().wrapping_mul(31).wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed));
+        let port = 12_000 + u16::try_from(number % 20_000).expect("less than 20 000");
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        if is_free(address) {
+            return address;
         }
     }
 }
