@@ -64,6 +64,7 @@ mod driver;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod http;
+pub mod in_process;
 pub mod kv;
 mod metrics;
 mod node;

@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 failed otherwise, 2 usage or configuration, 3 the storage failed, 4 the storage is
 //! damaged.
 
+mod bench;
 mod certs;
 #[cfg(feature = "file")]
 mod format;
@@ -83,6 +84,7 @@ Examples:
   paxos-node serve --id 1 --peers 1=a:9001,2=b:9001,3=c:9001 \\
       --client 0.0.0.0:6379 --http 0.0.0.0:8001 --data data --certs certs
   paxos-node status a:8001,b:8001,c:8001
+  paxos-node bench                          what transports and storages cost on this machine
   paxos-node wal inspect data               what a data directory holds, and whether it is damaged
 
 Exit codes: 0 done, 1 failed otherwise, 2 usage or configuration, 3 storage failed, 4 storage damaged";
@@ -111,6 +113,8 @@ enum Command {
     Local(local::Arguments),
     /// Show how the nodes of a cluster are doing.
     Status(status::Arguments),
+    /// Measure backends against each other in this process, or a cluster that runs.
+    Bench(Box<bench::Arguments>),
     /// Look into a node's data directory.
     #[cfg(feature = "file")]
     Wal(wal::Arguments),
@@ -132,6 +136,7 @@ pub fn run() -> ExitCode {
         #[cfg(feature = "file")]
         Command::Local(arguments) => start_log(&cli.log).and_then(|()| local::run(&arguments, &cli.log)),
         Command::Status(arguments) => status::run(&arguments),
+        Command::Bench(arguments) => start_log(&cli.log).and_then(|()| bench::run(&arguments)),
         #[cfg(feature = "file")]
         Command::Wal(arguments) => wal::run(&arguments),
     };

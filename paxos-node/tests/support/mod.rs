@@ -141,10 +141,15 @@ impl Cluster {
         );
     }
 
+    /// Where a node listens for Redis clients.
+    pub(crate) fn client_address(&self, id: usize) -> String {
+        format!("127.0.0.1:{}", self.ports[id - 1][1])
+    }
+
     pub(crate) fn client(&self, id: usize) -> Client {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            match TcpStream::connect(("127.0.0.1", self.ports[id - 1][1])) {
+            match TcpStream::connect(self.client_address(id)) {
                 Ok(stream) => return Client::new(stream),
                 Err(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(10)),
                 Err(error) => panic!("node {id} takes no clients: {error}; its log: {}", self.log(id)),

@@ -51,6 +51,24 @@ pub async fn bind(config: NetworkConfig) -> Result<NetworkTransport, Error> {
     bind_over(config, socket, None)
 }
 
+/// How packets leave this machine.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Packets {
+    /// The longest packet that is tried, in bytes, without the headers of UDP and IP.
+    pub max_bytes: u16,
+    /// How many packets the system takes in one call (GSO); 1 if it can't segment.
+    pub segments: usize,
+}
+
+/// What this system does with packets: for whoever compares measurements. Within a tokio runtime.
+///
+/// # Errors
+///
+/// If no socket can be opened.
+pub fn packets() -> std::io::Result<Packets> {
+    setup::packets()
+}
+
 /// As [`bind`], over any kind of datagrams: those of the system, or of the simulated network of a test, which
 /// also has QUIC draw its random numbers from `seed`.
 pub(crate) fn bind_over(

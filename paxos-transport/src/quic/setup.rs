@@ -12,6 +12,7 @@ use quinn::{
 };
 use ring::hmac;
 
+use super::Packets;
 use crate::link::Class;
 use crate::network::SIGN_OF_LIFE_INTERVAL;
 use crate::{Error, NetworkConfig};
@@ -37,6 +38,11 @@ pub(super) fn system_socket(config: &NetworkConfig) -> Result<Arc<dyn AsyncUdpSo
     let _ = options.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
     let _ = options.set_send_buffer_size(SOCKET_BUFFER_BYTES);
     TokioRuntime.wrap_udp_socket(socket).map_err(listen)
+}
+
+pub(super) fn packets() -> std::io::Result<Packets> {
+    let socket = TokioRuntime.wrap_udp_socket(UdpSocket::bind("127.0.0.1:0")?)?;
+    Ok(Packets { max_bytes: MAX_PACKET_BYTES, segments: socket.max_transmit_segments() })
 }
 
 pub(super) fn endpoint(

@@ -1,0 +1,69 @@
+//! What was measured on: figures mean little without it.
+
+use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+/// How often the disk is asked to sync.
+const PROBES: usize = 200;
+const PROBE_BYTES: usize = 4096;
+
+/// The machine, as far as it tells.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Machine {
+    pub(super) processor: String,
+    pub(super) cores: usize,
+    pub(super) system: String,
+    /// Median time that the disk under the logs takes for 4 KiB at the end of a file, with fdatasync; `None` if no logs
+    /// are kept on it.
+    pub(super) sync_microseconds: Option<f64>,
+    /// What QUIC's packets are like, if QUIC is measured.
+    pub(super) quic_packets: Option<String>,
+}
+
+impl Machine {
+    pub(super) fn look(logs: Option<&Path>, with_quic: bool) -> Machine {
+        let system = rustix::system::uname();
+        let text = |text: &std::ffi::CStr| text.to_string_lossy().into_owned();
+        Machine {
+            processor: processor().unwrap_or_else(|| text(system.machine())),
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            system: format!("{} {}", text(system.sysname()), text(system.release())),
+            sync_microseconds: logs
+                .and_then(|logs| sync_time(logs).ok())
+                .map(|time| time.as_secs_f64() * 1e6),
+            quic_packets: if with_quic { quic_packets() } else { None },
+        }
+    }
+}
+
+fn processor() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
+    let line = text.lines().find(|line| line.starts_with("model name"))?;
+    Some(line.split_once(':')?.1.trim().to_owned())
+}
+
+/// The median time of a small write with its sync.
+fn sync_time(directory: &Path) -> std::io::Result<Duration> {
+    let mut file = tempfile::tempfile_in(directory)?;
+    let block = [0; PROBE_BYTES];
+    let mut times = Vec::with_capacity(PROBES);
+    for _ in 0..PROBES {
+        let started = Instant::now();
+        file.write_all(&block)?;
+        file.sync_data()?;
+        times.push(started.elapsed());
+    }
+    times.sort_unstable();
+    Ok(times[PROBES / 2])
+}
+
+fn quic_packets() -> Option<String> {
+    #[cfg(feature = "quic")]
+    if let Ok(packets) = paxos_transport::quic::packets() {
+        return Some(format!("up to {} bytes, {} in one send (GSO)", packets.max_bytes, packets.segments));
+    }
+    None
+}

@@ -1,0 +1,177 @@
+//! What is put under load: a cluster in this process, or one that runs elsewhere.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use paxos_node::Client;
+use paxos_node::in_process::{Cluster, Counts};
+use paxos_node::kv::{Operation, Store};
+use rustix::time::{ClockId, clock_gettime};
+
+use super::case::{Case, Work};
+use super::load::{Measured, Plan, Requester, drive};
+use super::resp::Connection;
+use crate::cli::Failure;
+
+/// So many keys are used, or fewer if their values would take more than [`MAX_STORE_BYTES`].
+const KEYS: u64 = 10_000;
+const MAX_STORE_BYTES: u64 = 64 << 20;
+/// How much of the store one request fills before reads are measured.
+const FILL_BYTES: usize = 256 << 10;
+
+/// What is put under load.
+pub(super) enum Target {
+    /// A cluster in this process; its leader is asked, on the leader's thread.
+    InProcess(Cluster<Store>),
+    /// The client addresses of a cluster; clients spread over them evenly.
+    Running(Vec<String>),
+}
+
+/// What a case came to.
+#[derive(Clone, Debug)]
+pub(super) struct Sample {
+    pub(super) measured: Measured,
+    /// Processor time that this process took: with a running cluster that of the clients alone.
+    pub(super) cpu: Duration,
+    /// What went through the backends, where they can be seen.
+    pub(super) counts: Option<Counts>,
+}
+
+impl Target {
+    /// Measures a case.
+    pub(super) async fn measure(&self, case: Case, plan: Plan, seed: u64) -> Result<Sample, Failure> {
+        let mut edges = Vec::with_capacity(2);
+        let mut at_edge = || edges.push((cpu_time(), self.counts()));
+        let keys = Keys::new(case.value_bytes);
+        let measured = match self {
+            Target::InProcess(cluster) => {
+                let leader = cluster.leader().map_err(Failure::other)?;
+                let requesters: Vec<_> = (0..case.clients as u64)
+                    .map(|client| Caller::new(leader.client.clone(), case.work, keys, seed ^ client))
+                    .collect();
+                if case.work != Work::Set {
+                    fill(&leader.client, keys).await?;
+                }
+                // Clients run beside the leader; only the edges of the measurement are seen from here.
+                let (edge, mut reached) = tokio::sync::mpsc::unbounded_channel();
+                let at_leader = drive(requesters, plan, move || {
+                    let _ = edge.send(()); // Heard as long as the case is measured.
+                });
+                let task = leader.runtime.spawn(at_leader);
+                while reached.recv().await.is_some() {
+                    at_edge();
+                }
+                task.await.map_err(Failure::other)?
+            }
+            Target::Running(addresses) => {
+                let mut requesters = Vec::with_capacity(case.clients);
+                for (client, address) in (0..case.clients as u64).zip(addresses.iter().cycle()) {
+                    requesters.push(Connection::open(address, case, keys, seed ^ client).await?);
+                }
+                if case.work != Work::Set {
+                    requesters[0].fill().await.map_err(Failure::other)?;
+                }
+                drive(requesters, plan, &mut at_edge).await
+            }
+        };
+        let [(cpu_before, before), (cpu_after, after)] = edges[..] else {
+            unreachable!("a measurement has a beginning and an end");
+        };
+        let counts = after.zip(before).map(|(after, before)| after.since(before));
+        Ok(Sample { measured, cpu: cpu_after.saturating_sub(cpu_before), counts })
+    }
+
+    fn counts(&self) -> Option<Counts> {
+        match self {
+            Target::InProcess(cluster) => Some(cluster.counts()),
+            Target::Running(_) => None,
+        }
+    }
+}
+
+/// The keys that are used, and the length of their values.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Keys {
+    count: u64,
+    value_bytes: usize,
+}
+
+impl Keys {
+    fn new(value_bytes: usize) -> Keys {
+        Keys { count: KEYS.min(MAX_STORE_BYTES / value_bytes.max(1) as u64).max(1), value_bytes }
+    }
+
+    pub(super) fn draw(self, random: &mut fastrand::Rng) -> Bytes {
+        Keys::key(random.u64(..self.count))
+    }
+
+    pub(super) fn value(self) -> Bytes {
+        Bytes::from(vec![b'x'; self.value_bytes])
+    }
+
+    /// All keys, as many at a time as one request may fill.
+    pub(super) fn chunks(self) -> impl Iterator<Item = Vec<Bytes>> {
+        let step = (FILL_BYTES / self.value_bytes.max(64)).max(1);
+        (0..self.count)
+            .step_by(step)
+            .map(move |first| (first..self.count.min(first + step as u64)).map(Keys::key).collect())
+    }
+
+    fn key(number: u64) -> Bytes {
+        Bytes::from(format!("key:{number:012}"))
+    }
+}
+
+async fn fill(client: &Client<Store>, keys: Keys) -> Result<(), Failure> {
+    for chunk in keys.chunks() {
+        let pairs = chunk.into_iter().map(|key| (key, keys.value())).collect();
+        client.propose(Operation::command(&[Operation::MSet { pairs }])).await.map_err(Failure::other)?;
+    }
+    Ok(())
+}
+
+/// A client within the process.
+struct Caller {
+    client: Client<Store>,
+    work: Work,
+    keys: Keys,
+    value: Bytes,
+    random: fastrand::Rng,
+}
+
+impl Caller {
+    fn new(client: Client<Store>, work: Work, keys: Keys, seed: u64) -> Caller {
+        Caller { client, work, keys, value: keys.value(), random: fastrand::Rng::with_seed(seed) }
+    }
+}
+
+impl Requester for Caller {
+    async fn ask(&mut self) -> Result<u64, String> {
+        let key = self.keys.draw(&mut self.random);
+        let operation = match self.work {
+            Work::Set => {
+                Operation::Set { key, value: self.value.clone(), condition: None, returns_old: false }
+            }
+            Work::GetThroughLog => Operation::Get { key },
+            Work::Get => {
+                let state = self.client.read().await.map_err(text)?;
+                std::hint::black_box(state.get(&key));
+                return Ok(1);
+            }
+        };
+        self.client.propose(Operation::command(&[operation])).await.map_err(text)?;
+        Ok(1)
+    }
+}
+
+fn text(error: impl fmt::Display) -> String {
+    error.to_string()
+}
+
+/// Processor time of this process, all threads together.
+fn cpu_time() -> Duration {
+    // Both are positive: the clock counts from zero.
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
