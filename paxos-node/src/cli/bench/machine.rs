@@ -39,6 +39,30 @@ impl Machine {
     }
 }
 
+/// Time that a virtual machine's host has taken away from it: what is measured meanwhile is slower than it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stolen {
+    ticks: u64,
+    all_ticks: u64,
+}
+
+impl Stolen {
+    /// Since the machine was started; `None` where the system does not tell.
+    pub(super) fn until_now() -> Option<Stolen> {
+        let text = std::fs::read_to_string("/proc/stat").ok()?;
+        let ticks: Vec<u64> =
+            text.lines().next()?.split_whitespace().skip(1).map_while(|ticks| ticks.parse().ok()).collect();
+        // user nice system idle iowait irq softirq steal; what follows is contained in the first two.
+        Some(Stolen { ticks: *ticks.get(7)?, all_ticks: ticks[..8].iter().sum() })
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+    pub(super) fn part_since(self, earlier: Stolen) -> f64 {
+        let all_ticks = self.all_ticks.saturating_sub(earlier.all_ticks).max(1);
+        self.ticks.saturating_sub(earlier.ticks) as f64 / all_ticks as f64
+    }
+}
+
 fn processor() -> Option<String> {
     let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
     let line = text.lines().find(|line| line.starts_with("model name"))?;

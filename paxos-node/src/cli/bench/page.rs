@@ -107,7 +107,8 @@ fn table(report: &Report) -> String {
     format!(
         "<h2>All rows</h2>\n<p class=\"note\">Each client asks again as soon as it is answered. CPU is the processor time of \
          the measuring process, nodes included if they run in it. Messages, their bytes and syncs are those of all nodes \
-         together. Point at a row for more.</p>\n<div class=\"rows\">\n<table>\n<thead><tr>{}</tr></thead>\n\
+         together. STOLEN is what a virtual machine's host kept for itself meanwhile: where it is more than a few percent, \
+         measure again. Point at a row for more.</p>\n<div class=\"rows\">\n<table>\n<thead><tr>{}</tr></thead>\n\
          <tbody>\n{}</tbody>\n</table>\n</div>\n",
         titles.concat(),
         rows.concat()

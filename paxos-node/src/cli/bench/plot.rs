@@ -122,6 +122,8 @@ fn draw_on<'a>(root: &Area<'a>, title: &str, rows: &[&Row], by: By, of: Of) -> R
         .axis_style(BLACK.mix(0.4))
         .x_labels(steps.len().max(2))
         .x_label_formatter(&step)
+        .y_labels(6)
+        .y_max_light_lines(0)
         .y_label_formatter(&|value| short(*value))
         .y_desc(unit)
         .label_style(("sans-serif", 13))

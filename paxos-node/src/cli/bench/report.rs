@@ -77,6 +77,8 @@ pub(super) struct Row {
     pub(super) p999_milliseconds: f64,
     pub(super) max_milliseconds: f64,
     pub(super) cpu_seconds: f64,
+    /// The part of all processors' time that a virtual machine's host took away meanwhile.
+    pub(super) stolen: Option<f64>,
     pub(super) messages_per_request: Option<f64>,
     pub(super) message_bytes_per_request: Option<f64>,
     pub(super) syncs_per_request: Option<f64>,
@@ -107,6 +109,7 @@ impl Row {
             p999_milliseconds: at(0.999),
             max_milliseconds: at(1.0),
             cpu_seconds: median.cpu.as_secs_f64(),
+            stolen: median.stolen,
             messages_per_request: median.counts.map(|counts| each(counts.messages)),
             message_bytes_per_request: median.counts.map(|counts| each(counts.message_bytes)),
             syncs_per_request: median.counts.map(|counts| each(counts.syncs)),
@@ -114,7 +117,7 @@ impl Row {
     }
 
     /// The titles of [`cells`](Row::cells).
-    pub(super) const TITLES: [&'static str; 14] = [
+    pub(super) const TITLES: [&'static str; 15] = [
         "PLACE",
         "WORK",
         "BYTES",
@@ -128,11 +131,12 @@ impl Row {
         "MSG/REQ",
         "BYTES/REQ",
         "SYNC/REQ",
+        "STOLEN",
         "ERRORS",
     ];
 
     /// The row as text.
-    pub(super) fn cells(&self) -> [String; 14] {
+    pub(super) fn cells(&self) -> [String; 15] {
         let milliseconds = |value: f64| format!("{value:.3}");
         let each = |value: Option<f64>, digits| {
             value.map_or_else(|| String::from("-"), |value| format!("{value:.digits$}"))
@@ -155,6 +159,7 @@ impl Row {
             each(self.messages_per_request, 2),
             each(self.message_bytes_per_request, 0),
             each(self.syncs_per_request, 2),
+            self.stolen.map_or_else(|| String::from("-"), |part| format!("{:.0}%", part * 100.0)),
             self.errors.to_string(),
         ]
     }
@@ -170,8 +175,8 @@ impl Table {
         Table { place_width: places.iter().map(|place| place.label().len()).max().unwrap_or(0).max(5) }
     }
 
-    pub(super) fn line<T: AsRef<str>>(&self, cells: &[T; 14]) -> String {
-        const WIDTHS: [usize; 12] = [7, 8, 9, 9, 9, 9, 9, 7, 8, 10, 9, 7];
+    pub(super) fn line<T: AsRef<str>>(&self, cells: &[T; 15]) -> String {
+        const WIDTHS: [usize; 13] = [7, 11, 10, 9, 9, 9, 9, 7, 8, 10, 9, 7, 7];
         let mut line =
             format!("{:<place$}  {:<15}", cells[0].as_ref(), cells[1].as_ref(), place = self.place_width);
         for (cell, width) in cells[2..].iter().zip(WIDTHS) {

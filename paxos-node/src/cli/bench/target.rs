@@ -11,6 +11,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::case::{Case, Work};
 use super::load::{Measured, Plan, Requester, drive};
+use super::machine::Stolen;
 use super::resp::Connection;
 use crate::cli::Failure;
 
@@ -34,6 +35,8 @@ pub(super) struct Sample {
     pub(super) measured: Measured,
     /// Processor time that this process took: with a running cluster that of the clients alone.
     pub(super) cpu: Duration,
+    /// How much of all processors' time the host took away, where that can be seen.
+    pub(super) stolen: Option<f64>,
     /// What went through the backends, where they can be seen.
     pub(super) counts: Option<Counts>,
 }
@@ -42,7 +45,7 @@ impl Target {
     /// Measures a case.
     pub(super) async fn measure(&self, case: Case, plan: Plan, seed: u64) -> Result<Sample, Failure> {
         let mut edges = Vec::with_capacity(2);
-        let mut at_edge = || edges.push((cpu_time(), self.counts()));
+        let mut at_edge = || edges.push((cpu_time(), Stolen::until_now(), self.counts()));
         let keys = Keys::new(case.value_bytes);
         let measured = match self {
             Target::InProcess(cluster) => {
@@ -75,11 +78,12 @@ impl Target {
                 drive(requesters, plan, &mut at_edge).await
             }
         };
-        let [(cpu_before, before), (cpu_after, after)] = edges[..] else {
+        let [(cpu_before, stolen_before, before), (cpu_after, stolen_after, after)] = edges[..] else {
             unreachable!("a measurement has a beginning and an end");
         };
         let counts = after.zip(before).map(|(after, before)| after.since(before));
-        Ok(Sample { measured, cpu: cpu_after.saturating_sub(cpu_before), counts })
+        let stolen = stolen_after.zip(stolen_before).map(|(after, before)| after.part_since(before));
+        Ok(Sample { measured, cpu: cpu_after.saturating_sub(cpu_before), stolen, counts })
     }
 
     fn counts(&self) -> Option<Counts> {
