@@ -1,5 +1,11 @@
 //! A transport and a storage for each node, of the kinds that are asked for.
 
+#![allow(
+    unused_imports,
+    unused_variables,
+    reason = "a build without backends has no use for what they are made from"
+)]
+
 use std::sync::Arc;
 
 use paxos_core::NodeId;
@@ -15,11 +21,12 @@ const CLUSTER: &str = "in-process";
 /// Everything that a node needs to set up its backends on its own thread.
 pub(super) struct Seat {
     pub(super) node: NodeId,
-    transport: Socket,
-    storage: Disk,
+    pub(super) transport: Socket,
+    pub(super) storage: Disk,
 }
 
-enum Socket {
+/// A transport that is not bound yet.
+pub(super) enum Socket {
     #[cfg(feature = "memory")]
     Memory(paxos_transport::memory::MemoryNetwork),
     #[cfg(feature = "tcp")]
@@ -28,7 +35,8 @@ enum Socket {
     Quic(paxos_transport::NetworkConfig),
 }
 
-enum Disk {
+/// A storage that is not open yet.
+pub(super) enum Disk {
     #[cfg(feature = "memory")]
     Memory,
     #[cfg(feature = "file")]
@@ -61,13 +69,17 @@ fn directory(setup: &Setup) -> Result<TempDir, Error> {
     made.map_err(|error| Error::Directory { directory: parent, error })
 }
 
-impl Seat {
-    /// Binds the transport. To be called on the thread that the node will run on.
-    pub(super) async fn bind(self, counters: &Arc<Counters>) -> Result<Box<dyn Transport>, Error> {
+impl Socket {
+    /// Binds it for `node`. To be called on the thread that the node will run on.
+    pub(super) async fn bind(
+        self,
+        node: NodeId,
+        counters: &Arc<Counters>,
+    ) -> Result<Box<dyn Transport>, Error> {
         let counters = Arc::clone(counters);
-        match self.transport {
+        match self {
             #[cfg(feature = "memory")]
-            Socket::Memory(network) => Ok(Box::new(Counted { backend: network.bind(self.node), counters })),
+            Socket::Memory(network) => Ok(Box::new(Counted { backend: network.bind(node), counters })),
             #[cfg(feature = "tcp")]
             Socket::Tcp(config) => {
                 let backend = paxos_transport::tcp::bind(config).await?;
@@ -80,12 +92,14 @@ impl Seat {
             }
         }
     }
+}
 
-    /// Makes and opens the storage.
-    pub(super) fn open(&self, counters: &Arc<Counters>) -> Result<Box<dyn Storage>, Error> {
-        let identity = Identity::new(CLUSTER, self.node);
+impl Disk {
+    /// Makes and opens it for `node`.
+    pub(super) fn open(self, node: NodeId, counters: &Arc<Counters>) -> Result<Box<dyn Storage>, Error> {
+        let identity = Identity::new(CLUSTER, node);
         let counters = Arc::clone(counters);
-        match &self.storage {
+        match self {
             #[cfg(feature = "memory")]
             Disk::Memory => {
                 let backend = paxos_storage::memory::MemoryStorage::new(identity);
@@ -94,8 +108,8 @@ impl Seat {
             #[cfg(feature = "file")]
             Disk::File(directory) => {
                 use paxos_storage::file::{self, FileStorage, Options};
-                file::format(directory, &identity)?;
-                let backend = FileStorage::open(directory, Options::default())?;
+                file::format(&directory, &identity)?;
+                let backend = FileStorage::open(&directory, Options::default())?;
                 Ok(Box::new(Counted { backend, counters }))
             }
         }

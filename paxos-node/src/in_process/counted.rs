@@ -20,6 +20,7 @@ pub(super) struct Counters {
 }
 
 /// A backend, and where it counts.
+#[allow(dead_code, reason = "a build without backends makes none")]
 pub(super) struct Counted<B> {
     pub(super) backend: B,
     pub(super) counters: Arc<Counters>,

@@ -337,8 +337,8 @@ async fn run_nodes<S: StateMachine>(
 ) -> Result<(), Error> {
     let mut nodes = Vec::new();
     for Starting { settings, seat, state_machine } in starting {
-        let storage = seat.open(counters)?;
-        let transport = seat.bind(counters).await?;
+        let storage = seat.storage.open(seat.node, counters)?;
+        let transport = seat.transport.bind(seat.node, counters).await?;
         nodes.push((settings.node, Node::start(settings, transport, storage, state_machine)?));
     }
     let member = |(id, node): &(NodeId, Node<S>)| Member {
