@@ -14,7 +14,7 @@ mod reply;
 mod snapshot;
 
 use bytes::{Bytes, BytesMut};
-use imbl::OrdMap;
+use imbl::{HashMap, OrdMap, OrdSet};
 use paxos_core::Slot;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -33,9 +33,14 @@ const TOO_LONG: &str = "ERR the replies to these commands are too long together:
 const MAX_RESPONSE_BYTES: usize = 64 << 20;
 
 /// The state of the store. Cloning shares it, so a snapshot costs nothing up front.
+///
+/// A record is found by the hash of its key: a search in key order looks at a dozen other keys on its way, each
+/// somewhere else in memory, and took a third of a node's time under pipelined writes. The orders of keys change
+/// only where keys come and go.
 #[derive(Clone, Debug, Default)]
 pub struct Store {
-    records: OrdMap<Bytes, Record>,
+    records: HashMap<Bytes, Record>,
+    keys: OrdSet<Bytes>,
     /// Keys by the revision at which they were made: an order that no change disturbs, for scans.
     by_creation: OrdMap<u64, Bytes>,
     /// The revision of the last change.
@@ -50,6 +55,8 @@ struct Record {
     value: Bytes,
     created: u64,
     modified: u64,
+    /// Of the key and of everything above: what the record adds to the digest, and what goes when it changes.
+    hash: u64,
 }
 
 impl Store {
@@ -132,6 +139,10 @@ impl Store {
     }
 
     fn set(&mut self, key: &Bytes, value: &Bytes, condition: Option<Condition>, returns_old: bool) -> Reply {
+        if condition.is_none() && !returns_old {
+            self.put(key, value);
+            return Reply::Ok;
+        }
         let old = self.get(key).cloned();
         let holds = match condition {
             None => true,
@@ -187,34 +198,36 @@ impl Store {
         self.revision += 1;
         let value = Bytes::copy_from_slice(value);
         if let Some(record) = self.records.get_mut(key) {
-            self.records_digest = self.records_digest.wrapping_sub(record.hash(key));
-            record.value = value;
-            record.modified = self.revision;
-            self.records_digest = self.records_digest.wrapping_add(record.hash(key));
+            let new = Record::new(key, value, record.created, self.revision);
+            self.records_digest = self.records_digest.wrapping_sub(record.hash).wrapping_add(new.hash);
+            *record = new;
         } else {
-            let key = Bytes::copy_from_slice(key);
-            self.insert(key, Record { value, created: self.revision, modified: self.revision });
+            let record = Record::new(key, value, self.revision, self.revision);
+            self.insert(Bytes::copy_from_slice(key), record);
         }
     }
 
     fn insert(&mut self, key: Bytes, record: Record) {
-        self.records_digest = self.records_digest.wrapping_add(record.hash(&key));
+        self.records_digest = self.records_digest.wrapping_add(record.hash);
         self.by_creation.insert(record.created, key.clone());
+        self.keys.insert(key.clone());
         self.records.insert(key, record);
     }
 
     fn remove(&mut self, key: &[u8]) -> bool {
         let Some(record) = self.records.remove(key) else { return false };
         self.revision += 1;
+        self.keys.remove(key);
         self.by_creation.remove(&record.created);
-        self.records_digest = self.records_digest.wrapping_sub(record.hash(key));
+        self.records_digest = self.records_digest.wrapping_sub(record.hash);
         true
     }
 }
 
 impl Record {
-    fn hash(&self, key: &[u8]) -> u64 {
-        xxh3_64_with_seed(key, self.created) ^ xxh3_64_with_seed(&self.value, self.modified).rotate_left(32)
+    fn new(key: &[u8], value: Bytes, created: u64, modified: u64) -> Record {
+        let hash = xxh3_64_with_seed(key, created) ^ xxh3_64_with_seed(&value, modified).rotate_left(32);
+        Record { value, created, modified, hash }
     }
 }
 

@@ -16,7 +16,8 @@ pub(super) fn write(store: &Store, target: &mut dyn Write) -> io::Result<()> {
     target.write_all(MAGIC)?;
     target.write_all(&store.revision.to_le_bytes())?;
     target.write_all(&(store.records.len() as u64).to_le_bytes())?;
-    for (key, record) in &store.records {
+    for key in &store.keys {
+        let record = store.records.get(key).expect("every key has a record");
         target.write_all(&record.created.to_le_bytes())?;
         target.write_all(&record.modified.to_le_bytes())?;
         write_bytes(target, key)?;
@@ -51,14 +52,15 @@ fn read_unsealed(source: &mut dyn Read) -> io::Result<Store> {
     for _ in 0..read_u64(source)? {
         let (created, modified) = (read_u64(source)?, read_u64(source)?);
         let (key, value) = (read_bytes(source)?, read_bytes(source)?);
-        if store.records.get_max().is_some_and(|(last, _)| *last >= key) {
+        if store.keys.get_max().is_some_and(|last| *last >= key) {
             return Err(malformed("its keys are not in order"));
         }
         let are_possible = 0 < created && created <= modified && modified <= store.revision;
         if !are_possible || store.by_creation.contains_key(&created) {
             return Err(malformed("its revisions contradict each other"));
         }
-        store.insert(key, Record { value, created, modified });
+        let record = Record::new(&key, value, created, modified);
+        store.insert(key, record);
     }
     Ok(store)
 }
