@@ -1,9 +1,10 @@
 //! One client: read what has come, do it in order, answer.
 
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -70,11 +71,14 @@ impl Connection {
 
     /// Serves the client until it leaves or the node stops.
     pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) -> io::Result<()> {
+        // One for all requests: each would have to be entered into the list of those that wait.
+        let mut stopping = pin!(stop.wait_for(|stop| *stop));
         loop {
             self.input.reserve(READ_BYTES);
             let read = tokio::select! {
+                biased;
+                _ = &mut stopping => return Ok(()),
                 read = self.stream.read_buf(&mut self.input) => read?,
-                _ = stop.wait_for(|stop| *stop) => return Ok(()),
             };
             if read == 0 {
                 return Ok(());
@@ -292,11 +296,12 @@ impl Connection {
     async fn flush(&mut self) -> io::Result<()> {
         let limit = self.shared.options.write_timeout;
         while !self.output.is_empty() {
-            let written = tokio::time::timeout(limit, self.stream.write_buf(&mut self.output)).await;
-            let written = written.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, NEVER_READS))?;
-            if written? == 0 {
+            let written = tokio::time::timeout(limit, self.stream.write(&self.output)).await;
+            let written = written.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, NEVER_READS))??;
+            if written == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
+            self.output.advance(written);
         }
         Ok(())
     }
