@@ -8,6 +8,8 @@
 //! A node that has been started again tells its peers so as soon as they send to what it was before (stateless
 //! resets, by a key derived from the node's own), instead of leaving them to the idle time-out.
 
+#[cfg(unix)]
+mod datagrams;
 mod setup;
 
 use std::net::SocketAddr;

@@ -8,7 +8,7 @@ use quinn::congestion::CubicConfig;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{
     AsyncUdpSocket, ClientConfig, ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig, IdleTimeout,
-    MtuDiscoveryConfig, Runtime, ServerConfig, TokioRuntime, TransportConfig, VarInt,
+    MtuDiscoveryConfig, ServerConfig, TokioRuntime, TransportConfig, VarInt,
 };
 use ring::hmac;
 
@@ -37,11 +37,21 @@ pub(super) fn system_socket(config: &NetworkConfig) -> Result<Arc<dyn AsyncUdpSo
     let options = socket2::SockRef::from(&socket);
     let _ = options.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
     let _ = options.set_send_buffer_size(SOCKET_BUFFER_BYTES);
-    TokioRuntime.wrap_udp_socket(socket).map_err(listen)
+    wrap(socket).map_err(listen)
+}
+
+#[cfg(unix)]
+fn wrap(socket: UdpSocket) -> std::io::Result<Arc<dyn AsyncUdpSocket>> {
+    Ok(Arc::new(super::datagrams::Datagrams::new(socket)?))
+}
+
+#[cfg(not(unix))]
+fn wrap(socket: UdpSocket) -> std::io::Result<Arc<dyn AsyncUdpSocket>> {
+    quinn::Runtime::wrap_udp_socket(&TokioRuntime, socket)
 }
 
 pub(super) fn packets() -> std::io::Result<Packets> {
-    let socket = TokioRuntime.wrap_udp_socket(UdpSocket::bind("127.0.0.1:0")?)?;
+    let socket = wrap(UdpSocket::bind("127.0.0.1:0")?)?;
     Ok(Packets { max_bytes: MAX_PACKET_BYTES, segments: socket.max_transmit_segments() })
 }
 

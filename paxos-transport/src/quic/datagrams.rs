@@ -1,0 +1,107 @@
+//! The system's datagrams, for a task that is woken by those that arrive and by nothing else.
+//!
+//! tokio's own socket hears of both directions. Each packet that leaves the machine, or that its receiver on this one
+//! takes, makes room in the send buffer, and the system tells so: a node woke up once more for every packet that it
+//! had sent, on loopback just when the receiver needed the processor. Here the socket is watched for arrivals alone.
+//! Only a send that found no room waits for it, by a watch of its own.
+//!
+//! A read that brings less than there was space for has emptied the socket, so it is not read again in vain.
+
+use std::io::{self, IoSliceMut};
+use std::net::{SocketAddr, UdpSocket};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use quinn::udp::{RecvMeta, Transmit, UdpSocketState};
+use quinn::{AsyncUdpSocket, UdpPoller};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// A socket whose arrivals are watched.
+#[derive(Debug)]
+pub(super) struct Datagrams {
+    socket: AsyncFd<UdpSocket>,
+    state: UdpSocketState,
+}
+
+impl Datagrams {
+    /// Watches `socket`. Within a tokio runtime.
+    pub(super) fn new(socket: UdpSocket) -> io::Result<Datagrams> {
+        // Sets what QUIC needs, and that no call blocks.
+        let state = UdpSocketState::new((&socket).into())?;
+        Ok(Datagrams { socket: watch(socket, Interest::READABLE)?, state })
+    }
+}
+
+impl AsyncUdpSocket for Datagrams {
+    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+        Box::pin(Room { datagrams: self, watched: None })
+    }
+
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        self.state.send(self.socket.get_ref().into(), transmit)
+    }
+
+    fn poll_recv(
+        &self,
+        context: &mut Context<'_>,
+        buffers: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            let mut ready = ready!(self.socket.poll_read_ready(context))?;
+            let read = ready.try_io(|socket| self.state.recv(socket.get_ref().into(), buffers, meta));
+            let Ok(received) = read else { continue }; // There was nothing.
+            if received.as_ref().is_ok_and(|count| *count < buffers.len()) {
+                ready.clear_ready();
+            }
+            return Poll::Ready(received);
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.get_ref().local_addr()
+    }
+
+    fn may_fragment(&self) -> bool {
+        self.state.may_fragment()
+    }
+
+    fn max_transmit_segments(&self) -> usize {
+        self.state.max_gso_segments()
+    }
+
+    fn max_receive_segments(&self) -> usize {
+        self.state.gro_segments()
+    }
+}
+
+/// Waits for room in the send buffer, by a watch that ends as soon as there is some.
+#[derive(Debug)]
+struct Room {
+    datagrams: Arc<Datagrams>,
+    watched: Option<AsyncFd<UdpSocket>>,
+}
+
+impl UdpPoller for Room {
+    fn poll_writable(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let watched = match self.watched.take() {
+            Some(watched) => watched,
+            None => watch(self.datagrams.socket.get_ref().try_clone()?, Interest::WRITABLE)?,
+        };
+        if watched.poll_write_ready(context)?.is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        self.watched = Some(watched);
+        Poll::Pending
+    }
+}
+
+#[expect(
+    deprecated,
+    reason = "its successor is unsafe, as it wants a promise that the descriptor stays the same: a socket of std keeps it"
+)]
+fn watch(socket: UdpSocket, interest: Interest) -> io::Result<AsyncFd<UdpSocket>> {
+    AsyncFd::with_interest(socket, interest)
+}
