@@ -16,8 +16,12 @@
 //!
 //! [`cost::count`] counts this on real replicas. [`cluster`] shows what comes of it when many clients are served:
 //! batches, windows, and ways to read. [`duel`] is what happens without a leader. [`report::report`] runs all of it.
+//!
+//! What the core costs a processor is counted on [`bare`] replicas; [`instructions`] compares it with what it was.
 
+pub mod bare;
 pub mod cluster;
 pub mod cost;
 pub mod duel;
+pub mod instructions;
 pub mod report;
