@@ -18,10 +18,12 @@
 //! batches, windows, and ways to read. [`duel`] is what happens without a leader. [`report::report`] runs all of it.
 //!
 //! What the core costs a processor is counted on [`bare`] replicas; [`instructions`] compares it with what it was.
+//! [`plot`] draws charts.
 
 pub mod bare;
 pub mod cluster;
 pub mod cost;
 pub mod duel;
 pub mod instructions;
+pub mod plot;
 pub mod report;

@@ -7,6 +7,7 @@ use paxos_core::{Options, PhaseOne, ReadMode, Watermark};
 use crate::cluster::{Cluster, Served, Setting, Work};
 use crate::cost::count;
 use crate::duel::{Duel, Manners, Outcome};
+use crate::plot::{Bars, Scale, Series, bars};
 
 const COMMAND_BYTES: usize = 256;
 /// The network and disk where nothing else is said: one data centre, and a disk with a write cache of its own.
@@ -22,7 +23,7 @@ const DUELS: u64 = 1000;
 /// Runs everything, in a few seconds, and tells what came of it; the same text on every machine.
 #[must_use]
 pub fn report() -> String {
-    [costs(), delays(), duels(), switches(), reads()].map(|lines| lines.join("\n") + "\n").join("\n")
+    [costs(), delay_lines(), duels(), switches(), reads()].map(|lines| lines.join("\n") + "\n").join("\n")
 }
 
 fn costs() -> Vec<String> {
@@ -50,16 +51,58 @@ fn costs() -> Vec<String> {
     lines
 }
 
-fn delays() -> Vec<String> {
-    let mut lines = title(format!("one client on three nodes, sync {SYNC:?}: median in ms"));
-    lines.push(format!("{:<12}{:>12}{:>12}{:>9}", "hop", "fast path", "full round", "ratio"));
-    for hop in [0, 1, 10, 50].map(Duration::from_millis) {
+/// What phase 1 costs a lone client, by the time that a message takes, as a chart; the same on every machine.
+#[must_use]
+pub fn phases() -> Option<String> {
+    let delays = delays();
+    let milliseconds = |of: fn(&Delay) -> Duration| {
+        delays.iter().map(|delay| Some(of(delay).as_secs_f64() * 1e3)).collect::<Vec<_>>()
+    };
+    let series = [
+        ("both phases for each command", milliseconds(|delay| delay.full)),
+        ("a stable leader skips phase 1", milliseconds(|delay| delay.fast)),
+    ];
+    let group =
+        |delay: &Delay| format!("{} ms a hop\n{:.2} times as long", delay.hop.as_millis(), delay.ratio());
+    bars(&Bars {
+        title: format!("A lone command on three nodes, {SYNC:?} a sync"),
+        unit: String::from("median in ms, log scale"),
+        groups: delays.iter().map(group).collect(),
+        series: series.map(|(name, values)| Series { name: name.to_owned(), values }).to_vec(),
+        scale: Scale::Logarithmic,
+    })
+}
+
+/// How long a lone client waits in the median.
+struct Delay {
+    hop: Duration,
+    fast: Duration,
+    full: Duration,
+}
+
+impl Delay {
+    fn ratio(&self) -> f64 {
+        self.full.as_secs_f64() / self.fast.as_secs_f64()
+    }
+}
+
+fn delays() -> [Delay; 4] {
+    [0, 1, 10, 50].map(Duration::from_millis).map(|hop| {
         let [fast, full] = [PhaseOne::OncePerLeader, PhaseOne::EveryValue].map(|phase_one| {
             let options = Options { phase_one, ..Options::default() };
             let setting = Setting { options, ..Setting::new(hop, SYNC) };
             serve(setting, Work::Commands { bytes: COMMAND_BYTES }, 1).percentile(50)
         });
-        let ratio = full.as_secs_f64() / fast.as_secs_f64();
+        Delay { hop, fast, full }
+    })
+}
+
+fn delay_lines() -> Vec<String> {
+    let mut lines = title(format!("one client on three nodes, sync {SYNC:?}: median in ms"));
+    lines.push(format!("{:<12}{:>12}{:>12}{:>9}", "hop", "fast path", "full round", "ratio"));
+    for delay in delays() {
+        let Delay { hop, fast, full } = delay;
+        let ratio = delay.ratio();
         lines.push(format!("{:<12}{:>12}{:>12}{ratio:>9.2}", format!("{hop:?}"), millis(fast), millis(full)));
     }
     lines
@@ -211,5 +254,12 @@ mod tests {
         let readme = include_str!("../README.md");
         let report = super::report();
         assert!(readme.contains(&report), "put this into benches/README.md in place of its block:\n{report}");
+    }
+
+    #[test]
+    fn the_chart_in_the_tree_is_what_comes_out() {
+        let advice =
+            "run 'cargo bench -p benches --bench model -- --plots plots', and look at what it has drawn";
+        assert!(super::phases().as_deref() == Some(include_str!("../plots/phases.svg")), "{advice}");
     }
 }
