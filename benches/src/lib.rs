@@ -18,7 +18,7 @@
 //! batches, windows, and ways to read. [`duel`] is what happens without a leader. [`report::report`] runs all of it.
 //!
 //! What the core costs a processor is counted on [`bare`] replicas; [`instructions`] compares it with what it was.
-//! [`plot`] draws charts.
+//! [`plot`] draws charts; with the feature `servers` there is also what holds paxos-node against other servers.
 
 pub mod bare;
 pub mod cluster;
@@ -27,3 +27,5 @@ pub mod duel;
 pub mod instructions;
 pub mod plot;
 pub mod report;
+#[cfg(feature = "servers")]
+pub mod servers;

@@ -140,7 +140,7 @@ struct Axis {
 
 impl Layout {
     fn new(bars: &Bars) -> Option<Layout> {
-        let values = || bars.series.iter().flat_map(|series| &series.values).filter_map(shown);
+        let values = || bars.series.iter().flat_map(|series| &series.values).copied().filter_map(shown);
         let axis = Axis::new(bars.scale, values().reduce(f64::min)?, values().reduce(f64::max)?);
         let mut legend: Vec<(i32, i32)> = Vec::new();
         let (mut x, mut line) = (SCALE_WIDTH, 0);
@@ -257,7 +257,7 @@ fn draw_groups<'a>(root: &Area<'a>, bars: &Bars, layout: &Layout) -> Result<(), 
     };
     let all_width = f64::from(layout.bar_width) * count(bars.series.len());
     for (place, (series, colour)) in bars.series.iter().zip(COLOURS.iter().cycle()).enumerate() {
-        for (group, value) in series.values.iter().enumerate().take(bars.groups.len()) {
+        for (group, value) in series.values.iter().copied().enumerate().take(bars.groups.len()) {
             let Some(value) = shown(value) else { continue };
             let left = layout.middle(group) - all_width / 2.0 + f64::from(layout.bar_width) * count(place);
             let (left, top) = (pixels(left), layout.height(value));
@@ -271,7 +271,7 @@ fn draw_groups<'a>(root: &Area<'a>, bars: &Bars, layout: &Layout) -> Result<(), 
 }
 
 /// What can be drawn on any scale.
-fn shown(value: &Option<f64>) -> Option<f64> {
+fn shown(value: Option<f64>) -> Option<f64> {
     value.filter(|value| value.is_finite() && *value > 0.0)
 }
 

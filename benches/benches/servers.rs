@@ -1,0 +1,15 @@
+//! Whole servers under the same load: `cargo bench -p benches --features servers --bench servers -- --help`.
+
+use std::process::ExitCode;
+
+use benches::servers::{Options, run};
+
+fn main() -> ExitCode {
+    match run(&Options::read(env!("CARGO_TARGET_TMPDIR"))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("servers: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}

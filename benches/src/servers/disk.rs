@@ -1,0 +1,69 @@
+//! The bare disk below all servers: one block written past the page cache, and synced.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::fs::OFlags;
+
+use super::Failure;
+
+const BLOCK_BYTES: usize = 4096;
+const FILE_BYTES: usize = 4 << 20;
+/// Writes for one median.
+const PROBES: usize = 200;
+/// What statfs calls tmpfs.
+const TMPFS: u64 = 0x0102_1994;
+
+/// A file that is full already, of which one block after the other is overwritten.
+pub(super) struct Disk {
+    file: File,
+    memory: Vec<u8>,
+    next: usize,
+}
+
+impl Disk {
+    pub(super) fn look(directory: &Path) -> Result<Disk, Failure> {
+        let fail = |error: io::Error| {
+            Failure::new(format!(
+                "{} does not take direct writes ({error}): name a directory of a real file system with --data",
+                directory.display()
+            ))
+        };
+        let kind = rustix::fs::statfs(directory).map_err(|error| fail(error.into()))?.f_type;
+        if u64::try_from(kind) == Ok(TMPFS) {
+            return Err(fail(io::Error::other("it is a tmpfs")));
+        }
+        Disk::create(&directory.join("disk")).map_err(fail)
+    }
+
+    fn create(path: &Path) -> io::Result<Disk> {
+        std::fs::write(path, vec![0; FILE_BYTES])?;
+        File::open(path)?.sync_all()?;
+        let flags = OFlags::DIRECT.bits().cast_signed();
+        let file = OpenOptions::new().write(true).custom_flags(flags).open(path)?;
+        Ok(Disk { file, memory: vec![7; 2 * BLOCK_BYTES], next: 0 })
+    }
+
+    /// The median time of a write with its fdatasync.
+    pub(super) fn sync_time(&mut self) -> Result<Duration, Failure> {
+        let mut times = Vec::with_capacity(PROBES);
+        for _ in 0..PROBES {
+            let started = Instant::now();
+            self.write().map_err(|error| Failure::new(format!("the disk has failed: {error}")))?;
+            times.push(started.elapsed());
+        }
+        times.sort_unstable();
+        Ok(times[PROBES / 2])
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        // A direct write begins at a multiple of the block, in memory too.
+        let start = self.memory.as_ptr().align_offset(BLOCK_BYTES);
+        self.file.write_all_at(&self.memory[start..start + BLOCK_BYTES], self.next as u64)?;
+        self.next = (self.next + BLOCK_BYTES) % FILE_BYTES;
+        self.file.sync_data()
+    }
+}
