@@ -25,6 +25,8 @@ pub mod cluster;
 pub mod cost;
 pub mod duel;
 pub mod instructions;
+#[cfg(feature = "peers")]
+pub mod peers;
 pub mod plot;
 pub mod report;
 #[cfg(feature = "servers")]
