@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -208,11 +209,7 @@ impl Load {
 }
 
 /// A runtime for each replica, or one for all.
-struct Runtimes {
-    handles: Vec<Handle>,
-    // Threads that run them end when these are dropped.
-    _stops: Vec<oneshot::Sender<()>>,
-}
+struct Runtimes(Vec<RuntimeThread>);
 
 impl Runtimes {
     fn start(threads: Threads) -> Runtimes {
@@ -220,31 +217,46 @@ impl Runtimes {
             Threads::PerNode => REPLICAS,
             Threads::Shared => 1,
         };
-        let (handles, stops) = (0..count).map(|_| start_runtime(Builder::new_current_thread())).unzip();
-        Runtimes { handles, _stops: stops }
+        Runtimes((0..count).map(|_| RuntimeThread::start(Builder::new_current_thread())).collect())
     }
 
     /// One runtime with a thread for each processor.
     fn start_pool() -> Runtimes {
-        let (handle, stop) = start_runtime(Builder::new_multi_thread());
-        Runtimes { handles: vec![handle], _stops: vec![stop] }
+        Runtimes(vec![RuntimeThread::start(Builder::new_multi_thread())])
     }
 
     fn of(&self, replica: u64) -> &Handle {
         let index = usize::try_from(replica - 1).expect("replicas are few");
-        self.handles.get(index).unwrap_or(&self.handles[0])
+        &self.0.get(index).unwrap_or(&self.0[0]).handle
     }
 }
 
-fn start_runtime(mut builder: Builder) -> (Handle, oneshot::Sender<()>) {
-    let runtime: Runtime = builder.enable_all().build().expect("there is room for a runtime");
-    let handle = runtime.handle().clone();
-    let (stop, stopped) = oneshot::channel::<()>();
-    std::thread::spawn(move || {
-        let _ = runtime.block_on(stopped); // It ends by being dropped.
-        runtime.shutdown_background();
-    });
-    (handle, stop)
+/// A runtime that ends, and all tasks on it, when this is dropped.
+struct RuntimeThread {
+    handle: Handle,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl RuntimeThread {
+    fn start(mut builder: Builder) -> RuntimeThread {
+        let runtime: Runtime = builder.enable_all().build().expect("there is room for a runtime");
+        let handle = runtime.handle().clone();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            let _ = runtime.block_on(stopped); // It ends by being dropped.
+        });
+        RuntimeThread { handle, stop: Some(stop), thread: Some(thread) }
+    }
+}
+
+impl Drop for RuntimeThread {
+    fn drop(&mut self) {
+        self.stop = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join(); // Whoever waited for what has failed there has told.
+        }
+    }
 }
 
 /// A replica, and the disk that it has, if it has any.

@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,7 +33,7 @@ pub trait Replica: Send + Sized + 'static {
     /// What it has its disk store, if it can use one.
     type Write: Send + 'static;
 
-    /// [`TICK`] has passed.
+    /// Ten milliseconds have passed.
     fn tick(&mut self);
 
     /// A message came from `from`.
@@ -192,7 +193,9 @@ fn store<R: Replica>(replica: &mut R, turn: &mut Turn<R>, writer: Option<&mut Wr
 
 /// A thread that stores the writes of one replica.
 struct Writer<W> {
-    writes: std::sync::mpsc::SyncSender<W>,
+    /// There until it is dropped.
+    writes: Option<std::sync::mpsc::SyncSender<W>>,
+    thread: Option<JoinHandle<()>>,
     stored: mpsc::Receiver<Vec<W>>,
     /// How many writes it has been given that have not come back.
     unstored: usize,
@@ -202,7 +205,7 @@ impl<W: Send + 'static> Writer<W> {
     fn start(mut disk: Box<dyn Disk<W>>) -> Writer<W> {
         let (writes, given) = std::sync::mpsc::sync_channel::<W>(QUEUED_WRITES);
         let (done, stored) = mpsc::channel(QUEUED_WRITES);
-        std::thread::spawn(move || {
+        let thread = std::thread::spawn(move || {
             while let Ok(first) = given.recv() {
                 let mut batch = vec![first];
                 batch.extend(given.try_iter());
@@ -212,12 +215,22 @@ impl<W: Send + 'static> Writer<W> {
                 }
             }
         });
-        Writer { writes, stored, unstored: 0 }
+        Writer { writes: Some(writes), thread: Some(thread), stored, unstored: 0 }
     }
 
     fn write(&mut self, write: W) {
         self.unstored += 1;
-        self.writes.send(write).expect("the writer runs as long as its replica");
+        let writes = self.writes.as_ref().expect("it is not dropped yet");
+        writes.send(write).expect("the writer runs as long as its replica");
+    }
+}
+
+impl<W> Drop for Writer<W> {
+    fn drop(&mut self) {
+        self.writes = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join(); // What has failed there has been told.
+        }
     }
 }
 

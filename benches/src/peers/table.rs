@@ -175,8 +175,7 @@ mod tests {
         let row = Row { threads: Threads::Shared, clients: 1, command_bytes: 0, results };
         assert_eq!(row.ratio(Contender::PaxosNode), Some(3.0));
         assert_eq!(row.ratio(Contender::PaxosCore), None);
-        assert!(
-            render(&[row]).ends_with("    1         300         50       100        75            3.00\n")
-        );
+        let line = format!("{:>7}{:>12}{:>11}{:>10}{:>10}{:>17}\n", 1, 300, 50, 100, 75, "3.00");
+        assert!(render(&[row]).ends_with(&line));
     }
 }
