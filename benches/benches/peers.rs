@@ -22,13 +22,19 @@ fn main() -> ExitCode {
     if log != Log::Memory {
         print!("{}", table::render_logs(&arguments.only));
     }
-    let Some(file) = &arguments.json else { return ExitCode::SUCCESS };
-    let text = serde_json::to_string_pretty(&rows).expect("rows are numbers and names");
-    match std::fs::write(file, text) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("The rows can't be written to {}: {error}.", file.display());
-            ExitCode::FAILURE
+    let mut files = Vec::new();
+    if let Some(file) = &arguments.json {
+        files.push((file.clone(), serde_json::to_string_pretty(&rows).expect("rows are numbers and names")));
+    }
+    if let (Some(directory), Some(chart)) = (&arguments.plots, table::chart(&rows)) {
+        let name = if log == Log::Memory { "libraries.svg" } else { "libraries-disk.svg" };
+        files.push((directory.join(name), chart));
+    }
+    for (file, text) in files {
+        if let Err(error) = std::fs::write(&file, text) {
+            eprintln!("{} can't be written: {error}.", file.display());
+            return ExitCode::FAILURE;
         }
     }
+    ExitCode::SUCCESS
 }

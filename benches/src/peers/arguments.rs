@@ -47,6 +47,9 @@ pub struct Arguments {
     /// Write the rows to this file, too.
     #[arg(long)]
     pub json: Option<PathBuf>,
+    /// Draw the last table as `libraries.svg` in this directory, with logs on disk as `libraries-disk.svg`.
+    #[arg(long)]
+    pub plots: Option<PathBuf>,
     /// Cargo passes it to every bench.
     #[arg(long, hide = true)]
     bench: bool,

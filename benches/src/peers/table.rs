@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::arguments::Arguments;
 use super::contender::{Contender, Load, Log};
+use crate::plot;
 
 /// One load, and what each contender made of it.
 #[derive(Clone, Debug, Serialize)]
@@ -109,6 +110,26 @@ pub fn render(rows: &[Row]) -> String {
     text
 }
 
+/// The last table as a chart; `None` if there is none.
+#[must_use]
+pub fn chart(rows: &[Row]) -> Option<String> {
+    let last = rows.last()?;
+    let mut rates = Vec::new();
+    for row in
+        rows.iter().filter(|row| (row.threads, row.command_bytes) == (last.threads, last.command_bytes))
+    {
+        let contenders =
+            row.results.iter().filter(|result| result.contender.is_ours() || result.contender.is_other());
+        rates.extend(contenders.map(|measured| plot::Rate {
+            contender: measured.contender.name().to_owned(),
+            clients: row.clients,
+            commands_per_second: measured.commands_per_second,
+        }));
+    }
+    let title = format!("commands of {} bytes on three replicas, {}", last.command_bytes, name(last.threads));
+    plot::rates(&title, &rates)
+}
+
 /// A line for each of `contenders` that has a log on disk: which, and whether it syncs.
 #[must_use]
 pub fn render_logs(contenders: &[Contender]) -> String {
@@ -176,6 +197,8 @@ mod tests {
         assert_eq!(row.ratio(Contender::PaxosNode), Some(3.0));
         assert_eq!(row.ratio(Contender::PaxosCore), None);
         let line = format!("{:>7}{:>12}{:>11}{:>10}{:>10}{:>17}\n", 1, 300, 50, 100, 75, "3.00");
-        assert!(render(&[row]).ends_with(&line));
+        assert!(render(std::slice::from_ref(&row)).ends_with(&line));
+        let chart = chart(&[row]).expect("there are rates to show");
+        assert!(chart.contains("paxos-node") && chart.contains("raft"), "{chart}");
     }
 }
