@@ -105,3 +105,62 @@ impl UdpPoller for Room {
 fn watch(socket: UdpSocket, interest: Interest) -> io::Result<AsyncFd<UdpSocket>> {
     AsyncFd::with_interest(socket, interest)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const DATAGRAM: [u8; 1000] = [7; 1000];
+    /// More than fit into the smallest send buffer of any system.
+    const MANY: usize = 1000;
+
+    #[tokio::test]
+    async fn who_finds_no_room_is_woken_when_there_is_some() -> io::Result<()> {
+        let receiver = UdpSocket::bind("127.0.0.1:0")?;
+        let socket = UdpSocket::bind("127.0.0.1:0")?;
+        // What waits at the receiver takes room at the sender, if it is not lost there.
+        socket2::SockRef::from(&receiver).set_recv_buffer_size(1 << 20)?;
+        socket2::SockRef::from(&socket).set_send_buffer_size(1)?;
+        let sender = Arc::new(Datagrams::new(socket)?);
+        let transmit = Transmit {
+            destination: receiver.local_addr()?,
+            ecn: None,
+            contents: &DATAGRAM,
+            segment_size: None,
+            src_ip: None,
+        };
+        let refused = (0..MANY).find_map(|_| sender.try_send(&transmit).err());
+        let Some(refused) = refused else { return Ok(()) }; // A system that takes all of them has no such case.
+        assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
+        let mut room = Arc::clone(&sender).create_io_poller();
+        let waits =
+            timeout(Duration::from_millis(20), poll_fn(|context| room.as_mut().poll_writable(context)));
+        assert!(waits.await.is_err(), "there is no room before the receiver reads");
+        receiver.set_nonblocking(true)?;
+        while receiver.recv(&mut [0; 1000]).is_ok() {}
+        let woken = timeout(Duration::from_secs(10), poll_fn(|context| room.as_mut().poll_writable(context)));
+        woken.await.expect("whoever waits is woken")?;
+        sender.try_send(&transmit)
+    }
+
+    #[tokio::test]
+    async fn datagrams_that_come_one_by_one_are_all_read() -> io::Result<()> {
+        let sender = UdpSocket::bind("127.0.0.1:0")?;
+        let receiver = Datagrams::new(UdpSocket::bind("127.0.0.1:0")?)?;
+        for _ in 0..3 {
+            // Each comes to a socket that the read before has emptied.
+            sender.send_to(&DATAGRAM, receiver.local_addr()?)?;
+            let (mut bytes, mut meta) = ([[0; 2000]; 2], [RecvMeta::default(); 2]);
+            let mut buffers = bytes.each_mut().map(|bytes| IoSliceMut::new(bytes));
+            let read = poll_fn(|context| receiver.poll_recv(context, &mut buffers, &mut meta));
+            let count = timeout(Duration::from_secs(10), read).await.expect("it arrives")?;
+            assert_eq!((count, meta[0].len), (1, DATAGRAM.len()));
+        }
+        Ok(())
+    }
+}
