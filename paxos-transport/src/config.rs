@@ -9,6 +9,9 @@ use paxos_core::NodeId;
 use crate::limits::{LaneLimits, MAX_FRAME_BYTES};
 use crate::{Error, TlsIdentity};
 
+/// How many streams of QUIC the `Log` lane may be spread over.
+pub(crate) const MAX_LOG_STREAMS: usize = 7;
+
 /// How a networked backend is set up.
 #[derive(Debug)]
 pub struct NetworkConfig {
@@ -25,6 +28,10 @@ pub struct NetworkConfig {
     pub max_frame_bytes: usize,
     /// How much may wait for each peer.
     pub lanes: LaneLimits,
+    /// How many streams of QUIC [`Lane::Log`](crate::Lane::Log) is spread over, from 1 to 7: a lost packet holds up the
+    /// frames of its stream only. With 1 they arrive in order, as over TCP, which has but one stream. May differ between
+    /// nodes.
+    pub log_streams: usize,
     /// How long one attempt to connect may take, its handshake included.
     pub connect_timeout: Duration,
     /// How long to wait before dialing again at first; doubles each time.
@@ -59,6 +66,7 @@ impl NetworkConfig {
             identity,
             max_frame_bytes: 16 << 20,
             lanes: LaneLimits::default(),
+            log_streams: 4,
             connect_timeout: Duration::from_secs(1),
             min_backoff: Duration::from_millis(20),
             max_backoff: Duration::from_millis(500),
@@ -75,6 +83,7 @@ impl NetworkConfig {
         };
         check(self.identity.node() == self.node, "identity", "is that of another node")?;
         check(self.max_frame_bytes <= MAX_FRAME_BYTES, "max_frame_bytes", "must be at most 1 GiB")?;
+        check((1..=MAX_LOG_STREAMS).contains(&self.log_streams), "log_streams", "must be in 1..=7")?;
         check(self.min_backoff <= self.max_backoff, "min_backoff", "must not be above max_backoff")?;
         check(!self.min_backoff.is_zero(), "min_backoff", "must not be zero")?;
         check(!self.connect_timeout.is_zero(), "connect_timeout", "must not be zero")?;

@@ -56,6 +56,8 @@ pub(crate) struct Link {
     queues: Vec<LaneQueue>,
     inboxes: Vec<LaneInbox>,
     max_frame_bytes: usize,
+    #[cfg(feature = "quic")]
+    log_streams: usize,
     counters: Arc<Counters>,
     latest: Mutex<Latest>,
 }
@@ -84,6 +86,8 @@ impl Link {
             queues: class.lanes().iter().map(|lane| LaneQueue::new(*lane, limits.of(*lane))).collect(),
             inboxes: class.lanes().iter().map(|lane| inbox.for_peer(peer, *lane, limits)).collect(),
             max_frame_bytes: config.max_frame_bytes,
+            #[cfg(feature = "quic")]
+            log_streams: config.log_streams,
             counters,
             latest: Mutex::default(),
         }
@@ -183,6 +187,12 @@ impl Claim {
 
     pub(crate) fn max_frame_bytes(&self) -> usize {
         self.link.max_frame_bytes
+    }
+
+    /// How many streams the `Log` lane is spread over, where there are streams.
+    #[cfg(feature = "quic")]
+    pub(crate) fn log_streams(&self) -> usize {
+        self.link.log_streams
     }
 }
 

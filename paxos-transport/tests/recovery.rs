@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use common::{Cluster, Kind, ONE, TWO, eventually, gets_through};
 use paxos_core::NodeId;
-use paxos_transport::{Lane, LaneLimit, NetworkConfig, SendOutcome, TransportExt};
+use paxos_transport::{Error, Lane, LaneLimit, NetworkConfig, SendOutcome, TransportExt};
 use tokio::runtime::Builder;
 use tokio::time::timeout;
 
@@ -126,6 +126,33 @@ async fn what_is_queued_is_sent_before_closing() {
         for frame in 0..FRAMES {
             let received = timeout(LONG, one.receive()).await;
             assert!(received.is_ok(), "{kind:?}: frame {frame} of {FRAMES} arrives");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_log_is_spread_over_one_to_seven_streams() {
+    const FRAMES: usize = 100;
+    for kind in Kind::ALL {
+        for log_streams in [1, 7] {
+            let mut cluster = Cluster::new(kind, &[ONE, TWO]);
+            let mut one = cluster.start(ONE).await;
+            let two = cluster.start_with(TWO, |config| config.log_streams = log_streams).await;
+            eventually(LONG, "they connect", || two.is_connected(ONE)).await;
+            for _ in 0..FRAMES {
+                assert!(two.send(ONE, Lane::Log, Bytes::from(vec![3; 100_000])).is_queued());
+            }
+            for frame in 0..FRAMES {
+                let received = timeout(LONG, one.receive()).await;
+                assert!(received.is_ok(), "{kind:?}, {log_streams} streams: frame {frame} arrives");
+            }
+            assert!(two.is_connected(ONE), "{kind:?}: {log_streams} streams are no breach of a limit");
+        }
+        for log_streams in [0, 8] {
+            let mut config = Cluster::new(kind, &[ONE, TWO]).config(TWO);
+            config.log_streams = log_streams;
+            let refused = kind.bind(config).await.map(drop);
+            assert!(matches!(refused, Err(Error::Config { setting: "log_streams", .. })), "{refused:?}");
         }
     }
 }

@@ -31,8 +31,6 @@ use crate::link::{Claim, Class};
 use crate::network::{Connection, Dialer, Ended, Network};
 use crate::{Error, Lane, NetworkConfig, NetworkTransport};
 
-/// How many streams the `Log` lane is spread over.
-const LOG_STREAMS: usize = 4;
 /// How long closing waits for peers to hear of it.
 const FAREWELL_TIMEOUT: Duration = Duration::from_millis(200);
 /// TLS alerts travel as QUIC errors from here on.
@@ -141,7 +139,7 @@ impl Connection for quinn::Connection {
     async fn carry(self, claim: &Arc<Claim>) -> Ended {
         let mut writers = JoinSet::new();
         for (index, queue) in claim.queues().iter().enumerate() {
-            let streams = if queue.lane() == Lane::Log { LOG_STREAMS } else { 1 };
+            let streams = if queue.lane() == Lane::Log { claim.log_streams() } else { 1 };
             for _ in 0..streams {
                 writers.spawn(write_stream(self.clone(), Arc::clone(claim), index));
             }

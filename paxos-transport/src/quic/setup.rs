@@ -13,12 +13,14 @@ use quinn::{
 use ring::hmac;
 
 use super::Packets;
+use crate::config::MAX_LOG_STREAMS;
 use crate::link::Class;
 use crate::network::SIGN_OF_LIFE_INTERVAL;
 use crate::{Error, NetworkConfig};
 
-/// How many streams a peer may open on one connection; some more than this version does.
+/// How many streams a peer may open on one connection: one for `Control`, and those of the `Log` lane.
 const MAX_STREAMS: u32 = 8;
+const _: () = assert!(1 + MAX_LOG_STREAMS == MAX_STREAMS as usize);
 /// The largest packet tried: with larger ones the system no longer segments for us.
 const MAX_PACKET_BYTES: u16 = 1452;
 /// What is asked for; the system may grant less, and then bursts are lost a little earlier.

@@ -234,6 +234,30 @@ fn a_frame_lost_on_one_lane_stops_no_other_lane() {
 }
 
 #[test]
+fn with_one_stream_a_lost_frame_of_the_log_holds_up_those_behind_it() {
+    let [one, two, _] = NODES;
+    let cluster = Cluster::new(Kind::Quic, 0, |config| config.log_streams = 1);
+    let mut simulation = Simulation::new(cluster, milliseconds(50), milliseconds(50));
+    simulation.until(milliseconds(5000), "all find each other", |simulation| simulation.are_all_connected());
+    // Until QUIC has found out how long packets may be, and sends no long ones to try.
+    simulation.run_for(milliseconds(5000));
+    simulation.take_received(one);
+    simulation.losses.lose_next(1000);
+    simulation.send(two, one, Lane::Log, vec![0; 1100]);
+    simulation.until(milliseconds(10), "it is lost", |simulation| simulation.losses.is_done());
+    for number in 1..=8 {
+        simulation.send(two, one, Lane::Log, vec![number]);
+        simulation.run_for(milliseconds(1));
+    }
+    let mut order = Vec::new();
+    simulation.until(milliseconds(2000), "all arrive", |simulation| {
+        order.extend(simulation.take_received(one).into_iter().map(|received| received.frame[0]));
+        order.len() == 9
+    });
+    assert_eq!(order, (0..=8).collect::<Vec<u8>>());
+}
+
+#[test]
 fn whatever_happens_frames_are_right_and_the_network_recovers() {
     for_seeds("whatever_happens", 2, |kind, seed| {
         let mut random = fastrand::Rng::with_seed(seed);
