@@ -46,7 +46,7 @@ pub(super) enum Disk {
 /// A seat for each node, and the directory for their logs if they keep any: it goes when it is dropped.
 pub(super) fn prepare(setup: &Setup) -> Result<(Vec<Seat>, Option<TempDir>), Error> {
     let nodes: Vec<NodeId> = (1..=setup.nodes).map(NodeId).collect();
-    let sockets = sockets(setup.transport, &nodes)?;
+    let sockets = sockets(setup, &nodes)?;
     let directory = match setup.storage {
         StorageKind::Memory => None,
         StorageKind::File => Some(directory(setup)?),
@@ -116,17 +116,17 @@ impl Disk {
     }
 }
 
-fn sockets(kind: TransportKind, nodes: &[NodeId]) -> Result<Vec<Socket>, Error> {
-    match kind {
+fn sockets(setup: &Setup, nodes: &[NodeId]) -> Result<Vec<Socket>, Error> {
+    match setup.transport {
         #[cfg(feature = "memory")]
         TransportKind::Memory => {
             let network = paxos_transport::memory::MemoryNetwork::default();
             Ok(nodes.iter().map(|_| Socket::Memory(network.clone())).collect())
         }
         #[cfg(feature = "tcp")]
-        TransportKind::Tcp => Ok(network::configs(nodes)?.into_iter().map(Socket::Tcp).collect()),
+        TransportKind::Tcp => Ok(network::configs(setup, nodes)?.into_iter().map(Socket::Tcp).collect()),
         #[cfg(feature = "quic")]
-        TransportKind::Quic => Ok(network::configs(nodes)?.into_iter().map(Socket::Quic).collect()),
+        TransportKind::Quic => Ok(network::configs(setup, nodes)?.into_iter().map(Socket::Quic).collect()),
         #[allow(unreachable_patterns, reason = "reached only if a transport is left out of the build")]
         other => Err(Error::NotBuilt(other.name())),
     }
@@ -141,13 +141,13 @@ mod network {
     use paxos_transport::{NetworkConfig, TlsIdentity, certs};
 
     use super::CLUSTER;
-    use crate::in_process::Error;
+    use crate::in_process::{Error, Setup};
 
     /// How often ports are drawn until one is free for both protocols.
     const MAX_DRAWS: usize = 100;
 
     /// Certificates in memory, and ports of this machine that were free a moment ago.
-    pub(super) fn configs(nodes: &[NodeId]) -> Result<Vec<NetworkConfig>, Error> {
+    pub(super) fn configs(setup: &Setup, nodes: &[NodeId]) -> Result<Vec<NetworkConfig>, Error> {
         let listen = |source| {
             let address = SocketAddr::from(([127, 0, 0, 1], 0));
             Error::Transport(paxos_transport::Error::Listen { address, source })
@@ -163,7 +163,9 @@ mod network {
             let authority = made.authority.as_bytes();
             let identity =
                 TlsIdentity::from_pem(*node, CLUSTER, authority, certificate.as_bytes(), key.as_bytes())?;
-            Ok(NetworkConfig::new(*node, addresses[node], peers.clone(), identity))
+            let mut config = NetworkConfig::new(*node, addresses[node], peers.clone(), identity);
+            config.log_streams = setup.log_streams.unwrap_or(config.log_streams);
+            Ok(config)
         };
         made.nodes.iter().map(config).collect()
     }

@@ -135,6 +135,8 @@ pub struct Setup {
     pub transport: TransportKind,
     /// Where they keep their logs.
     pub storage: StorageKind,
+    /// How many streams of QUIC accepts are spread over: see `log_streams` of `paxos_transport::NetworkConfig`.
+    pub log_streams: Option<usize>,
     /// Which threads they run on.
     pub threads: Threads,
     /// The settings of the protocol.
@@ -152,6 +154,7 @@ impl Setup {
             nodes: 3,
             transport,
             storage,
+            log_streams: None,
             threads: Threads::PerNode,
             protocol: Options::default(),
             data: None,
