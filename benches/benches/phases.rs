@@ -3,38 +3,20 @@
 //! Three nodes in this process, on a thread of their own with a current-thread runtime; one client on the
 //! leader, one 256-byte command at a time.
 
-use std::io;
+#[path = "shared/nothing.rs"]
+mod nothing;
+
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
-use paxos_core::{Options, PhaseOne, Slot};
+use paxos_core::{Options, PhaseOne};
 use paxos_node::in_process::{Cluster, Setup, StorageKind, Threads, TransportKind};
-use paxos_node::{SnapshotWriter, StateMachine};
+
+use self::nothing::Nothing;
 
 const COMMAND_BYTES: usize = 256;
-
-/// A state machine that costs nothing.
-struct Nothing;
-
-impl StateMachine for Nothing {
-    fn apply(&mut self, _: Slot, _: &Bytes) -> Bytes {
-        Bytes::new()
-    }
-
-    fn snapshot(&self) -> SnapshotWriter {
-        Box::new(|_| Ok(()))
-    }
-
-    fn restore(&mut self, _: &mut dyn io::Read) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn digest(&self) -> u64 {
-        0
-    }
-}
 
 /// How long one client takes for so many commands, one after the other, on the leader's own thread.
 fn time(cluster: &Cluster<Nothing>, commands: u64) -> Duration {

@@ -18,13 +18,15 @@
 //! batches, windows, and ways to read. [`duel`] is what happens without a leader. [`report::report`] runs all of it.
 //!
 //! What the core costs a processor is counted on [`bare`] replicas; [`instructions`] compares it with what it was.
-//! [`plot`] draws charts; with the feature `servers` there is also what holds paxos-node against other servers.
+//! [`loss`] is a network that loses packets. [`plot`] draws charts; with the feature `servers` there is also what holds
+//! paxos-node against other servers.
 
 pub mod bare;
 pub mod cluster;
 pub mod cost;
 pub mod duel;
 pub mod instructions;
+pub mod loss;
 #[cfg(feature = "peers")]
 pub mod peers;
 pub mod plot;

@@ -1,0 +1,28 @@
+//! A state machine that costs nothing.
+
+use std::io;
+
+use bytes::Bytes;
+use paxos_core::Slot;
+use paxos_node::{SnapshotWriter, StateMachine};
+
+/// Answers nothing and remembers nothing.
+pub(crate) struct Nothing;
+
+impl StateMachine for Nothing {
+    fn apply(&mut self, _: Slot, _: &Bytes) -> Bytes {
+        Bytes::new()
+    }
+
+    fn snapshot(&self) -> SnapshotWriter {
+        Box::new(|_| Ok(()))
+    }
+
+    fn restore(&mut self, _: &mut dyn io::Read) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn digest(&self) -> u64 {
+        0
+    }
+}
