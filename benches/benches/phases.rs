@@ -3,18 +3,14 @@
 //! Three nodes in this process, on a thread of their own with a current-thread runtime; one client on the
 //! leader, one 256-byte command at a time.
 
-#[path = "shared/nothing.rs"]
-mod nothing;
-
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use benches::nothing::Nothing;
 use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
 use paxos_core::{Options, PhaseOne};
 use paxos_node::in_process::{Cluster, Setup, StorageKind, Threads, TransportKind};
-
-use self::nothing::Nothing;
 
 const COMMAND_BYTES: usize = 256;
 

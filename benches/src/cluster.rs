@@ -75,17 +75,6 @@ impl Served {
         self.requests as f64 / self.elapsed.as_secs_f64()
     }
 
-    /// How long the slowest of the fastest `percent` of a hundred waited.
-    ///
-    /// # Panics
-    ///
-    /// If nobody was served.
-    #[must_use]
-    pub fn percentile(&self, percent: usize) -> Duration {
-        let last = self.waits.len() - 1;
-        self.waits[last * percent / 100]
-    }
-
     /// `count` for each request.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]

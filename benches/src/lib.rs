@@ -27,9 +27,11 @@ pub mod cost;
 pub mod duel;
 pub mod instructions;
 pub mod loss;
+pub mod nothing;
 #[cfg(feature = "peers")]
 pub mod peers;
 pub mod plot;
 pub mod report;
 #[cfg(feature = "servers")]
 pub mod servers;
+pub mod statistics;

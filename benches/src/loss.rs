@@ -10,7 +10,6 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
 
 /// The longest IP packet.
 pub const MTU_BYTES: u32 = 1500;
@@ -99,21 +98,6 @@ fn counter(text: &str, name: &'static str) -> Result<u64, LossError> {
     count.and_then(|count| count.parse().ok()).ok_or(LossError::NoCounter(name))
 }
 
-/// How long the slowest of the fastest `per_mille` of a thousand waited; nothing if nobody did. `waits` are in ascending
-/// order.
-#[must_use]
-pub fn percentile(waits: &[Duration], per_mille: usize) -> Duration {
-    let Some(last) = waits.len().checked_sub(1) else { return Duration::ZERO };
-    waits[(last * per_mille / 1000).min(last)]
-}
-
-/// The one in the middle; the higher of two. 0 if there is none.
-#[must_use]
-pub fn median(mut figures: Vec<f64>) -> f64 {
-    figures.sort_by(f64::total_cmp);
-    figures.get(figures.len() / 2).copied().unwrap_or_default()
-}
-
 /// What is wrong with something about losses.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -156,14 +140,5 @@ mod tests {
         assert_eq!(Packets::parse(&text.replace("lost", "found")), Err(LossError::NoCounter("lost")));
         let later = Packets { arriving: 2493, lost: 220 };
         assert!((later.since(packets).percent_lost() - 1.0).abs() < 1e-9);
-    }
-
-    #[test]
-    fn percentiles_and_medians_are_figures_that_were_measured() {
-        let waits: Vec<Duration> = (1..=1001).map(Duration::from_micros).collect();
-        let at = |per_mille| percentile(&waits, per_mille).as_micros();
-        assert_eq!([at(0), at(500), at(990), at(999), at(1000)], [1, 501, 991, 1000, 1001]);
-        assert_eq!(percentile(&[], 500), Duration::ZERO);
-        assert!((median(vec![3.0, 1.0, 2.0]) - 2.0).abs() < f64::EPSILON);
     }
 }

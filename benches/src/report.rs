@@ -8,6 +8,7 @@ use crate::cluster::{Cluster, Served, Setting, Work};
 use crate::cost::count;
 use crate::duel::{Duel, Manners, Outcome};
 use crate::plot::{Bars, Scale, Series, bars};
+use crate::statistics::percentile;
 
 const COMMAND_BYTES: usize = 256;
 /// The network and disk where nothing else is said: one data centre, and a disk with a write cache of its own.
@@ -91,7 +92,7 @@ fn delays() -> [Delay; 4] {
         let [fast, full] = [PhaseOne::OncePerLeader, PhaseOne::EveryValue].map(|phase_one| {
             let options = Options { phase_one, ..Options::default() };
             let setting = Setting { options, ..Setting::new(hop, SYNC) };
-            serve(setting, Work::Commands { bytes: COMMAND_BYTES }, 1).percentile(50)
+            percentile(&serve(setting, Work::Commands { bytes: COMMAND_BYTES }, 1).waits, 500)
         });
         Delay { hop, fast, full }
     })
@@ -124,15 +125,16 @@ fn duels() -> Vec<String> {
         ("one proposer, both phases", one),
     ];
     for (name, duel) in rows {
-        let mut outcomes: Vec<Outcome> = (0..DUELS).map(|seed| duel.fight(seed)).collect();
-        outcomes.sort_unstable_by_key(|outcome| outcome.elapsed);
-        let at = |percent: usize| millis(outcomes[(outcomes.len() - 1) * percent / 100].elapsed);
+        let outcomes: Vec<Outcome> = (0..DUELS).map(|seed| duel.fight(seed)).collect();
+        let mut waits: Vec<Duration> = outcomes.iter().map(|outcome| outcome.elapsed).collect();
+        waits.sort_unstable();
+        let at = |per_mille| millis(percentile(&waits, per_mille));
         let mean = |of: fn(&Outcome) -> u64| mean(outcomes.iter().map(of));
         lines.push(format!(
             "{name:<36}{:>8}{:>8}{:>8}{:>10.1}{:>10.0}{:>7.0}",
-            at(50),
-            at(99),
-            at(100),
+            at(500),
+            at(990),
+            at(1000),
             mean(|outcome| outcome.attempts),
             mean(|outcome| outcome.messages),
             mean(|outcome| outcome.syncs),
@@ -144,9 +146,9 @@ fn duels() -> Vec<String> {
     lines.push(format!(
         "{:<36}{:>8}{:>8}{:>8}{:>10.1}{:>10}{:>7}",
         "a stable leader",
-        millis(led.percentile(50)),
-        millis(led.percentile(99)),
-        millis(led.percentile(100)),
+        millis(percentile(&led.waits, 500)),
+        millis(percentile(&led.waits, 990)),
+        millis(percentile(&led.waits, 1000)),
         1.0,
         cost.messages,
         cost.syncs
@@ -223,14 +225,14 @@ fn head() -> String {
 
 fn row(name: &str, clients: u64, served: &Served) -> String {
     // Computing takes no time here, so what needs neither message nor disk has no rate.
-    let rate = match served.percentile(50) {
+    let rate = match percentile(&served.waits, 500) {
         Duration::ZERO => String::from("-"),
         _ => format!("{:.0}", served.rate()),
     };
     format!(
         "{name:<30}{clients:>8}{rate:>12}{:>9}{:>9}{:>14.2}{:>8.0}{:>8.2}",
-        millis(served.percentile(50)),
-        millis(served.percentile(99)),
+        millis(percentile(&served.waits, 500)),
+        millis(percentile(&served.waits, 990)),
         served.each(served.messages),
         served.each(served.bytes),
         served.each(served.syncs)

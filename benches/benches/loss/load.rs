@@ -3,11 +3,11 @@
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use benches::nothing::Nothing;
 use bytes::Bytes;
 use paxos_node::in_process::Member;
 use rustix::time::{ClockId, clock_gettime};
 
-use super::nothing::Nothing;
 use super::{TIME, WARM_UP};
 
 const COMMAND_BYTES: usize = 256;

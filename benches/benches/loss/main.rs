@@ -5,18 +5,17 @@
 
 mod load;
 mod namespace;
-#[path = "../shared/nothing.rs"]
-mod nothing;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
-use benches::loss::{LossRate, MTU_BYTES, Packets, median, percentile};
+use benches::loss::{LossRate, MTU_BYTES, Packets};
+use benches::nothing::Nothing;
+use benches::statistics::{median, percentile};
 use paxos_core::Options;
 use paxos_node::in_process::{Cluster, Setup, StorageKind, TransportKind};
 
 use self::load::{Measured, measure};
-use self::nothing::Nothing;
 
 const PERCENTS: [&str; 4] = ["0", "0.1", "1", "3"];
 const ROUNDS: usize = 3;

@@ -1,7 +1,6 @@
 //! The same load on each of the libraries.
 
 use std::future::Future;
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,9 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use clap::ValueEnum;
-use paxos_core::Slot;
 use paxos_node::in_process::{Cluster, Setup, StorageKind, Threads, TransportKind};
-use paxos_node::{SnapshotWriter, StateMachine};
 use serde::Serialize;
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -26,6 +23,7 @@ use super::open_raft_log::DiskLog;
 use super::paxos::Paxos;
 use super::raft_rs::{EngineDisk, RaftRs};
 use super::unreplicated::Unreplicated;
+use crate::nothing::Nothing;
 
 const REPLICAS: u64 = 3;
 const ELECTION_POLL: Duration = Duration::from_millis(10);
@@ -339,28 +337,6 @@ fn paxos_node(threads: Threads, log: &Log, load: &Load) -> f64 {
     });
     cluster.stop().expect("no node has failed");
     rate
-}
-
-/// A state machine that costs nothing.
-#[derive(Debug)]
-pub struct Nothing;
-
-impl StateMachine for Nothing {
-    fn apply(&mut self, _: Slot, _: &Bytes) -> Bytes {
-        Bytes::new()
-    }
-
-    fn snapshot(&self) -> SnapshotWriter {
-        Box::new(|_| Ok(()))
-    }
-
-    fn restore(&mut self, _: &mut dyn io::Read) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn digest(&self) -> u64 {
-        0
-    }
 }
 
 #[cfg(test)]

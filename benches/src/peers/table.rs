@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::arguments::Arguments;
 use super::contender::{Contender, Load, Log};
 use crate::plot;
+use crate::statistics::median;
 
 /// One load, and what each contender made of it.
 #[derive(Clone, Debug, Serialize)]
@@ -77,10 +78,10 @@ fn measure_row(
             rates.push(contender.measure(threads, log, load));
         }
     }
-    let measured = |(contender, rounds): (Contender, Vec<f64>)| {
-        let mut sorted = rounds.clone();
-        sorted.sort_unstable_by(f64::total_cmp);
-        Measured { contender, commands_per_second: sorted[sorted.len() / 2], rounds }
+    let measured = |(contender, rounds): (Contender, Vec<f64>)| Measured {
+        contender,
+        commands_per_second: median(rounds.clone()),
+        rounds,
     };
     contenders.into_iter().zip(rates).map(measured).collect()
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::OFlags;
 
 use super::Failure;
+use crate::statistics::percentile;
 
 const BLOCK_BYTES: usize = 4096;
 const FILE_BYTES: usize = 4 << 20;
@@ -56,7 +57,7 @@ impl Disk {
             times.push(started.elapsed());
         }
         times.sort_unstable();
-        Ok(times[PROBES / 2])
+        Ok(percentile(&times, 500))
     }
 
     fn write(&mut self) -> io::Result<()> {

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::server::Sample;
 use super::{Contender, Row};
+use crate::statistics::median;
 
 /// All samples.
 #[derive(Debug, Default)]
@@ -73,15 +74,6 @@ impl Median {
     }
 }
 
-/// The mean of the two in the middle if their number is even.
-pub(super) fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    match values.len() {
-        0 => f64::NAN,
-        count => f64::midpoint(values[(count - 1) / 2], values[count / 2]),
-    }
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
@@ -97,14 +89,6 @@ pub(super) mod tests {
             client_cpu_seconds: 1.0,
             requests: rate,
         }
-    }
-
-    #[test]
-    fn the_median_is_in_the_middle() {
-        let is = |values: &[f64], wanted: f64| (median(values.to_vec()) - wanted).abs() < 1e-9;
-        assert!(is(&[9.0, 1.0, 2.0], 2.0));
-        assert!(is(&[9.0, 1.0, 2.0, 4.0], 3.0));
-        assert!(median(Vec::new()).is_nan());
     }
 
     #[test]

@@ -5,11 +5,12 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::figures::{Figures, Median, Medians, median};
+use super::figures::{Figures, Median, Medians};
 use super::goals::judge;
 use super::load::VALUE_BYTES;
 use super::{Contender, Failure, Options, Row};
 use crate::plot::{Bars, Scale, Series, bars};
+use crate::statistics::median;
 
 /// A run.
 pub(super) struct Report {
