@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use benches::servers::{Options, run};
 
 fn main() -> ExitCode {
-    match run(&Options::read(env!("CARGO_TARGET_TMPDIR"))) {
+    match run(&Options::read(env!("CARGO_TARGET_TMPDIR"), env!("CARGO_BIN_EXE_bare"))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("servers: {failure}");

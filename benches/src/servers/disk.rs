@@ -13,12 +13,14 @@ use crate::statistics::percentile;
 
 const BLOCK_BYTES: usize = 4096;
 const FILE_BYTES: usize = 4 << 20;
+/// As much as can be written at once.
+const MAX_BYTES: usize = 1 << 20;
 /// Writes for one median.
 const PROBES: usize = 200;
 /// What statfs calls tmpfs.
 const TMPFS: u64 = 0x0102_1994;
 
-/// A file that is full already, of which one block after the other is overwritten.
+/// A file that is full already, which is overwritten from its beginning to its end, and again.
 pub(super) struct Disk {
     file: File,
     memory: Vec<u8>,
@@ -40,12 +42,12 @@ impl Disk {
         Disk::create(&directory.join("disk")).map_err(fail)
     }
 
-    fn create(path: &Path) -> io::Result<Disk> {
+    pub(super) fn create(path: &Path) -> io::Result<Disk> {
         std::fs::write(path, vec![0; FILE_BYTES])?;
         File::open(path)?.sync_all()?;
         let flags = OFlags::DIRECT.bits().cast_signed();
         let file = OpenOptions::new().write(true).custom_flags(flags).open(path)?;
-        Ok(Disk { file, memory: vec![7; 2 * BLOCK_BYTES], next: 0 })
+        Ok(Disk { file, memory: vec![0; MAX_BYTES + BLOCK_BYTES], next: 0 })
     }
 
     /// The median time of a write with its fdatasync.
@@ -53,18 +55,25 @@ impl Disk {
         let mut times = Vec::with_capacity(PROBES);
         for _ in 0..PROBES {
             let started = Instant::now();
-            self.write().map_err(|error| Failure::new(format!("the disk has failed: {error}")))?;
+            self.write(&[7; BLOCK_BYTES])
+                .map_err(|error| Failure::new(format!("the disk has failed: {error}")))?;
             times.push(started.elapsed());
         }
         times.sort_unstable();
         Ok(percentile(&times, 500))
     }
 
-    fn write(&mut self) -> io::Result<()> {
+    /// Writes whole blocks that begin with `bytes`, and syncs them.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         // A direct write begins at a multiple of the block, in memory too.
         let start = self.memory.as_ptr().align_offset(BLOCK_BYTES);
-        self.file.write_all_at(&self.memory[start..start + BLOCK_BYTES], self.next as u64)?;
-        self.next = (self.next + BLOCK_BYTES) % FILE_BYTES;
+        self.memory[start..start + bytes.len()].copy_from_slice(bytes);
+        let blocks = &self.memory[start..start + bytes.len().next_multiple_of(BLOCK_BYTES)];
+        if self.next + blocks.len() > FILE_BYTES {
+            self.next = 0;
+        }
+        self.file.write_all_at(blocks, self.next as u64)?;
+        self.next += blocks.len();
         self.file.sync_data()
     }
 }

@@ -1,4 +1,5 @@
-//! Whole servers under the same load: three nodes of paxos-node, three of etcd, and one Redis that syncs every write.
+//! Whole servers under the same load: three nodes of paxos-node, three of etcd, one Redis that syncs every write, and
+//! three bare processes that show what the machine allows.
 //!
 //! All keep their data in one directory of a real file system and are reached over 127.0.0.1. Their clients are one
 //! thread of this process, in closed loops, and ask the leader alone. All servers are started first; from then on
@@ -16,6 +17,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use serde::Serialize;
 
+mod bare;
 mod disk;
 mod etcd;
 mod figures;
@@ -30,6 +32,7 @@ mod report;
 mod resp;
 mod server;
 
+pub use self::bare::Role;
 use self::disk::Disk;
 use self::figures::Figures;
 use self::load::{Plan, VALUE_BYTES, Work};
@@ -87,6 +90,8 @@ enum Contender {
     PaxosNode,
     Etcd,
     Redis,
+    /// No server, but the least that one of three can do.
+    Bare,
 }
 
 impl Contender {
@@ -95,6 +100,7 @@ impl Contender {
             Contender::PaxosNode => "paxos-node",
             Contender::Etcd => "etcd",
             Contender::Redis => "redis",
+            Contender::Bare => "bare",
         }
     }
 }

@@ -46,6 +46,9 @@ pub struct Options {
     /// Given by cargo to each bench.
     #[arg(long, hide = true)]
     bench: bool,
+    /// The bare process, as cargo built it.
+    #[arg(skip)]
+    pub(super) bare: PathBuf,
     /// Where data goes if nothing else is said.
     #[arg(skip)]
     target: PathBuf,
@@ -54,8 +57,8 @@ pub struct Options {
 impl Options {
     /// Reads what the program was called with; ends it with a message if that can't be understood.
     #[must_use]
-    pub fn read(target: impl Into<PathBuf>) -> Options {
-        Options { target: target.into(), ..Options::parse() }
+    pub fn read(target: impl Into<PathBuf>, bare: impl Into<PathBuf>) -> Options {
+        Options { target: target.into(), bare: bare.into(), ..Options::parse() }
     }
 
     pub(super) fn time(&self) -> Duration {
@@ -97,7 +100,7 @@ mod tests {
     fn servers_come_once_each_and_the_flag_of_cargo_is_taken() {
         let parse = |words: &[&str]| Options::try_parse_from([&["servers"], words].concat());
         let all = parse(&["--bench"]).expect("cargo's flag is known");
-        assert_eq!(all.contenders(), [Contender::PaxosNode, Contender::Etcd, Contender::Redis]);
+        assert_eq!(all.contenders(), Contender::value_variants());
         let some = parse(&["--only", "redis,paxos-node,redis"]).expect("these are servers");
         assert_eq!(some.contenders(), [Contender::PaxosNode, Contender::Redis]);
         assert!(parse(&["--only", "zookeeper"]).is_err());

@@ -5,9 +5,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::Command;
 
+use super::Failure;
 use super::process::{Process, free_ports};
 use super::server::Node;
-use super::{Failure, resp};
 
 pub(super) fn start(program: &Path, directory: &Path) -> Result<Vec<Node>, Failure> {
     let clients = SocketAddr::from((Ipv4Addr::LOCALHOST, free_ports(1)[0]));
@@ -17,10 +17,4 @@ pub(super) fn start(program: &Path, directory: &Path) -> Result<Vec<Node>, Failu
     command.args(["--save", "", "--auto-aof-rewrite-percentage", "0"]);
     let process = Process::start("redis", command, directory)?;
     Ok(vec![Node { process, clients, status: clients }])
-}
-
-/// The only one, if it answers.
-pub(super) async fn leader(nodes: &[Node]) -> Option<usize> {
-    resp::Connection::open(nodes.first()?.status).await.ok()?.ping().await.ok()?;
-    Some(0)
 }

@@ -83,7 +83,7 @@ impl Report {
                     samples.iter().map(|sample| Median::of(std::slice::from_ref(sample))).collect();
                 let connections = match contender {
                     Contender::Etcd => self.connections.get(row).copied(),
-                    Contender::PaxosNode | Contender::Redis => Some(row.clients()),
+                    Contender::PaxosNode | Contender::Redis | Contender::Bare => Some(row.clients()),
                 };
                 json!({
                     "row": row,
@@ -165,6 +165,7 @@ fn chart(medians: &Medians) -> Option<String> {
         (Contender::PaxosNode, "paxos-node, 3 nodes"),
         (Contender::Etcd, "etcd, 3 nodes"),
         (Contender::Redis, "Redis, 1 node, appendfsync always"),
+        (Contender::Bare, "3 processes that copy and sync, nothing else"),
     ];
     let series = contenders
         .into_iter()

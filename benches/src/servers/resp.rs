@@ -1,4 +1,4 @@
-//! A client of paxos-node and Redis.
+//! A client of all that speak as Redis does.
 //!
 //! Clients share the processors with the servers, so this one is lean: requests are copied together from prepared
 //! pieces, and replies are checked and counted where they lie, not kept.
@@ -9,9 +9,25 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::load::{KEY_BYTES, VALUE_BYTES, Work, key};
+use super::server::Node;
 
 /// Enough for the replies of a pipeline.
 const BUFFER_BYTES: usize = 16 << 10;
+
+/// What asks whether a server answers.
+pub(super) const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
+
+/// The first, if it answers, where it always leads.
+pub(super) async fn leader(nodes: &[Node]) -> Option<usize> {
+    Connection::open(nodes.first()?.status).await.ok()?.ping().await.ok()?;
+    Some(0)
+}
+
+/// How long a request is.
+pub(super) fn request_bytes(work: Work) -> usize {
+    let pieces = Pieces::of(work);
+    pieces.before.len() + KEY_BYTES + pieces.behind.len()
+}
 
 /// A connection.
 pub(super) struct Connection {
@@ -41,21 +57,14 @@ impl Connection {
     pub(super) async fn open(address: SocketAddr) -> Result<Connection, String> {
         let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
         stream.set_nodelay(true).map_err(|error| error.to_string())?;
-        let set = Pieces {
-            before: format!("*3\r\n$3\r\nSET\r\n${KEY_BYTES}\r\n").into_bytes(),
-            behind: format!("\r\n${VALUE_BYTES}\r\n{}\r\n", "x".repeat(VALUE_BYTES)).into_bytes(),
-        };
-        let get = Pieces {
-            before: format!("*2\r\n$3\r\nGET\r\n${KEY_BYTES}\r\n").into_bytes(),
-            behind: b"\r\n".to_vec(),
-        };
+        let [set, get] = [Work::Set, Work::Get].map(Pieces::of);
         let received = BytesMut::with_capacity(BUFFER_BYTES);
         Ok(Connection { stream, set, get, requests: BytesMut::new(), received })
     }
 
     /// Whether the server answers.
     pub(super) async fn ping(&mut self) -> Result<(), String> {
-        self.requests.extend_from_slice(b"*1\r\n$4\r\nPING\r\n");
+        self.requests.extend_from_slice(PING);
         self.exchange(&Reply::Status, 1).await
     }
 
@@ -94,6 +103,19 @@ impl Connection {
             }
         }
         unwanted.map_or(Ok(()), |reply| Err(format!("not the answer that was expected: {reply:?}")))
+    }
+}
+
+impl Pieces {
+    fn of(work: Work) -> Pieces {
+        let (before, behind) = match work {
+            Work::Set => (
+                format!("*3\r\n$3\r\nSET\r\n${KEY_BYTES}\r\n"),
+                format!("\r\n${VALUE_BYTES}\r\n{}\r\n", "x".repeat(VALUE_BYTES)),
+            ),
+            Work::Get => (format!("*2\r\n$3\r\nGET\r\n${KEY_BYTES}\r\n"), String::from("\r\n")),
+        };
+        Pieces { before: before.into_bytes(), behind: behind.into_bytes() }
     }
 }
 

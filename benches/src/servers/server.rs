@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::load::{Client, Measured, Plan, drive, fill};
 use super::process::{Process, Stolen, own_cpu_time};
-use super::{Contender, Failure, Options, Row, etcd, paxos_node, redis};
+use super::{Contender, Failure, Options, Row, bare, etcd, paxos_node, redis, resp};
 
 /// How many nodes a cluster has.
 pub(super) const NODES: usize = 3;
@@ -59,6 +59,7 @@ impl Server {
             Contender::PaxosNode => paxos_node::start(&options.program, &directory)?,
             Contender::Etcd => etcd::start(&options.etcd, &directory)?,
             Contender::Redis => redis::start(&options.redis, &directory)?,
+            Contender::Bare => bare::start(&options.bare, &directory)?,
         };
         let mut server = Server { contender, nodes };
         let leader = server.await_leader().await?;
@@ -110,7 +111,7 @@ impl Server {
             let leader = match self.contender {
                 Contender::PaxosNode => paxos_node::leader(&self.nodes),
                 Contender::Etcd => etcd::leader(&self.nodes).await,
-                Contender::Redis => redis::leader(&self.nodes).await,
+                Contender::Redis | Contender::Bare => resp::leader(&self.nodes).await,
             };
             known = match (leader, known) {
                 (Some(leader), Some((same, since))) if leader == same => {
@@ -133,6 +134,7 @@ pub(super) fn version(contender: Contender, options: &Options) -> Result<String,
         Contender::PaxosNode => (&options.program, "build it by 'cargo build --release -p paxos-node'"),
         Contender::Etcd => (&options.etcd, "install Debian's etcd-server, or name it by --etcd"),
         Contender::Redis => (&options.redis, "install Debian's redis-server, or name it by --redis"),
+        Contender::Bare => (&options.bare, "cargo builds it with this bench"),
     };
     let place = program.display();
     let output = Command::new(program).arg("--version").output();
