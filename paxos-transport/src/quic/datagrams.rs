@@ -2,8 +2,8 @@
 //!
 //! tokio's own socket hears of both directions. Each packet that leaves the machine, or that its receiver on this one
 //! takes, makes room in the send buffer, and the system tells so: a node woke up once more for every packet that it
-//! had sent, on loopback just when the receiver needed the processor. Here the socket is watched for arrivals alone.
-//! Only a send that found no room waits for it, by a watch of its own.
+//! had sent, on loopback just when the receiver needed the processor. Here the socket is watched for arrivals alone,
+//! and room is taken for granted. Only after a send that found none it is waited for, by a watch of its own.
 //!
 //! A read that brings less than there was space for has emptied the socket, so it is not read again in vain.
 
@@ -11,6 +11,7 @@ use std::io::{self, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use quinn::udp::{RecvMeta, Transmit, UdpSocketState};
@@ -23,6 +24,8 @@ use tokio::io::unix::AsyncFd;
 pub(super) struct Datagrams {
     socket: AsyncFd<UdpSocket>,
     state: UdpSocketState,
+    /// Whether a send has found no room, and nobody has seen any since.
+    is_full: AtomicBool,
 }
 
 impl Datagrams {
@@ -30,7 +33,7 @@ impl Datagrams {
     pub(super) fn new(socket: UdpSocket) -> io::Result<Datagrams> {
         // Sets what QUIC needs, and that no call blocks.
         let state = UdpSocketState::new((&socket).into())?;
-        Ok(Datagrams { socket: watch(socket, Interest::READABLE)?, state })
+        Ok(Datagrams { socket: watch(socket, Interest::READABLE)?, state, is_full: AtomicBool::new(false) })
     }
 }
 
@@ -40,7 +43,11 @@ impl AsyncUdpSocket for Datagrams {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        self.state.send(self.socket.get_ref().into(), transmit)
+        let sent = self.state.send(self.socket.get_ref().into(), transmit);
+        if sent.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+            self.is_full.store(true, Ordering::Relaxed);
+        }
+        sent
     }
 
     fn poll_recv(
@@ -77,7 +84,7 @@ impl AsyncUdpSocket for Datagrams {
     }
 }
 
-/// Waits for room in the send buffer, by a watch that ends as soon as there is some.
+/// Waits for room in the send buffer if there was none, by a watch that ends as soon as there is some.
 #[derive(Debug)]
 struct Room {
     datagrams: Arc<Datagrams>,
@@ -85,12 +92,15 @@ struct Room {
 }
 
 impl UdpPoller for Room {
+    /// Asked before each send.
     fn poll_writable(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let watched = match self.watched.take() {
             Some(watched) => watched,
+            None if !self.datagrams.is_full.load(Ordering::Relaxed) => return Poll::Ready(Ok(())),
             None => watch(self.datagrams.socket.get_ref().try_clone()?, Interest::WRITABLE)?,
         };
         if watched.poll_write_ready(context)?.is_ready() {
+            self.datagrams.is_full.store(false, Ordering::Relaxed);
             return Poll::Ready(Ok(()));
         }
         self.watched = Some(watched);
@@ -109,6 +119,7 @@ fn watch(socket: UdpSocket, interest: Interest) -> io::Result<AsyncFd<UdpSocket>
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
+    use std::task::Waker;
     use std::time::Duration;
 
     use tokio::time::timeout;
@@ -118,6 +129,10 @@ mod tests {
     const DATAGRAM: [u8; 1000] = [7; 1000];
     /// More than fit into the smallest send buffer of any system.
     const MANY: usize = 1000;
+
+    fn poll_now(room: &mut Pin<Box<dyn UdpPoller>>) -> Poll<io::Result<()>> {
+        room.as_mut().poll_writable(&mut Context::from_waker(Waker::noop()))
+    }
 
     #[tokio::test]
     async fn who_finds_no_room_is_woken_when_there_is_some() -> io::Result<()> {
@@ -134,10 +149,11 @@ mod tests {
             segment_size: None,
             src_ip: None,
         };
+        let mut room = Arc::clone(&sender).create_io_poller();
+        assert!(poll_now(&mut room).is_ready(), "a send that may succeed is not held up");
         let refused = (0..MANY).find_map(|_| sender.try_send(&transmit).err());
         let Some(refused) = refused else { return Ok(()) }; // A system that takes all of them has no such case.
         assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
-        let mut room = Arc::clone(&sender).create_io_poller();
         let waits =
             timeout(Duration::from_millis(20), poll_fn(|context| room.as_mut().poll_writable(context)));
         assert!(waits.await.is_err(), "there is no room before the receiver reads");
@@ -145,6 +161,7 @@ mod tests {
         while receiver.recv(&mut [0; 1000]).is_ok() {}
         let woken = timeout(Duration::from_secs(10), poll_fn(|context| room.as_mut().poll_writable(context)));
         woken.await.expect("whoever waits is woken")?;
+        assert!(poll_now(&mut room).is_ready(), "there is room until a send finds none");
         sender.try_send(&transmit)
     }
 
