@@ -120,4 +120,4 @@ pub use id::{Ballot, Epoch, NodeId, Slot};
 pub use message::{Body, HeartbeatRound, Message, ReadId};
 pub use quorum::{MAX_MEMBERS, Quorums};
 pub use replica::{Input, Output, Refusal, Replica, Role};
-pub use value::{MalformedValue, Value};
+pub use value::{Commands, MalformedValue, Value};

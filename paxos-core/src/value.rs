@@ -7,6 +7,9 @@
 //! Layout: for each command its length as four little-endian bytes, then the command. No bytes at all is the
 //! no-op that fills a hole (*Paxos Made Simple*, section 3).
 
+use std::iter::FusedIterator;
+use std::ops::Range;
+
 use bytes::{BufMut, Bytes, BytesMut};
 
 /// Bytes that each command takes in a batch beyond its own.
@@ -69,14 +72,9 @@ impl Value {
     }
 
     /// The commands, in order; none for a no-op. Each shares this value's bytes.
-    pub fn commands(&self) -> impl Iterator<Item = Bytes> + '_ {
-        let mut position = 0;
-        std::iter::from_fn(move || {
-            let (length, _) = self.0.get(position..)?.split_first_chunk::<LENGTH_BYTES>()?;
-            let start = position + LENGTH_BYTES;
-            position = start + u32::from_le_bytes(*length) as usize;
-            Some(self.0.slice(start..position))
-        })
+    #[must_use]
+    pub fn commands(&self) -> Commands<'_> {
+        Commands { bytes: &self.0, position: 0 }
     }
 
     /// Whether this is the no-op.
@@ -103,6 +101,45 @@ impl Value {
         LENGTH_BYTES + command.len()
     }
 }
+
+/// The commands of a [`Value`], in order: see [`Value::commands`]. Counting or skipping them touches no reference count.
+#[derive(Clone, Debug)]
+pub struct Commands<'a> {
+    bytes: &'a Bytes,
+    position: usize,
+}
+
+impl Commands<'_> {
+    /// Where the next command lies.
+    fn advance(&mut self) -> Option<Range<usize>> {
+        let (length, _) = self.bytes.get(self.position..)?.split_first_chunk::<LENGTH_BYTES>()?;
+        let start = self.position + LENGTH_BYTES;
+        self.position = start + u32::from_le_bytes(*length) as usize;
+        Some(start..self.position)
+    }
+}
+
+impl Iterator for Commands<'_> {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        let range = self.advance()?;
+        Some(self.bytes.slice(range))
+    }
+
+    fn nth(&mut self, skipped: usize) -> Option<Bytes> {
+        for _ in 0..skipped {
+            self.advance()?;
+        }
+        self.next()
+    }
+
+    fn count(mut self) -> usize {
+        std::iter::from_fn(|| self.advance()).count()
+    }
+}
+
+impl FusedIterator for Commands<'_> {}
 
 #[cfg(test)]
 mod tests {
@@ -138,6 +175,18 @@ mod tests {
                 Err(MalformedValue),
                 "cut to {length}"
             );
+        }
+    }
+
+    #[test]
+    fn commands_are_counted_and_skipped_as_they_are_taken() {
+        let commands = ["one", "", "three"].map(Bytes::from);
+        let value = Value::batch(&commands);
+        for skipped in 0..=commands.len() + 1 {
+            assert_eq!(value.commands().nth(skipped).as_ref(), commands.get(skipped), "after {skipped}");
+            let mut rest = value.commands();
+            rest.by_ref().take(skipped).for_each(drop);
+            assert_eq!(rest.count(), commands.len().saturating_sub(skipped), "after {skipped}");
         }
     }
 
