@@ -385,9 +385,10 @@ impl<S: StateMachine> Driver<S> {
 
     fn apply(&mut self, slot: Slot, value: &paxos_core::Value) {
         let (commands, seconds) = (&mut self.commands, &self.counters.command_seconds);
+        let now = Instant::now();
         self.applier.apply(slot, value, |executed| {
-            if let Some(waited) = commands.on_executed(slot, executed.command, executed.outcome) {
-                seconds.record(waited);
+            if let Some(since) = commands.on_executed(slot, executed.command, executed.outcome) {
+                seconds.record(now - since);
             }
         });
         if self.own_snapshots.on_applied(value.size_bytes()) {

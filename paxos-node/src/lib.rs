@@ -68,6 +68,7 @@ pub mod in_process;
 pub mod kv;
 mod metrics;
 mod node;
+mod numbered;
 mod peers;
 mod pending;
 pub mod resp;

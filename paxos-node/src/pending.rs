@@ -13,6 +13,7 @@ use paxos_core::{ReadId, Slot};
 use tokio::sync::oneshot;
 
 use crate::client::{Applied, ClientError};
+use crate::numbered::Numbered;
 
 type Reply<T> = oneshot::Sender<Result<T, ClientError>>;
 
@@ -20,8 +21,8 @@ type Reply<T> = oneshot::Sender<Result<T, ClientError>>;
 #[derive(Debug)]
 pub(crate) struct PendingCommands {
     session: Session,
-    next_sequence: u64,
-    waiting: BTreeMap<u64, WaitingCommand>,
+    /// Their numbers are their sequences.
+    waiting: Numbered<WaitingCommand>,
     /// Sequences to be sent at the next opportunity; some may have been answered meanwhile.
     unsent: VecDeque<u64>,
     retry_interval: Duration,
@@ -52,22 +53,21 @@ impl PendingCommands {
     pub(crate) fn new(nonce: u64, retry_interval: Duration) -> PendingCommands {
         PendingCommands {
             session: Session::Opening { nonce, sent_at: None },
-            next_sequence: 1,
-            waiting: BTreeMap::new(),
+            waiting: Numbered::default(),
             unsent: VecDeque::new(),
             retry_interval,
         }
     }
 
+    /// How many places for commands are taken. Those that were answered while one before them waits count, too: the
+    /// session has to remember their replies as long.
     pub(crate) fn len(&self) -> usize {
-        self.waiting.len()
+        self.waiting.span()
     }
 
     pub(crate) fn add(&mut self, command: Bytes, reply: Reply<Applied>, now: Instant, deadline: Instant) {
         let waiting = WaitingCommand { command, reply, since: now, deadline, attempts: 0, next_attempt: now };
-        self.waiting.insert(self.next_sequence, waiting);
-        self.unsent.push_back(self.next_sequence);
-        self.next_sequence += 1;
+        self.unsent.push_back(self.waiting.push(waiting));
     }
 
     /// Has everything that waits sent at once: whoever was to propose it no longer leads.
@@ -75,14 +75,14 @@ impl PendingCommands {
         if let Session::Opening { sent_at, .. } = &mut self.session {
             *sent_at = None;
         }
-        self.unsent = self.waiting.keys().copied().collect();
+        self.unsent = self.waiting.iter().map(|(sequence, _)| sequence).collect();
     }
 
     /// Has sent again what was not applied for too long.
     pub(crate) fn retry_overdue(&mut self, now: Instant) {
         if self.unsent.is_empty() {
             let overdue = self.waiting.iter().filter(|(_, waiting)| waiting.next_attempt <= now);
-            self.unsent = overdue.map(|(sequence, _)| *sequence).collect();
+            self.unsent = overdue.map(|(sequence, _)| sequence).collect();
         }
     }
 
@@ -101,10 +101,10 @@ impl PendingCommands {
                 return vec![Request::Open { nonce: *nonce }.encode()];
             }
         };
-        let unanswered_from = self.waiting.first_key_value().map_or(self.next_sequence, |(first, _)| *first);
+        let unanswered_from = self.waiting.first();
         let mut requests = Vec::with_capacity(self.unsent.len());
         for sequence in self.unsent.drain(..) {
-            let Some(waiting) = self.waiting.get_mut(&sequence) else { continue };
+            let Some(waiting) = self.waiting.get_mut(sequence) else { continue };
             waiting.next_attempt = now + self.retry_interval * 2u32.pow(waiting.attempts.min(4));
             waiting.attempts += 1;
             let command = waiting.command.clone();
@@ -117,7 +117,7 @@ impl PendingCommands {
     pub(crate) fn given_back(&mut self, request: Bytes, is_overload: bool) {
         match Request::decode(request) {
             Ok(Request::Apply { sequence, .. }) => {
-                let Some(waiting) = self.waiting.get_mut(&sequence) else { return };
+                let Some(waiting) = self.waiting.get_mut(sequence) else { return };
                 waiting.attempts = waiting.attempts.saturating_sub(1);
                 if is_overload && waiting.attempts == 0 {
                     self.answer(sequence, Err(ClientError::Overloaded));
@@ -127,14 +127,13 @@ impl PendingCommands {
         }
     }
 
-    /// A request of some node was carried out. If it is one of ours, answers it and tells how many seconds it
-    /// took.
+    /// A request of some node was carried out. If it is one of ours, answers it and tells since when it waited.
     pub(crate) fn on_executed(
         &mut self,
         slot: Slot,
         command: Option<(SessionId, u64)>,
         outcome: Outcome,
-    ) -> Option<f64> {
+    ) -> Option<Instant> {
         if let Outcome::Opened { session, nonce } = outcome {
             if matches!(self.session, Session::Opening { nonce: ours, .. } if ours == nonce) {
                 self.session = Session::Open(session);
@@ -164,7 +163,7 @@ impl PendingCommands {
             return self.session_lost();
         }
         let applied = |sequence| Some((sequence, sessions.find(session, sequence)?));
-        let found: Vec<_> = self.waiting.keys().filter_map(|&sequence| applied(sequence)).collect();
+        let found: Vec<_> = self.waiting.iter().filter_map(|(sequence, _)| applied(sequence)).collect();
         for (sequence, (slot, reply)) in found {
             let result = reply.map(|response| Applied { slot, response });
             self.answer(sequence, result.ok_or(ClientError::OutcomeUnknown));
@@ -174,15 +173,14 @@ impl PendingCommands {
     /// Answers everything whose deadline has passed.
     pub(crate) fn expire(&mut self, now: Instant) {
         // Deadlines ascend with sequences, as all requests have the same timeout.
-        while self.waiting.first_key_value().is_some_and(|(_, first)| first.deadline <= now) {
-            let Some((_, expired)) = self.waiting.pop_first() else { return };
+        while let Some(expired) = self.waiting.pop_first_if(|first| first.deadline <= now) {
             let _ = expired.reply.send(Err(give_up(expired.attempts)));
         }
     }
 
     /// Answers everything, as the node stops.
     pub(crate) fn stop(&mut self) {
-        for waiting in std::mem::take(&mut self.waiting).into_values() {
+        while let Some(waiting) = self.waiting.pop_first_if(|_| true) {
             let _ = waiting.reply.send(Err(give_up(waiting.attempts)));
         }
     }
@@ -191,19 +189,19 @@ impl PendingCommands {
     fn session_lost(&mut self) {
         let Session::Open(lost) = self.session else { return };
         tracing::warn!(session = lost.slot.0, "the node's session was evicted; opening another");
-        let nonce = lost.slot.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ self.next_sequence;
+        let nonce = lost.slot.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ self.waiting.first();
         self.session = Session::Opening { nonce, sent_at: None };
         let sent: Vec<u64> =
-            self.waiting.iter().filter(|(_, waiting)| waiting.attempts > 0).map(|(key, _)| *key).collect();
+            self.waiting.iter().filter(|(_, waiting)| waiting.attempts > 0).map(|(key, _)| key).collect();
         for sequence in sent {
             self.answer(sequence, Err(ClientError::OutcomeUnknown));
         }
     }
 
-    fn answer(&mut self, sequence: u64, result: Result<Applied, ClientError>) -> Option<f64> {
-        let waiting = self.waiting.remove(&sequence)?;
+    fn answer(&mut self, sequence: u64, result: Result<Applied, ClientError>) -> Option<Instant> {
+        let waiting = self.waiting.remove(sequence)?;
         let _ = waiting.reply.send(result); // A client that went away wants no answer.
-        Some(waiting.since.elapsed().as_secs_f64())
+        Some(waiting.since)
     }
 }
 
@@ -293,5 +291,35 @@ impl ReadGroup {
         for reply in self.replies.drain(..) {
             let _ = reply.send(Err(ClientError::NotApplied));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_waits_keeps_the_places_of_those_answered_behind_it() {
+        let now = Instant::now();
+        let mut commands = PendingCommands::new(1, Duration::from_secs(1));
+        let mut answers: Vec<_> = (0..3)
+            .map(|_| {
+                let (reply, answer) = oneshot::channel();
+                commands.add(Bytes::new(), reply, now, now + Duration::from_secs(5));
+                answer
+            })
+            .collect();
+        let session = SessionId { slot: Slot(1), index: 0 };
+        commands.on_executed(Slot(1), None, Outcome::Opened { session, nonce: 1 });
+        assert_eq!(commands.take_unsent(now).len(), 3);
+        let applied = || Outcome::Applied { reply: Bytes::new() };
+        for sequence in [2, 3] {
+            assert_eq!(commands.on_executed(Slot(2), Some((session, sequence)), applied()), Some(now));
+        }
+        assert_eq!(commands.len(), 3, "the session still keeps the replies to the second and the third");
+        assert!(answers[0].try_recv().is_err() && answers[1].try_recv().is_ok());
+        commands.on_executed(Slot(3), Some((session, 1)), applied());
+        assert_eq!(commands.len(), 0);
+        assert_eq!(commands.on_executed(Slot(4), Some((session, 2)), applied()), None, "answered before");
     }
 }

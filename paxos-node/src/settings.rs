@@ -20,7 +20,9 @@ pub struct NodeSettings {
     pub request_timeout: Duration,
     /// A command that was not applied for this long is sent again; from then on at doubling intervals.
     pub retry_interval: Duration,
-    /// How many commands and groups of reads may wait on this node; more are refused.
+    /// How many commands and groups of reads may wait on this node; more are refused. Commands that were answered
+    /// while an older one waits count, as sessions remember their replies; so this is at most
+    /// [`SessionLimits::unanswered`].
     pub waiting_requests: usize,
     /// A snapshot is taken when the log has grown by this many bytes, or by the size of the last snapshot if
     /// that is more, so that writing snapshots costs no more than writing the log.

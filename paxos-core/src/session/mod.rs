@@ -13,12 +13,16 @@
 //! the longest part of the log is evicted, the same everywhere; its client is told and must not try again what
 //! it does not know the outcome of.
 
+mod replies;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::id::Slot;
 use crate::mutant::{Mutant, mutated};
+
+use self::replies::{Kept, Replies};
 
 const OPEN: u8 = 1;
 const APPLY: u8 = 2;
@@ -175,19 +179,7 @@ pub struct Sessions {
 struct Session {
     last_used: Slot,
     unanswered_from: u64,
-    replies: BTreeMap<u64, Kept>,
-}
-
-#[derive(Clone, PartialEq, Eq, Debug)]
-struct Kept {
-    slot: Slot,
-    reply: Option<Bytes>,
-}
-
-impl Kept {
-    fn size_bytes(&self) -> usize {
-        self.reply.as_ref().map_or(0, Bytes::len)
-    }
+    replies: Replies,
 }
 
 impl Sessions {
@@ -214,14 +206,16 @@ impl Sessions {
             }
             Request::Apply { session: id, sequence, unanswered_from, command } => {
                 let Some(session) = self.by_id.get_mut(&id) else { return Outcome::UnknownSession };
-                self.by_use.remove(&(session.last_used, id));
-                session.last_used = slot;
-                self.by_use.insert((slot, id));
+                if session.last_used != slot {
+                    self.by_use.remove(&(session.last_used, id));
+                    session.last_used = slot;
+                    self.by_use.insert((slot, id));
+                }
                 self.reply_bytes -= session.forget_below(unanswered_from.min(sequence));
                 if sequence < session.unanswered_from && !mutated(Mutant::AnsweredAppliedAgain) {
                     return Outcome::AlreadyAnswered;
                 }
-                if let Some(kept) = session.replies.get(&sequence)
+                if let Some(kept) = session.replies.find(sequence)
                     && !mutated(Mutant::DuplicateApplied)
                 {
                     return Outcome::Repeated { slot: kept.slot, reply: kept.reply.clone() };
@@ -242,7 +236,7 @@ impl Sessions {
     /// The slot and reply of a command, if it was applied and its client still waits for it.
     #[must_use]
     pub fn find(&self, session: SessionId, sequence: u64) -> Option<(Slot, Option<Bytes>)> {
-        let kept = self.by_id.get(&session)?.replies.get(&sequence)?;
+        let kept = self.by_id.get(&session)?.replies.find(sequence)?;
         Some((kept.slot, kept.reply.clone()))
     }
 
@@ -291,7 +285,7 @@ impl Sessions {
             let id = take_session_id(&mut bytes)?;
             let last_used = Slot(take_u64(&mut bytes)?);
             let unanswered_from = take_u64(&mut bytes)?;
-            let mut session = Session { last_used, unanswered_from, replies: BTreeMap::new() };
+            let mut session = Session { last_used, unanswered_from, replies: Replies::default() };
             for _ in 0..take_u64(&mut bytes)? {
                 let sequence = take_u64(&mut bytes)?;
                 let slot = Slot(take_u64(&mut bytes)?);
@@ -302,7 +296,10 @@ impl Sessions {
                 }
                 let reply = Bytes::copy_from_slice(&bytes.split_to(length));
                 sessions.reply_bytes += reply.len();
-                session.replies.insert(sequence, Kept { slot, reply: is_kept.then_some(reply) });
+                let kept = Kept { slot, reply: is_kept.then_some(reply) };
+                if session.replies.insert(sequence, kept).is_some() {
+                    return Err(MalformedSession);
+                }
             }
             sessions.by_use.insert((last_used, id));
             sessions.by_id.insert(id, session);
@@ -311,7 +308,7 @@ impl Sessions {
     }
 
     fn open(&mut self, id: SessionId) {
-        let session = Session { last_used: id.slot, unanswered_from: 1, replies: BTreeMap::new() };
+        let session = Session { last_used: id.slot, unanswered_from: 1, replies: Replies::default() };
         self.by_id.insert(id, session);
         self.by_use.insert((id.slot, id));
         self.evict(id);
@@ -323,7 +320,7 @@ impl Sessions {
             let Some(&(last_used, oldest)) = self.by_use.iter().find(|(_, id)| *id != in_use) else { return };
             self.by_use.remove(&(last_used, oldest));
             let evicted = self.by_id.remove(&oldest).expect("every session in use order exists");
-            self.reply_bytes -= evicted.replies.values().map(Kept::size_bytes).sum::<usize>();
+            self.reply_bytes -= evicted.replies.size_bytes();
         }
     }
 }
@@ -335,8 +332,7 @@ impl Session {
             return 0;
         }
         self.unanswered_from = unanswered_from;
-        let kept = self.replies.split_off(&unanswered_from);
-        std::mem::replace(&mut self.replies, kept).values().map(Kept::size_bytes).sum()
+        self.replies.forget_below(unanswered_from)
     }
 }
 
