@@ -7,18 +7,15 @@ use clap::{Parser, ValueEnum};
 
 use super::{Contender, Failure};
 
-/// Where cargo puts it.
-const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/release/paxos-node");
-
 /// Puts paxos-node, etcd and Redis under the same load, one at a time and round by round, and compares them.
 ///
 /// Paths are relative to the directory `benches`, where cargo runs this program.
 #[derive(Parser, Clone, Debug)]
 #[command(name = "servers")]
 pub struct Options {
-    /// The program of paxos-node, built by `cargo build --release -p paxos-node`.
-    #[arg(long, value_name = "PATH", default_value = PROGRAM)]
-    pub(super) program: PathBuf,
+    /// The program of paxos-node [default: where `cargo build --release -p paxos-node` puts it].
+    #[arg(long, value_name = "PATH")]
+    program: Option<PathBuf>,
     /// The program of etcd.
     #[arg(long, value_name = "PATH", default_value = "etcd")]
     pub(super) etcd: PathBuf,
@@ -59,6 +56,11 @@ impl Options {
     #[must_use]
     pub fn read(target: impl Into<PathBuf>, bare: impl Into<PathBuf>) -> Options {
         Options { target: target.into(), bare: bare.into(), ..Options::parse() }
+    }
+
+    /// The program of paxos-node: cargo puts it beside the bare process, whatever its target directory is.
+    pub(super) fn program(&self) -> PathBuf {
+        self.program.clone().unwrap_or_else(|| self.bare.with_file_name("paxos-node"))
     }
 
     pub(super) fn time(&self) -> Duration {
@@ -103,6 +105,9 @@ mod tests {
         assert_eq!(all.contenders(), Contender::value_variants());
         let some = parse(&["--only", "redis,paxos-node,redis"]).expect("these are servers");
         assert_eq!(some.contenders(), [Contender::PaxosNode, Contender::Redis]);
+        let built = Options { bare: PathBuf::from("elsewhere/release/bare"), ..all };
+        assert_eq!(built.program(), Path::new("elsewhere/release/paxos-node"));
+        assert_eq!(parse(&["--program", "mine"]).expect("it is a path").program(), Path::new("mine"));
         assert!(parse(&["--only", "zookeeper"]).is_err());
         assert!(parse(&["--rounds", "0"]).is_err());
     }

@@ -56,7 +56,7 @@ impl Server {
         let fail = |error| Failure::new(format!("{}: {error}", directory.display()));
         std::fs::create_dir(&directory).map_err(fail)?;
         let nodes = match contender {
-            Contender::PaxosNode => paxos_node::start(&options.program, &directory)?,
+            Contender::PaxosNode => paxos_node::start(&options.program(), &directory)?,
             Contender::Etcd => etcd::start(&options.etcd, &directory)?,
             Contender::Redis => redis::start(&options.redis, &directory)?,
             Contender::Bare => bare::start(&options.bare, &directory)?,
@@ -131,7 +131,7 @@ impl Server {
 /// What a program calls its version; `Err` tells why it can't be measured.
 pub(super) fn version(contender: Contender, options: &Options) -> Result<String, String> {
     let (program, advice) = match contender {
-        Contender::PaxosNode => (&options.program, "build it by 'cargo build --release -p paxos-node'"),
+        Contender::PaxosNode => (&options.program(), "build it by 'cargo build --release -p paxos-node'"),
         Contender::Etcd => (&options.etcd, "install Debian's etcd-server, or name it by --etcd"),
         Contender::Redis => (&options.redis, "install Debian's redis-server, or name it by --redis"),
         Contender::Bare => (&options.bare, "cargo builds it with this bench"),
