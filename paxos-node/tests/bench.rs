@@ -128,21 +128,31 @@ fn what_can_not_be_measured_is_refused_in_one_line() {
     assert!(last_line(&output).contains("--client"), "it says what to look at: {}", last_line(&output));
 }
 
-#[test]
-fn an_interrupted_run_tells_what_it_has_and_leaves_no_logs() {
+/// Interrupts a long run so long after it has written for the first time.
+fn interrupt_after(pause: Duration) {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let data = directory.path().display().to_string();
     let mut command = paxos_node();
     command.args(["bench", "--storage", "file", "--clients", "1", "--time", "30s", "--data", &data]);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
     while std::fs::read_dir(&data).expect("it can be listed").count() == 0 {
-        std::thread::sleep(Duration::from_millis(10));
+        std::thread::sleep(Duration::from_millis(1));
     }
-    std::thread::sleep(Duration::from_millis(300));
+    std::thread::sleep(pause);
     let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
     assert!(sent.expect("kill is there").success());
     let output = child.wait_with_output().expect("it ends");
     assert_eq!(output.status.code(), Some(1));
     assert!(last_line(&output).contains("interrupted"), "{}", last_line(&output));
     assert_eq!(std::fs::read_dir(&data).expect("it can be listed").count(), 0, "its logs are gone");
+}
+
+#[test]
+fn an_interrupted_run_tells_what_it_has_and_leaves_no_logs() {
+    interrupt_after(Duration::from_millis(300));
+}
+
+#[test]
+fn a_run_interrupted_as_soon_as_it_writes_leaves_nothing_either() {
+    interrupt_after(Duration::ZERO);
 }

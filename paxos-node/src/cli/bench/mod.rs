@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use tokio::signal::unix::{SignalKind, signal};
 
 pub(crate) use self::arguments::Arguments;
 use self::case::{Case, name};
@@ -27,13 +28,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::other)?;
     runtime.block_on(async {
+        // Before anything is written: who is stopped by the signal itself cleans nothing up.
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::other)?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(Failure::other)?;
         let mut bench = Bench::new(arguments, plan);
         let interrupted = tokio::select! {
             result = bench.measure_all() => {
                 result?;
                 false
             }
-            _ = tokio::signal::ctrl_c() => true,
+            _ = interrupt.recv() => true,
+            _ = terminate.recv() => true,
         };
         bench.finish()?;
         if interrupted {
