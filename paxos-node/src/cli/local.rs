@@ -12,6 +12,7 @@ use paxos_transport::certs;
 
 use super::Failure;
 use super::options::{LogFormat, LogOptions};
+use super::runtime::{self, StopSignals};
 
 const CLUSTER: &str = "local";
 /// A node that has died is started again after this time.
@@ -56,9 +57,7 @@ pub(crate) fn run(arguments: &Arguments, log: &LogOptions) -> Result<(), Failure
     let data = arguments.data.as_deref().or(temporary.as_ref().map(tempfile::TempDir::path));
     let data = data.ok_or_else(|| Failure::other("there is no directory for the data"))?;
     prepare(arguments, data)?;
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::other)?;
-    runtime.block_on(supervise(arguments, data, log))
+    runtime::single_threaded()?.block_on(supervise(arguments, data, log))
 }
 
 /// Makes what is not there yet: certificates, and a formatted directory for each node.
@@ -83,9 +82,7 @@ fn prepare(arguments: &Arguments, data: &Path) -> Result<(), Failure> {
 }
 
 async fn supervise(arguments: &Arguments, data: &Path, log: &LogOptions) -> Result<(), Failure> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::other)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::other)?;
+    let mut stop_signals = StopSignals::register()?;
     let mut nodes = Vec::new();
     for id in 1..=u64::from(arguments.nodes) {
         let command = serve_command(arguments, data, id, log)?;
@@ -96,8 +93,7 @@ async fn supervise(arguments: &Arguments, data: &Path, log: &LogOptions) -> Resu
     let mut clock = tokio::time::interval(Duration::from_millis(100));
     loop {
         tokio::select! {
-            _ = interrupt.recv() => break,
-            _ = terminate.recv() => break,
+            () = stop_signals.received() => break,
             _ = clock.tick() => {}
         }
         for node in &mut nodes {

@@ -10,6 +10,7 @@ mod format;
 #[cfg(feature = "file")]
 mod local;
 pub(crate) mod options;
+mod runtime;
 mod serve;
 mod status;
 #[cfg(feature = "file")]

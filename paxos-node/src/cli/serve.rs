@@ -1,7 +1,5 @@
 //! `paxos-node serve`: one node, until it is told to stop.
 
-use std::future::Future;
-
 use paxos_node::kv::Store;
 use paxos_node::{Node, http, resp};
 use paxos_storage::Storage;
@@ -12,12 +10,12 @@ use tokio::sync::watch;
 
 use super::Failure;
 use super::options::Serve;
+use super::runtime::{self, StopSignals};
 
 /// Runs the node on one thread: driver, peers and clients share it, so that no command crosses threads but to
 /// the disk and back.
 pub(crate) fn run(serve: Serve) -> Result<(), Failure> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::other)?;
+    let runtime = runtime::single_threaded()?;
     let result = runtime.block_on(run_node(serve));
     runtime.shutdown_background();
     result
@@ -33,7 +31,8 @@ async fn run_node(serve: Serve) -> Result<(), Failure> {
     let metrics = recorder.handle();
     metrics::set_global_recorder(recorder).map_err(Failure::other)?;
 
-    let stopping = stop_signal(serve.stop_with_stdin)?;
+    let mut stop_signals = StopSignals::register()?;
+    let with_stdin = serve.stop_with_stdin;
     let mut settings = serve.settings;
     if serve.storage == super::options::StorageKind::Memory {
         settings.writer = paxos_node::WriterMode::Inline;
@@ -54,7 +53,8 @@ async fn run_node(serve: Serve) -> Result<(), Failure> {
 
     let failed = tokio::select! {
         error = node.failed() => Some(error),
-        () = stopping => None,
+        () = stop_signals.received() => None,
+        () = stdin_end(), if with_stdin => None,
     };
     let _ = stop_fronts.send(true);
     for front in [resp_front, http_front] {
@@ -145,20 +145,6 @@ fn network_config(serve: &Serve, cluster: &str) -> Result<paxos_transport::Netwo
 async fn listen(option: &str, address: std::net::SocketAddr) -> Result<TcpListener, Failure> {
     let fail = |error| Failure::usage(format!("--{option} {address}: can't listen there: {error}"));
     TcpListener::bind(address).await.map_err(fail)
-}
-
-/// Resolves on SIGINT or SIGTERM, and if asked to when standard input ends.
-fn stop_signal(with_stdin: bool) -> Result<impl Future<Output = ()>, Failure> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::other)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::other)?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            () = stdin_end(), if with_stdin => {}
-        }
-    })
 }
 
 async fn stdin_end() {

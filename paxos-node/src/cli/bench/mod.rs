@@ -14,7 +14,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use tokio::signal::unix::{SignalKind, signal};
 
 pub(crate) use self::arguments::Arguments;
 use self::case::{Case, name};
@@ -22,23 +21,19 @@ use self::load::Plan;
 use self::report::{Place, Report, Row, Table};
 use self::target::{Sample, Target};
 use super::Failure;
+use super::runtime::{self, StopSignals};
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let plan = arguments.check()?;
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::other)?;
-    runtime.block_on(async {
-        // Before anything is written: who is stopped by the signal itself cleans nothing up.
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::other)?;
-        let mut terminate = signal(SignalKind::terminate()).map_err(Failure::other)?;
+    runtime::single_threaded()?.block_on(async {
+        let mut stop_signals = StopSignals::register()?;
         let mut bench = Bench::new(arguments, plan);
         let interrupted = tokio::select! {
             result = bench.measure_all() => {
                 result?;
                 false
             }
-            _ = interrupt.recv() => true,
-            _ = terminate.recv() => true,
+            () = stop_signals.received() => true,
         };
         bench.finish()?;
         if interrupted {
