@@ -1,8 +1,8 @@
 //! A key-value store: what the program `paxos-node` replicates.
 //!
-//! Keys are ordered, and each change gets the next *revision*: a key remembers the revisions at which it was made
-//! and last changed. A command in the log is a list of [`Operation`]s, applied all at once; its response is the
-//! list of their [`Reply`]s.
+//! Each change gets the next *revision*: a key remembers the revisions at which it was made and last changed. A
+//! command in the log is a list of [`Operation`]s, applied all at once; its response is the list of their
+//! [`Reply`]s.
 //!
 //! Deliberately absent: expiry (it would need clocks that agree) and types other than strings.
 
@@ -14,7 +14,7 @@ mod reply;
 mod snapshot;
 
 use bytes::{Bytes, BytesMut};
-use imbl::{HashMap, OrdMap, OrdSet};
+use imbl::{HashMap, OrdMap};
 use paxos_core::Slot;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -35,13 +35,12 @@ const MAX_RESPONSE_BYTES: usize = 64 << 20;
 /// The state of the store. Cloning shares it, so a snapshot costs nothing up front.
 ///
 /// A record is found by the hash of its key: a search in key order looks at a dozen other keys on its way, each
-/// somewhere else in memory, and took a third of a node's time under pipelined writes. The orders of keys change
-/// only where keys come and go.
+/// somewhere else in memory, and took a third of a node's time under pipelined writes.
 #[derive(Clone, Debug, Default)]
 pub struct Store {
     records: HashMap<Bytes, Record>,
-    keys: OrdSet<Bytes>,
-    /// Keys by the revision at which they were made: an order that no change disturbs, for scans.
+    /// Keys by the revision at which they were made: an order that is the same on all nodes and that no change of a
+    /// value disturbs, for scans and snapshots.
     by_creation: OrdMap<u64, Bytes>,
     /// The revision of the last change.
     revision: u64,
@@ -210,14 +209,12 @@ impl Store {
     fn insert(&mut self, key: Bytes, record: Record) {
         self.records_digest = self.records_digest.wrapping_add(record.hash);
         self.by_creation.insert(record.created, key.clone());
-        self.keys.insert(key.clone());
         self.records.insert(key, record);
     }
 
     fn remove(&mut self, key: &[u8]) -> bool {
         let Some(record) = self.records.remove(key) else { return false };
         self.revision += 1;
-        self.keys.remove(key);
         self.by_creation.remove(&record.created);
         self.records_digest = self.records_digest.wrapping_sub(record.hash);
         true

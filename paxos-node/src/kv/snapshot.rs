@@ -1,8 +1,8 @@
 //! The store as a stream of bytes.
 //!
-//! Magic `PAXOSKV1`, the revision, the number of records, the records in the order of their keys (created,
-//! modified, key and value behind their lengths of 4 bytes), and the sum of their hashes. Numbers are
-//! little-endian and of 8 bytes unless said otherwise.
+//! Magic `PAXOSKV1`, the revision, the number of records, the records, oldest key first (created, modified, key and
+//! value behind their lengths of 4 bytes), and the sum of their hashes. Numbers are little-endian and of 8 bytes unless
+//! said otherwise. A reader takes the records in any order.
 
 use std::io::{self, Read, Write};
 
@@ -16,7 +16,7 @@ pub(super) fn write(store: &Store, target: &mut dyn Write) -> io::Result<()> {
     target.write_all(MAGIC)?;
     target.write_all(&store.revision.to_le_bytes())?;
     target.write_all(&(store.records.len() as u64).to_le_bytes())?;
-    for key in &store.keys {
+    for key in store.by_creation.values() {
         let record = store.records.get(key).expect("every key has a record");
         target.write_all(&record.created.to_le_bytes())?;
         target.write_all(&record.modified.to_le_bytes())?;
@@ -52,8 +52,8 @@ fn read_unsealed(source: &mut dyn Read) -> io::Result<Store> {
     for _ in 0..read_u64(source)? {
         let (created, modified) = (read_u64(source)?, read_u64(source)?);
         let (key, value) = (read_bytes(source)?, read_bytes(source)?);
-        if store.keys.get_max().is_some_and(|last| *last >= key) {
-            return Err(malformed("its keys are not in order"));
+        if store.records.contains_key(&key) {
+            return Err(malformed("it has a key twice"));
         }
         let are_possible = 0 < created && created <= modified && modified <= store.revision;
         if !are_possible || store.by_creation.contains_key(&created) {
@@ -104,4 +104,36 @@ fn read_array<const N: usize>(source: &mut dyn Read) -> io::Result<[u8; N]> {
 
 fn malformed(problem: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("not a snapshot of the store: {problem}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A snapshot of keys and the revisions at which they were made.
+    fn image(records: &[(&[u8], u64)]) -> Vec<u8> {
+        let mut image = [&MAGIC[..], &9_u64.to_le_bytes(), &(records.len() as u64).to_le_bytes()].concat();
+        for (key, created) in records {
+            image.extend([created.to_le_bytes(), created.to_le_bytes()].concat());
+            write_bytes(&mut image, &Bytes::copy_from_slice(key)).expect("memory takes everything");
+            write_bytes(&mut image, &Bytes::new()).expect("memory takes everything");
+        }
+        image
+    }
+
+    #[test]
+    fn records_come_in_any_order_but_each_key_and_each_revision_once() {
+        let snapshots = [[(&b"a"[..], 1), (b"b", 2)], [(b"b", 2), (b"a", 1)]].map(|records| {
+            let sealed = sealed(&image(&records)).expect("it is whole");
+            read(&mut &sealed[..]).expect("it is whole")
+        });
+        assert_eq!(snapshots[0].records, snapshots[1].records);
+        assert_eq!(snapshots[0].by_creation, snapshots[1].by_creation);
+        for (records, problem) in
+            [([(&b"a"[..], 1), (b"a", 2)], "a key twice"), ([(b"a", 2), (b"b", 2)], "contradict")]
+        {
+            let error = read(&mut &image(&records)[..]).expect_err(problem);
+            assert!(error.to_string().contains(problem), "{error}");
+        }
+    }
 }
