@@ -32,7 +32,6 @@ async fn run_node(serve: Serve) -> Result<(), Failure> {
     metrics::set_global_recorder(recorder).map_err(Failure::other)?;
 
     let mut stop_signals = StopSignals::register()?;
-    let with_stdin = serve.stop_with_stdin;
     let mut settings = serve.settings;
     if serve.storage == super::options::StorageKind::Memory {
         settings.writer = paxos_node::WriterMode::Inline;
@@ -54,7 +53,7 @@ async fn run_node(serve: Serve) -> Result<(), Failure> {
     let failed = tokio::select! {
         error = node.failed() => Some(error),
         () = stop_signals.received() => None,
-        () = stdin_end(), if with_stdin => None,
+        () = stdin_end(), if serve.stop_with_stdin => None,
     };
     let _ = stop_fronts.send(true);
     for front in [resp_front, http_front] {
