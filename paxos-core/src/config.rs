@@ -75,9 +75,9 @@ pub struct Options {
     pub window_slots: u64,
     /// How many bytes of values may be proposed and not yet chosen; one value may exceed it.
     pub window_bytes: usize,
-    /// A batch that is not full is proposed at once only while fewer slots than this are in flight; others wait
-    /// and grow. No timer delays a command.
-    pub eager_slots: u64,
+    /// A batch that is not full is proposed at once only while fewer commands than this are in flight; others wait
+    /// and grow. So few clients never wait for each other, and many share their slots. No timer delays a command.
+    pub eager_commands: usize,
     /// A batch is full at this many bytes; one command may exceed it.
     pub batch_bytes: usize,
     /// The longest command that is taken.
@@ -107,7 +107,7 @@ impl Default for Options {
             resend_ticks: 10,
             window_slots: 256,
             window_bytes: 16 << 20,
-            eager_slots: 2,
+            eager_commands: 8,
             batch_bytes: 256 << 10,
             command_bytes: 4 << 20,
             queue_bytes: 64 << 20,
@@ -157,7 +157,7 @@ impl Config {
             check(drift_ticks + 2 < lease_ticks, "drift_ticks leaves nothing of lease_ticks")?;
         }
         check((1..=1 << 20).contains(&options.window_slots), "window_slots must be in 1..=1048576")?;
-        check(options.eager_slots > 0, "eager_slots must be at least 1")?;
+        check(options.eager_commands > 0, "eager_commands must be at least 1")?;
         check(options.waiting_reads > 0, "waiting_reads must be at least 1")?;
         check(options.command_bytes < 1 << 30, "command_bytes must be less than 1 GiB")?;
         check(

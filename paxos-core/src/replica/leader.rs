@@ -27,6 +27,7 @@ pub(super) struct Leading {
     takeover_end: Slot,
     in_flight: BTreeMap<Slot, Flight>,
     in_flight_bytes: usize,
+    in_flight_commands: usize,
     peers: PerMember<Peer>,
     /// The watermark that all peers have been told of, if no message was lost.
     announced: Slot,
@@ -42,6 +43,7 @@ pub(super) struct Leading {
 struct Flight {
     accepted_by: MemberSet,
     size_bytes: usize,
+    commands: usize,
     sent_at_ticks: u64,
 }
 
@@ -64,6 +66,7 @@ impl Leading {
             takeover_end,
             in_flight: BTreeMap::new(),
             in_flight_bytes: 0,
+            in_flight_commands: 0,
             peers: PerMember::new(config.member_map(), peer),
             announced: Slot::ZERO,
             is_spent: false,
@@ -133,7 +136,7 @@ impl Leading {
             || (self.next_slot <= chosen.advanced_by(options.window_slots)
                 && self.in_flight_bytes < options.window_bytes);
         let eager =
-            (self.in_flight.len() as u64) < options.eager_slots || queued_bytes >= options.batch_bytes;
+            self.in_flight_commands < options.eager_commands || queued_bytes >= options.batch_bytes;
         fits && eager && self.next_slot <= chosen.advanced_by(config.horizon_slots())
     }
 }
@@ -241,11 +244,13 @@ impl Replica {
     pub(super) fn propose(&mut self, ballot: Ballot, slot: Slot, value: Value, outputs: &mut Vec<Output>) {
         assert_eq!(ballot, self.promised, "a leader has promised nothing above its own ballot");
         let State::Leading(leading) = &mut self.state else { return };
-        let size_bytes = value.size_bytes();
-        let flight = Flight { accepted_by: MemberSet::default(), size_bytes, sent_at_ticks: self.now_ticks };
+        let (size_bytes, commands) = (value.size_bytes(), value.commands().count());
+        let accepted_by = MemberSet::default();
+        let flight = Flight { accepted_by, size_bytes, commands, sent_at_ticks: self.now_ticks };
         let doubled = leading.in_flight.insert(slot, flight);
         assert!(doubled.is_none(), "one value is proposed for each ballot and slot");
         leading.in_flight_bytes += size_bytes;
+        leading.in_flight_commands += commands;
         leading.announced = self.log.chosen();
         let entry = Entry::Accepted { ballot, value: value.clone() };
         self.log.put(slot, entry.clone());
@@ -276,6 +281,7 @@ impl Replica {
         for slot in chosen {
             let flight = leading.in_flight.remove(&slot).expect("the slot was found in flight just now");
             leading.in_flight_bytes -= flight.size_bytes;
+            leading.in_flight_commands -= flight.commands;
             self.log.mark_chosen(slot);
         }
         self.log.advance();

@@ -203,7 +203,7 @@ fn drawn_options(random: &mut Random, nodes: usize, snapshot_slots: u64) -> Opti
         reads,
         window_slots: [1, 2, 8, 64][random.index(4)],
         window_bytes: [60, 1 << 20][random.index(2)],
-        eager_slots: 1 + random.below(4),
+        eager_commands: 1 + random.index(4),
         batch_bytes: [1, 200, 4096][random.index(3)],
         command_bytes: 200,
         queue_bytes: [400, 1 << 20][random.index(2)],

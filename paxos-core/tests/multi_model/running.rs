@@ -28,7 +28,7 @@ impl Running<'_> {
             // Every tick of a leader is one for a heartbeat; nothing is sent again, as nothing need get lost.
             heartbeat_ticks: 1,
             resend_ticks: u32::MAX,
-            eager_slots: u64::MAX,
+            eager_commands: usize::MAX,
             chunk_bytes: bounds.chunk_bytes,
             ..Options::default()
         };

@@ -38,7 +38,7 @@ fn accepted(ballot: Ballot, first: u64, last: u64) -> Body {
 
 #[test]
 fn an_acceptance_counts_for_its_own_ballot_and_once_for_each_acceptor() {
-    let mut led = Led::new(Options { eager_slots: 9, ..Options::default() });
+    let mut led = Led::new(Options { eager_commands: 9, ..Options::default() });
     led.propose(&["a"]);
     led.propose(&["b"]);
     let older = Ballot { round: 0, ..led.ballot };
@@ -57,7 +57,7 @@ fn an_acceptance_counts_for_its_own_ballot_and_once_for_each_acceptor() {
 
 #[test]
 fn no_slot_is_started_beyond_the_window() {
-    let mut led = Led::new(Options { eager_slots: 9, window_slots: 2, ..Options::default() });
+    let mut led = Led::new(Options { eager_commands: 9, window_slots: 2, ..Options::default() });
     assert_eq!(proposed(led.propose(&["a"])), [(2, batch(&["a"]))]);
     assert_eq!(proposed(led.propose(&["b"])), [], "slots 1 and 2 are the window");
     assert_eq!(proposed(led.choose(Slot(1))), [(3, batch(&["b"]))]);
@@ -66,7 +66,7 @@ fn no_slot_is_started_beyond_the_window() {
 #[test]
 fn no_slot_is_started_while_a_windows_bytes_are_under_way_except_alone() {
     let window_bytes = 2 * batch(&["a"]).size_bytes();
-    let mut led = Led::new(Options { eager_slots: 9, window_bytes, ..Options::default() });
+    let mut led = Led::new(Options { eager_commands: 9, window_bytes, ..Options::default() });
     assert_eq!(proposed(led.propose(&["a"])), [(2, batch(&["a"]))], "the no-op in slot 1 has no bytes");
     assert_eq!(proposed(led.propose(&["b"])), [(3, batch(&["b"]))]);
     assert_eq!(proposed(led.propose(&["c"])), []);
@@ -79,23 +79,36 @@ fn no_slot_is_started_while_a_windows_bytes_are_under_way_except_alone() {
 }
 
 #[test]
-fn commands_wait_for_a_slot_under_way_until_they_fill_a_batch() {
+fn commands_wait_for_those_under_way_until_they_fill_a_batch() {
     let room_for_two = 2 * (1 + QUEUED_BYTES);
-    let options = Options { eager_slots: 1, batch_bytes: room_for_two, ..Options::default() };
+    let options = Options { eager_commands: 1, batch_bytes: room_for_two, ..Options::default() };
     let mut led = Led::new(options.clone());
-    assert_eq!(proposed(led.propose(&["a"])), [], "slot 1 is under way");
-    assert_eq!(proposed(led.choose(Slot(1))), [(2, batch(&["a"]))]);
+    assert_eq!(proposed(led.propose(&["a"])), [(2, batch(&["a"]))], "the no-op in slot 1 is no command");
+    assert_eq!(proposed(led.propose(&["b"])), [], "slot 2 is under way");
+    assert_eq!(proposed(led.choose(Slot(1))), []);
+    assert_eq!(proposed(led.choose(Slot(2))), [(3, batch(&["b"]))]);
 
     let mut led = Led::new(options);
     led.propose(&["a"]);
-    assert_eq!(proposed(led.propose(&["b"])), [(2, batch(&["a", "b"]))]);
+    led.propose(&["b"]);
+    assert_eq!(proposed(led.propose(&["c"])), [(3, batch(&["b", "c"]))]);
+}
+
+#[test]
+fn a_few_commands_do_not_wait_for_each_other_and_many_do() {
+    let mut led = Led::new(Options { eager_commands: 3, ..Options::default() });
+    assert_eq!(proposed(led.propose(&["a"])), [(2, batch(&["a"]))]);
+    assert_eq!(proposed(led.propose(&["b", "c"])), [(3, batch(&["b", "c"]))], "one is under way");
+    assert_eq!(proposed(led.propose(&["d"])), [], "three are under way");
+    led.choose(Slot(1));
+    assert_eq!(proposed(led.choose(Slot(2))), [(4, batch(&["d"]))], "two are");
 }
 
 #[test]
 fn a_batch_holds_what_fits_and_at_least_one_command() {
     let two = batch(&["a", "b"]);
     let options =
-        Options { eager_slots: 9, window_slots: 1, batch_bytes: two.size_bytes(), ..Options::default() };
+        Options { eager_commands: 9, window_slots: 1, batch_bytes: two.size_bytes(), ..Options::default() };
     let mut led = Led::new(options);
     let long = "longer than a batch";
     led.propose(&["a", "b", "c", long, "d"]);
@@ -183,7 +196,7 @@ fn commands_are_passed_on_in_messages_of_about_a_batch() {
 
 #[test]
 fn a_proposal_is_sent_again_to_those_who_have_not_accepted_it() {
-    let mut led = Led::new(Options { eager_slots: 9, chunk_bytes: 300, ..Options::default() });
+    let mut led = Led::new(Options { eager_commands: 9, chunk_bytes: 300, ..Options::default() });
     led.propose(&["a"]);
     led.alone.hear(2, accepted(led.ballot, 1, 1));
     let mut again = Vec::new();
@@ -206,7 +219,7 @@ fn a_proposal_is_sent_again_to_those_who_have_not_accepted_it() {
 #[test]
 fn a_resend_stops_for_this_tick_after_a_chunk() {
     for (chunk_bytes, on_time) in [(4 * QUEUED_BYTES - 1, 1), (4 * QUEUED_BYTES, 2)] {
-        let mut led = Led::new(Options { eager_slots: 9, chunk_bytes, ..Options::default() });
+        let mut led = Led::new(Options { eager_commands: 9, chunk_bytes, ..Options::default() });
         led.propose(&["a"]);
         let slots = |spoken: Vec<(Option<NodeId>, Body)>| proposals(&spoken).len() / 4;
         let resent: Vec<usize> = (0..=RESEND).map(|_| slots(led.alone.tick())).collect();

@@ -121,7 +121,7 @@ fn a_lease_is_kept_for_its_length_and_a_tick() {
 #[test]
 fn a_leader_fills_a_slot_that_is_asked_for_if_nothing_is_under_way() {
     let ask = Body::Fetch { first: Slot(3) };
-    let mut led = Led::new(Options { eager_slots: 9, ..Options::default() });
+    let mut led = Led::new(Options { eager_commands: 9, ..Options::default() });
     led.choose(Slot(1));
     led.propose(&["a"]);
     assert_eq!(led.alone.hear(4, ask.clone()), [], "slot 2 is under way");

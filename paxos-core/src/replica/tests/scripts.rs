@@ -111,7 +111,7 @@ fn a_lone_lost_accept_is_sent_again_without_a_later_proposal() {
 
 #[test]
 fn a_hole_is_filled_with_a_no_op_at_takeover() {
-    let (mut cluster, leader) = led_cluster(3, Options { eager_slots: 9, ..Options::default() });
+    let (mut cluster, leader) = led_cluster(3, Options { eager_commands: 9, ..Options::default() });
     let others = followers(&cluster, leader);
     // The accept of the first slot reaches nobody, that of the second reaches one follower.
     cluster.faults.lost = 100;

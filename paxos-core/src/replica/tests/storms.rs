@@ -23,7 +23,7 @@ fn drawn_options(random: &mut Random) -> Options {
             ReadMode::QuorumRound
         },
         window_slots: 1 + random.below(20),
-        eager_slots: 1 + random.below(4),
+        eager_commands: 1 + random.index(4),
         batch_bytes: 20,
         retained_bytes: random.below(2000) as usize,
         chunk_bytes: 1 + random.below(400) as usize,
