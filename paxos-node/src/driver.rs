@@ -4,6 +4,7 @@
 //! to a bound, feeds it to the replica and carries out what comes of it. Requests that arrived in one turn
 //! share a proposal or a read: batches grow by themselves when there is much to do.
 
+mod effects;
 mod messages;
 
 use std::future::poll_fn;
@@ -12,7 +13,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use paxos_core::session::Request as SessionRequest;
-use paxos_core::{Input, NodeId, Output, ReadId, Recovered, Refusal, Replica, Slot, SnapshotMeta, Write};
+use paxos_core::{Input, NodeId, Output, ReadId, Recovered, Replica, Write};
 use paxos_storage::{ErrorKind, Room};
 use paxos_transport::{Lane, Received, Transport};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -39,8 +40,6 @@ const QUIET_TURN: usize = 1;
 const UNSYNCED_BYTES: usize = 32 << 20;
 /// After a pause longer than this many ticks every time-out has passed anyway.
 const MAX_MISSED_TICKS: u128 = 10_000;
-/// A refused read is asked again after this many ticks.
-const READ_PAUSE_TICKS: u32 = 2;
 
 /// The driver of one node.
 pub(crate) struct Driver<S> {
@@ -348,72 +347,6 @@ impl<S: StateMachine> Driver<S> {
         } else {
             tracing::info!(node = self.settings.node.0, "the leader is lost");
         }
-    }
-
-    async fn carry_out(&mut self, output: Output) -> Result<(), NodeError> {
-        match output {
-            Output::Persist(write) => {
-                self.counters.writes.increment(1);
-                self.unsynced.add(&write);
-                self.writer.submit(Job::Persist(write));
-            }
-            Output::Send { to, message } => self.send(to, &message),
-            Output::Broadcast { message } => self.broadcast(&message),
-            Output::Apply { slot, value } => self.apply(slot, &value),
-            Output::Restore { meta } => self.restore(meta).await?,
-            Output::ReadReady { read } => self.reads.on_ready(read),
-            Output::ReadRefused { read } => {
-                self.reads.given_back(read, Instant::now(), self.settings.tick * READ_PAUSE_TICKS);
-            }
-            Output::Refused { commands, reason } => {
-                for command in commands {
-                    self.commands.given_back(command, reason == Refusal::Overloaded);
-                }
-            }
-            Output::LoadSnapshot { to, meta, offset, max_bytes } => {
-                self.writer.submit(Job::LoadSnapshot { to, meta, offset, max_bytes });
-            }
-            Output::StoreSnapshot { slot, offset, data } => {
-                self.writer.submit(Job::StoreSnapshot { slot, offset, data, author: None });
-            }
-            Output::InstallSnapshot { meta } => {
-                self.writer.submit(Job::FinishSnapshot { meta, is_own: false });
-            }
-        }
-        Ok(())
-    }
-
-    fn apply(&mut self, slot: Slot, value: &paxos_core::Value) {
-        let (commands, seconds) = (&mut self.commands, &self.counters.command_seconds);
-        let now = Instant::now();
-        self.applier.apply(slot, value, |executed| {
-            if let Some(since) = commands.on_executed(slot, executed.command, executed.outcome) {
-                seconds.record(now - since);
-            }
-        });
-        if self.own_snapshots.on_applied(value.size_bytes()) {
-            let (slot, write) = self.applier.snapshot();
-            self.own_snapshots.take(slot, write, &mut self.writer);
-        }
-    }
-
-    /// Replaces the state by a snapshot that a peer has sent. Nothing else happens here meanwhile: this node has
-    /// nothing to say before it has caught up.
-    async fn restore(&mut self, meta: SnapshotMeta) -> Result<(), NodeError> {
-        let restorer = self.applier.restorer(meta.slot);
-        let (sessions_to, sessions) = oneshot::channel();
-        let restore = move |snapshot: &mut dyn std::io::Read| {
-            restorer(snapshot).map(|sessions| drop(sessions_to.send(sessions)))
-        };
-        let (done, finished) = oneshot::channel();
-        self.writer.submit(Job::Restore { meta, restore: Box::new(restore), done });
-        let failed = |error| NodeError::Restore { slot: meta.slot, error };
-        let gone = |_| failed(std::io::Error::other("the writer has stopped"));
-        finished.await.map_err(gone)?.map_err(failed)?;
-        self.applier.restored(sessions.await.map_err(gone)?);
-        self.commands.on_restored(self.applier.sessions());
-        tracing::info!(node = self.settings.node.0, slot = meta.slot.0, "caught up by a snapshot");
-        Ok(())
     }
 
     /// Shows the status to whoever watches, if it has changed.

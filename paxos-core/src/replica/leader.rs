@@ -135,8 +135,7 @@ impl Leading {
         let fits = self.in_flight.is_empty()
             || (self.next_slot <= chosen.advanced_by(options.window_slots)
                 && self.in_flight_bytes < options.window_bytes);
-        let eager =
-            self.in_flight_commands < options.eager_commands || queued_bytes >= options.batch_bytes;
+        let eager = self.in_flight_commands < options.eager_commands || queued_bytes >= options.batch_bytes;
         fits && eager && self.next_slot <= chosen.advanced_by(config.horizon_slots())
     }
 }
