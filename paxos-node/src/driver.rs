@@ -1,11 +1,12 @@
 //! The loop that owns the replica and moves everything around it.
 //!
 //! Each turn gathers what has arrived (results of the writer, frames of peers, requests of clients, ticks), up
-//! to a bound, feeds it to the replica and carries out what comes of it. Requests that arrived in one turn
-//! share a proposal or a read: batches grow by themselves when there is much to do.
+//! to a bound, feeds it to the replica and carries out what comes of it: messages first, then the write, then all
+//! else. Requests that arrived in one turn share a proposal or a read: batches grow by themselves when there is
+//! much to do.
 
-mod effects;
 mod messages;
+mod outcome;
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -13,7 +14,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use paxos_core::session::Request as SessionRequest;
-use paxos_core::{Input, NodeId, Output, ReadId, Recovered, Replica, Write};
+use paxos_core::{Input, NodeId, ReadId, Recovered, Replica};
 use paxos_storage::{ErrorKind, Room};
 use paxos_transport::{Lane, Received, Transport};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -31,6 +32,8 @@ use crate::state_machine::StateMachine;
 use crate::status::Status;
 use crate::unsynced::Unsynced;
 use crate::writer::{Done, Job, Writer};
+
+use self::outcome::Outcome;
 
 /// How many things of each kind one turn takes in, so that no kind keeps the others waiting.
 const TURN_LIMIT: usize = 512;
@@ -64,8 +67,7 @@ pub(crate) struct Driver<S> {
     leader: Option<NodeId>,
     room: Room,
     turn: Turn,
-    /// Whether this turn has so little to do that it may wait for the disk.
-    is_quiet: bool,
+    outcome: Outcome,
 }
 
 /// What one turn of the loop has gathered.
@@ -119,7 +121,7 @@ impl<S: StateMachine> Driver<S> {
             leader: None,
             room: Room::Ample,
             turn: Turn::default(),
-            is_quiet: false,
+            outcome: Outcome::default(),
             settings,
             applier,
             transport: ends.transport,
@@ -157,16 +159,17 @@ impl<S: StateMachine> Driver<S> {
             if self.turn.is_stopping {
                 return Ok(());
             }
-            self.is_quiet = self.turn.len() <= QUIET_TURN;
+            let is_quiet = self.turn.len() <= QUIET_TURN;
             // Ticks first: after a pause no lease may outlive the time it stands for.
-            self.tick().await?;
+            self.tick();
             for done in std::mem::take(&mut self.turn.results) {
-                self.on_done(done).await?;
+                self.on_done(done)?;
             }
             for received in std::mem::take(&mut self.turn.received) {
-                self.on_received(received).await?;
+                self.on_received(received)?;
             }
-            self.on_requests().await?;
+            self.on_requests();
+            self.finish_turn(is_quiet).await?;
             self.publish();
         }
     }
@@ -193,14 +196,14 @@ impl<S: StateMachine> Driver<S> {
     }
 
     /// Feeds the ticks that have passed by the clock, however many were missed.
-    async fn tick(&mut self) -> Result<(), NodeError> {
+    fn tick(&mut self) {
         let passed = self.started.elapsed().as_nanos() / self.settings.tick.as_nanos();
         let missed = (passed - self.ticks).min(MAX_MISSED_TICKS);
         self.ticks = passed;
         // Until it may take part its replica stands still: it neither hears anything nor runs for leader.
         let ticks = if self.peers.may_take_part() { missed } else { 0 };
         for _ in 0..ticks {
-            self.step(Input::Tick).await?;
+            self.step(Input::Tick);
         }
         if missed > 0 {
             for (peer, hello) in self.peers.hellos(self.replica.config().peers(), self.ticks) {
@@ -212,10 +215,9 @@ impl<S: StateMachine> Driver<S> {
             self.commands.retry_overdue(now);
             metrics::show(&self.status.borrow(), self.replica.log_bytes());
         }
-        Ok(())
     }
 
-    async fn on_done(&mut self, done: Done) -> Result<(), NodeError> {
+    fn on_done(&mut self, done: Done) -> Result<(), NodeError> {
         let input = match done {
             Done::Durable(durable) => {
                 self.unsynced.on_durable(&durable);
@@ -242,11 +244,12 @@ impl<S: StateMachine> Driver<S> {
             }
             Done::Failed(error) => return Err(NodeError::Storage(error)),
         };
-        self.step(input).await
+        self.step(input);
+        Ok(())
     }
 
     /// Takes the requests of this turn in, and hands all that is due to the replica.
-    async fn on_requests(&mut self) -> Result<(), NodeError> {
+    fn on_requests(&mut self) {
         let now = Instant::now();
         let deadline = now + self.settings.request_timeout;
         let longest = self.settings.protocol.command_bytes - SessionRequest::OVERHEAD_BYTES;
@@ -282,59 +285,30 @@ impl<S: StateMachine> Driver<S> {
         if !readers.is_empty() {
             self.reads.add(readers, now, deadline);
         }
-        self.send_due(now).await
+        self.send_due(now);
     }
 
-    async fn send_due(&mut self, now: Instant) -> Result<(), NodeError> {
+    fn send_due(&mut self, now: Instant) {
         if self.replica.leader().is_none() {
-            return Ok(());
+            return;
         }
         let commands = self.commands.take_unsent(now);
         if !commands.is_empty() {
-            self.step(Input::Propose { commands }).await?;
+            self.step(Input::Propose { commands });
         }
         for read in self.reads.due(now) {
-            self.step(Input::Read { read }).await?;
+            self.step(Input::Read { read });
         }
-        Ok(())
     }
 
-    async fn step(&mut self, input: Input) -> Result<(), NodeError> {
+    fn step(&mut self, input: Input) {
         let mut outputs = Vec::new();
         self.replica.step(input, &mut outputs);
         if self.replica.leader() != self.leader {
             self.on_new_leader();
         }
-        let has_message = outputs.iter().any(Output::is_message);
-        let mut quiet_write = None;
         for output in outputs {
-            match output {
-                Output::Persist(write) if self.is_quiet => quiet_write = Some(write),
-                output => self.carry_out(output).await?,
-            }
-        }
-        if let Some(write) = quiet_write {
-            self.persist_quietly(write, has_message).await;
-        }
-        Ok(())
-    }
-
-    /// Persists what there is to write while there is nothing else to do.
-    ///
-    /// A leader lets its accepts leave first: waking the writer's thread may cost this one its place on the
-    /// processor, and the peers' disks are to work meanwhile. A follower that has just accepted is waited for by
-    /// its leader: its write goes to the disk without a detour over the writer's thread.
-    async fn persist_quietly(&mut self, write: Write, has_message: bool) {
-        self.counters.writes.increment(1);
-        self.unsynced.add(&write);
-        let write = if has_message {
-            tokio::task::yield_now().await; // The transport's tasks run, and with them what they send.
-            Some(write)
-        } else {
-            self.writer.persist_now(write).err()
-        };
-        if let Some(write) = write {
-            self.writer.submit(Job::Persist(write));
+            self.take_output(output);
         }
     }
 

@@ -118,8 +118,9 @@ impl Replica {
 
     /// Takes one input and appends what follows from it to `outputs`.
     ///
-    /// Carry outputs out in order. What a write makes true is in no output before the write's
-    /// [`Durable`](crate::Durable) has come back as an input.
+    /// Carry outputs out in order; messages may go before all else and writes next, as neither says more for what is
+    /// applied here. What a write makes true is in no output before the write's [`Durable`](crate::Durable) has
+    /// come back as an input.
     ///
     /// # Panics
     ///

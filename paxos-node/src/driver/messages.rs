@@ -11,7 +11,7 @@ use crate::state_machine::StateMachine;
 use crate::writer::Job;
 
 impl<S: StateMachine> Driver<S> {
-    pub(super) async fn on_received(&mut self, received: Received) -> Result<(), NodeError> {
+    pub(super) fn on_received(&mut self, received: Received) -> Result<(), NodeError> {
         let Received { from, frame, .. } = received;
         match self.peers.open(from, frame, self.replica.config().members(), self.ticks) {
             Opened::Message(_) if !self.peers.may_take_part() => {}
@@ -21,7 +21,7 @@ impl<S: StateMachine> Driver<S> {
                 Ok(_) if self.unsynced.is_too_much() => self.counters.unheard.increment(1),
                 Ok(message) => {
                     self.counters.received.increment(1);
-                    return self.step(Input::Receive { from, message }).await;
+                    self.step(Input::Receive { from, message });
                 }
                 Err(error) => {
                     self.counters.malformed.increment(1);
