@@ -9,31 +9,45 @@ pub(crate) const BLOCK_BYTES: usize = 4096;
 const FILE_BYTES: usize = 16 << 20;
 const ZEROS_BYTES: usize = 1 << 20;
 
-/// A file full of zeros, of which one block after the other is overwritten and synced.
+/// A file full of zeros, of which one piece after the other is overwritten: a block, if nothing else is said.
 pub(crate) struct RawFile {
     file: File,
-    block: Aligned,
+    piece: Aligned,
     next: usize,
 }
 
 impl RawFile {
     pub(crate) fn create(path: &Path) -> io::Result<RawFile> {
+        RawFile::of_pieces(path, BLOCK_BYTES)
+    }
+
+    /// `piece_bytes` are whole blocks.
+    pub(crate) fn of_pieces(path: &Path, piece_bytes: usize) -> io::Result<RawFile> {
         let file = File::create(path)?;
         let zeros = vec![0; ZEROS_BYTES];
         for offset in (0..FILE_BYTES).step_by(ZEROS_BYTES) {
             file.write_all_at(&zeros, offset as u64)?;
         }
         file.sync_all()?;
-        let mut block = Aligned::new(BLOCK_BYTES);
-        block.as_mut_slice().fill(7);
-        Ok(RawFile { file: direct(OpenOptions::new().write(true)).open(path)?, block, next: 0 })
+        let mut piece = Aligned::new(piece_bytes);
+        piece.as_mut_slice().fill(7);
+        Ok(RawFile { file: direct(OpenOptions::new().write(true)).open(path)?, piece, next: 0 })
     }
 
     /// One write and one sync.
     pub(crate) fn write(&mut self) -> io::Result<()> {
-        self.file.write_all_at(self.block.as_slice(), self.next as u64)?;
-        self.next = (self.next + BLOCK_BYTES) % FILE_BYTES;
+        self.write_unsynced()?;
         self.file.sync_data()
+    }
+
+    /// One write.
+    pub(crate) fn write_unsynced(&mut self) -> io::Result<()> {
+        if self.next + self.piece.length > FILE_BYTES {
+            self.next = 0;
+        }
+        self.file.write_all_at(self.piece.as_slice(), self.next as u64)?;
+        self.next += self.piece.length;
+        Ok(())
     }
 }
 
