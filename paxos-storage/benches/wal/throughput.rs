@@ -2,8 +2,9 @@
 //!
 //! At saturation the disk does more than the bare one: frames of five blocks and, as all that is written needs a
 //! place full of zeros, as many bytes of zeros beside them. So the bare disk is measured with these bytes, too (0.78 of
-//! its syncs with one block, where the log has 0.73): what it loses by them is no log's to win. The rest is the time between two syncs: who submits has to be woken (about
-//! 20 of 190 microseconds on two virtual cores) and 64 writes are merged (about 8).
+//! its syncs with one block, where the log has 0.73): what it loses by them is no log's to win. The rest is the time
+//! between two syncs: who submits has to be woken (about 20 of 190 microseconds on two virtual cores) and 64 writes are
+//! merged (about 8).
 //! What was tried and did not help: a submitter that waits busily (0.62 to 0.66 of the bare disk: the machine's own
 //! disk thread wants that core), and one block to a sync (0.76 to 0.81).
 
@@ -75,11 +76,11 @@ pub(crate) fn measure(directory: &Path, scale: Scale, table: &mut Table) -> Outc
         middle(one.clone()),
         middle(other.clone())
     );
-    let figure = middle(one.zip(other).map(|(one, other)| one / other));
+    let figure = middle_ratio(one, other);
     table.add("syncs at saturation / raw syncs, rates", detail, figure, Goal::AtLeast(0.9));
     let (one, other) = (rates(&with_its_bytes, Work::syncs_per_second), rates(&raw, Work::syncs_per_second));
     let detail = format!("{:.0}/s, {of_turns}; {FRAME_BYTES} bytes and as many zeros", middle(one.clone()));
-    let figure = middle(one.zip(other).map(|(one, other)| one / other));
+    let figure = middle_ratio(one, other);
     table.add("raw syncs of as many bytes / raw syncs, rates", detail, figure, Goal::Told);
     let (one, other) = (rates(&parallel, Work::appends_per_second), rates(&lone, Work::appends_per_second));
     let per_sync = middle(parallel.iter().map(|work| f64::from(work.appends) / f64::from(work.syncs)));
@@ -88,7 +89,7 @@ pub(crate) fn measure(directory: &Path, scale: Scale, table: &mut Table) -> Outc
         middle(one.clone()),
         middle(other.clone())
     );
-    let figure = middle(one.zip(other).map(|(one, other)| one / other));
+    let figure = middle_ratio(one, other);
     table.add("appends of 32 writers / of one, rates", detail, figure, Goal::AtLeast(10.0));
     Ok(())
 }
@@ -133,6 +134,11 @@ fn middle(figures: impl Iterator<Item = f64>) -> f64 {
     let mut figures: Vec<f64> = figures.collect();
     figures.sort_by(f64::total_cmp);
     figures[figures.len() / 2]
+}
+
+/// Of neighbours: each turn of the one with that of the other.
+fn middle_ratio(one: impl Iterator<Item = f64>, other: impl Iterator<Item = f64>) -> f64 {
+    middle(one.zip(other).map(|(one, other)| one / other))
 }
 
 /// One after the other on this thread.
