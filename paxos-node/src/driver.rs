@@ -11,7 +11,7 @@ mod outcome;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use paxos_core::session::Request as SessionRequest;
 use paxos_core::{Input, NodeId, ReadId, Recovered, Replica};
@@ -154,11 +154,13 @@ impl<S: StateMachine> Driver<S> {
     }
 
     async fn work(&mut self) -> Result<(), NodeError> {
+        let mut has_worked = false;
         loop {
-            poll_fn(|context| self.poll_gather(context)).await;
+            self.gather(has_worked).await;
             if self.turn.is_stopping {
                 return Ok(());
             }
+            has_worked = self.turn.len() > 0;
             let is_quiet = self.turn.len() <= QUIET_TURN;
             // Ticks first: after a pause no lease may outlive the time it stands for.
             self.tick();
@@ -171,6 +173,27 @@ impl<S: StateMachine> Driver<S> {
             self.on_requests();
             self.finish_turn(is_quiet).await?;
             self.publish();
+        }
+    }
+
+    /// Waits until there is something to do. Who `has_worked` just now stays awake for a while meanwhile.
+    async fn gather(&mut self, has_worked: bool) {
+        let since = Instant::now();
+        let limit = if has_worked { self.settings.busy_poll } else { Duration::ZERO };
+        let mut has_waited = false;
+        loop {
+            let is_awake = since.elapsed() < limit;
+            let has_gathered = poll_fn(|context| match self.poll_gather(context) {
+                Poll::Pending if is_awake => Poll::Ready(false),
+                gathered => gathered.map(|()| true),
+            });
+            if has_gathered.await {
+                return;
+            }
+            if std::mem::replace(&mut has_waited, true) {
+                std::thread::yield_now(); // No task here has anything to do: some other process may.
+            }
+            tokio::task::yield_now().await; // To all other tasks, and then the runtime looks at its sockets.
         }
     }
 

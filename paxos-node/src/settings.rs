@@ -31,6 +31,10 @@ pub struct NodeSettings {
     pub sessions: SessionLimits,
     /// Where the storage's work is done.
     pub writer: WriterMode,
+    /// A node that has just worked looks for more for this long before it sleeps: waking up may take as long as
+    /// half a sync of a fast disk. It costs processor time that nothing else wants, as the node gives way to all
+    /// that can run. Zero has it sleep at once.
+    pub busy_poll: Duration,
 }
 
 impl NodeSettings {
@@ -51,6 +55,7 @@ impl NodeSettings {
             snapshot_after_bytes: 64 << 20,
             sessions: SessionLimits::default(),
             writer: WriterMode::Thread,
+            busy_poll: Duration::from_micros(100),
         }
     }
 }

@@ -190,6 +190,11 @@ pub(crate) struct ServeOptions {
     #[arg(long, env = "PAXOS_SEGMENT_BYTES", value_name = "BYTES")]
     #[serde(skip_serializing_if = "Option::is_none")]
     segment_bytes: Option<u64>,
+    /// How long a node that has just worked looks for more before it sleeps; 0s saves processor time, and commands
+    /// take longer [default: 100us].
+    #[arg(long, env = "PAXOS_BUSY_POLL", value_name = "TIME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    busy_poll: Option<Period>,
     /// Stop when standard input ends: ties a node to the program that started it.
     #[arg(long, hide = true)]
     #[serde(skip)]
@@ -252,6 +257,9 @@ impl ServeOptions {
         }
         if let Some(bytes) = options.snapshot_after_bytes {
             settings.snapshot_after_bytes = bytes;
+        }
+        if let Some(Period(time)) = options.busy_poll {
+            settings.busy_poll = time;
         }
         if let Some(bytes) = options.retained_bytes {
             settings.protocol.retained_bytes = bytes;
