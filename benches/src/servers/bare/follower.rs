@@ -1,17 +1,20 @@
 //! Keeps copies of what the leader sends.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 
 use bytes::{Buf, BytesMut};
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
 
 use super::super::disk::Disk;
-use super::{LENGTH_BYTES, MAX_COPY_BYTES};
+use super::{EVENTS, LENGTH_BYTES, MAX_COPY_BYTES, unless_blocked, wait};
 
 /// As much as is read at once.
 const READ_BYTES: usize = 256 << 10;
 
 pub(super) struct Follower {
+    poll: Poll,
     leader: TcpStream,
     disk: Disk,
 }
@@ -21,18 +24,25 @@ impl Follower {
     pub(super) fn start(listen: SocketAddr, disk: Disk) -> io::Result<Follower> {
         let (leader, _) = TcpListener::bind(listen)?.accept()?;
         leader.set_nodelay(true)?;
-        Ok(Follower { leader, disk })
+        leader.set_nonblocking(true)?;
+        let (poll, mut leader) = (Poll::new()?, TcpStream::from_std(leader));
+        poll.registry().register(&mut leader, Token(0), Interest::READABLE)?;
+        Ok(Follower { poll, leader, disk })
     }
 
     /// Writes and syncs all copies that have come, at once, and tells how many there were so far.
     pub(super) fn run(mut self) -> io::Result<()> {
         let mut memory = vec![0; READ_BYTES];
         let (mut received, mut copies) = (BytesMut::new(), Vec::new());
-        let mut count = 0_u64;
+        let (mut count, mut events) = (0_u64, Events::with_capacity(EVENTS));
         loop {
-            match self.leader.read(&mut memory)? {
-                0 => return Ok(()),
-                bytes => received.extend_from_slice(&memory[..bytes]),
+            wait(&mut self.poll, &mut events)?;
+            // All of it: the event does not come again for what is left.
+            while let Some(bytes) = unless_blocked(self.leader.read(&mut memory))? {
+                if bytes == 0 {
+                    return Ok(());
+                }
+                received.extend_from_slice(&memory[..bytes]);
             }
             let before = count;
             while let Some(copy) = take_copy(&mut received)? {
@@ -44,6 +54,7 @@ impl Follower {
                 copies.clear();
             }
             if count > before {
+                // One is under way at most, so it fits into what the system keeps for a connection.
                 self.leader.write_all(&count.to_le_bytes())?;
             }
         }

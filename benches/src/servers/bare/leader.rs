@@ -12,12 +12,11 @@ use mio::{Events, Interest, Poll, Token};
 use super::super::disk::Disk;
 use super::super::load::{VALUE_BYTES, Work};
 use super::super::resp;
-use super::{ANSWER_BYTES, MAX_COPY_BYTES};
+use super::{ANSWER_BYTES, EVENTS, MAX_COPY_BYTES, unless_blocked, wait};
 
 const LISTENER: Token = Token(0);
 /// The followers' tokens begin here, those of clients behind them.
 const FIRST_FOLLOWER: usize = 1;
-const EVENTS: usize = 256;
 const READ_BYTES: usize = 64 << 10;
 /// How long it waits for its followers at the start.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -99,11 +98,7 @@ impl Leader {
     pub(super) fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
         loop {
-            match self.poll.poll(&mut events, None) {
-                // As it is when the process was paused.
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                polled => polled?,
-            }
+            wait(&mut self.poll, &mut events)?;
             for event in &events {
                 match event.token() {
                     LISTENER => self.accept()?,
@@ -274,13 +269,5 @@ fn connect(address: SocketAddr) -> io::Result<TcpStream> {
             Err(error) if Instant::now() > deadline => return Err(error),
             Err(_) => std::thread::sleep(RETRY_PAUSE),
         }
-    }
-}
-
-fn unless_blocked<T>(result: io::Result<T>) -> io::Result<Option<T>> {
-    match result {
-        Ok(value) => Ok(Some(value)),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-        Err(error) => Err(error),
     }
 }

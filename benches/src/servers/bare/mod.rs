@@ -2,7 +2,7 @@
 //!
 //! The leader takes all that has come from its clients, sends it to two followers, writes and syncs it as they do, and
 //! answers once one of them has. For reads it does the same without a write. Each process is one thread in which
-//! it also syncs, so that nobody is woken but by the network.
+//! it also syncs, so that nobody is woken but by the network, and which stays awake between them as a node does.
 //!
 //! Deliberately absent is all that makes it a protocol and a server: ballots, elections, recovery, retransmission,
 //! checksums, encryption, parsing, a state. It serves no other clients than those of this bench, and knows a request by
@@ -12,8 +12,10 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
+use mio::{Events, Poll};
 
 use super::process::{Process, free_ports};
 use super::server::{NODES, Node};
@@ -29,6 +31,9 @@ use self::leader::Leader;
 const LENGTH_BYTES: usize = 4;
 /// More than all requests together that the bench has under way.
 const MAX_COPY_BYTES: usize = 1 << 20;
+/// How long one looks for more before it sleeps, as `paxos-node` does by default.
+const BUSY_POLL: Duration = Duration::from_micros(100);
+const EVENTS: usize = 256;
 /// A follower answers how many copies it has.
 const ANSWER_BYTES: usize = 8;
 
@@ -104,4 +109,29 @@ pub(super) fn start(program: &Path, directory: &Path) -> Result<Vec<Node>, Failu
         nodes.push(Node { process, clients: *address, status: *address });
     }
     Ok(nodes)
+}
+
+/// Waits until there are events, for a while without sleep.
+fn wait(poll: &mut Poll, events: &mut Events) -> io::Result<()> {
+    let since = Instant::now();
+    loop {
+        let timeout = (since.elapsed() < BUSY_POLL).then_some(Duration::ZERO);
+        match poll.poll(events, timeout) {
+            // As it is when the process was paused.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            polled => polled?,
+        }
+        if !events.is_empty() {
+            return Ok(());
+        }
+        std::thread::yield_now();
+    }
+}
+
+fn unless_blocked<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        Err(error) => Err(error),
+    }
 }
