@@ -132,7 +132,7 @@ pub(super) fn inspect_on(disk: &dyn Disk) -> Result<Inspection, Error> {
     let meta_path = disk.path(meta::NAME);
     let mut damage = Vec::new();
     let description = match Meta::read(disk) {
-        Ok((meta, _)) => Some(meta.description().clone()),
+        Ok((meta, _)) => Some(meta.description()),
         Err(ReadError::UnknownVersion(version)) => {
             return Err(Error::UnknownVersion { file: meta_path, version });
         }

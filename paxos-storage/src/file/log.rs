@@ -59,6 +59,7 @@ pub(super) struct Tail {
 #[derive(Debug)]
 pub(super) struct Log {
     disk: Arc<dyn Disk>,
+    meta: Meta,
     fingerprint: u64,
     sizes: Sizes,
     tail: Tail,
@@ -69,9 +70,9 @@ pub(super) struct Log {
 }
 
 impl Log {
-    pub(super) fn new(disk: Arc<dyn Disk>, fingerprint: u64, sizes: Sizes, tail: Tail) -> Log {
-        let buffer = AlignedBuffer::default();
-        Log { disk, fingerprint, sizes, tail, prepares_ahead: false, preparation: None, buffer }
+    pub(super) fn new(disk: Arc<dyn Disk>, meta: Meta, sizes: Sizes, tail: Tail) -> Log {
+        let (fingerprint, buffer) = (meta.identity().fingerprint(), AlignedBuffer::default());
+        Log { disk, meta, fingerprint, sizes, tail, prepares_ahead: false, preparation: None, buffer }
     }
 
     /// Has the next segment, and each after it, made by a thread before it is needed.
@@ -81,7 +82,7 @@ impl Log {
     }
 
     /// Puts `write` into stable storage.
-    pub(super) fn append(&mut self, meta: &mut Meta, write: &Write) -> Result<(), Error> {
+    pub(super) fn append(&mut self, write: &Write) -> Result<(), Error> {
         for (_, entry) in write.entries() {
             let size_bytes = entry.value().size_bytes();
             if size_bytes > MAX_VALUE_BYTES {
@@ -93,7 +94,7 @@ impl Log {
         loop {
             let (now, later) = rest.split_at(entries_of_one_frame(rest, self.sizes.payload_bytes));
             rest = later;
-            self.put(meta, write.hard_state(), now, first_of_write, rest.is_empty())?;
+            self.put(write.hard_state(), now, first_of_write, rest.is_empty())?;
             if rest.is_empty() {
                 break;
             }
@@ -107,11 +108,11 @@ impl Log {
     }
 
     /// Puts a frame at the end that proves the one before, unless that needs no proof.
-    pub(super) fn mark(&mut self, meta: &mut Meta) -> Result<(), Error> {
+    pub(super) fn mark(&mut self) -> Result<(), Error> {
         if self.tail.is_marked {
             return Ok(());
         }
-        self.make_room(meta, frame::frame_bytes(0), true)?;
+        self.make_room(frame::frame_bytes(0), true)?;
         self.tail.is_marked = true;
         let header = self.header(self.tail.hard_state, self.tail.next.sequence, true);
         self.put_frame(&Header { is_mark: true, ..header }, &[])?;
@@ -121,7 +122,7 @@ impl Log {
     }
 
     /// Frees segments with nothing above `through` in them.
-    pub(super) fn compact(&mut self, meta: &mut Meta, through: Slot) -> Result<(), Error> {
+    pub(super) fn compact(&mut self, through: Slot) -> Result<(), Error> {
         // Every frame has the whole hard state, so the newest is never lost as long as the last segment that has
         // a frame stays. That is this one but after a recovery that found it empty.
         let has_frames = self.tail.offset > FIRST_FRAME_AT;
@@ -134,7 +135,7 @@ impl Log {
             return Ok(());
         }
         let first = self.tail.extents[0];
-        let change = meta.change(|description| {
+        let change = self.meta.change(|description| {
             description.first_segment = first.number;
             description.first_frame = first.first_frame;
         });
@@ -153,7 +154,6 @@ impl Log {
 
     fn put(
         &mut self,
-        meta: &mut Meta,
         hard_state: HardState,
         entries: &[(Slot, Entry)],
         first_of_write: u64,
@@ -161,7 +161,7 @@ impl Log {
     ) -> Result<(), Error> {
         let payload_bytes = entries.iter().map(|(_, entry)| frame::record_bytes(entry)).sum();
         let is_first = first_of_write == self.tail.next.sequence;
-        self.make_room(meta, frame::frame_bytes(payload_bytes), is_first)?;
+        self.make_room(frame::frame_bytes(payload_bytes), is_first)?;
         let header = self.header(hard_state, first_of_write, is_last);
         self.put_frame(&header, entries)
     }
@@ -201,7 +201,7 @@ impl Log {
     /// Goes on to the next segment if a frame of `length` bytes does not fit into this one.
     ///
     /// A disk too full for that is no failure as long as nothing of the write has been put anywhere.
-    fn make_room(&mut self, meta: &mut Meta, length: usize, is_first_of_write: bool) -> Result<(), Error> {
+    fn make_room(&mut self, length: usize, is_first_of_write: bool) -> Result<(), Error> {
         if self.tail.offset + length <= self.tail.segment.size_bytes {
             return Ok(());
         }
@@ -224,7 +224,7 @@ impl Log {
             }
             other => other?,
         };
-        let change = meta.change(|description| description.last_segment = number);
+        let change = self.meta.change(|description| description.last_segment = number);
         change.during("write", &self.disk.path(meta::NAME))?;
         self.tail.segment = next;
         self.tail.offset = FIRST_FRAME_AT;

@@ -15,7 +15,7 @@
 //!     24    8  node
 //!     32   16  storage id
 //!     48    8  number of the first segment
-//!     56    8  number of the last segment that frames may have gone to
+//!     56    8  number of the last segment that frames may go to
 //!     64    8  sequence number of the first frame of the first segment
 //!     72    4  chain of that frame
 //!     76    4  zero
@@ -32,6 +32,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Buf, BufMut};
 use paxos_core::{NodeId, Slot, SnapshotMeta};
@@ -83,13 +84,22 @@ impl Description {
     }
 }
 
-/// The open file.
-#[derive(Debug)]
+/// The open file, shared by the log's writer and the thread that makes segments.
+#[derive(Clone, Debug)]
 pub(super) struct Meta {
+    /// Never changes.
+    identity: Arc<Identity>,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug)]
+struct State {
     file: Box<dyn DiskFile>,
     buffer: AlignedBuffer,
     generation: u64,
     description: Description,
+    /// A change has failed, so nobody knows what is on the disk.
+    has_failed: bool,
 }
 
 /// Why META was not read.
@@ -112,21 +122,22 @@ impl Meta {
         file: Box<dyn DiskFile>,
         description: Description,
     ) -> io::Result<()> {
-        let mut meta = Meta { file, buffer: AlignedBuffer::default(), generation: 0, description };
-        meta.write()?;
+        State::new(file, 0, description).write()?;
         disk.rename(NEW_NAME, NAME)?;
         disk.sync_directory()
     }
 
     /// Reads the file, and makes both copies whole and the same.
     pub(super) fn open(disk: &dyn Disk) -> Result<Meta, ReadError> {
-        let (mut meta, outdated) = Meta::read(disk)?;
-        meta.lay_out();
+        let (meta, outdated) = Meta::read(disk)?;
+        let mut state = meta.lock();
+        state.lay_out();
         for copy in outdated {
             // The other one is not touched: it is all there is until this one is stable.
             tracing::warn!(copy, "a copy in META was not up to date and is written anew");
-            meta.write_copy(copy).map_err(ReadError::Io)?;
+            state.write_copy(copy).map_err(ReadError::Io)?;
         }
+        drop(state);
         Ok(meta)
     }
 
@@ -151,17 +162,41 @@ impl Meta {
         };
         let is_newest = |copy: &Option<Copy>| copy.as_ref().is_some_and(|copy| copy.generation == generation);
         let outdated = (0..COPIES).filter(|copy| !is_newest(&copies[*copy])).collect();
-        Ok((Meta { file, buffer, generation, description }, outdated))
+        let identity = Arc::new(description.identity.clone());
+        let state = Arc::new(State::new(file, generation, description).into());
+        Ok((Meta { identity, state }, outdated))
     }
 
-    pub(super) fn description(&self) -> &Description {
-        &self.description
+    pub(super) fn identity(&self) -> &Identity {
+        &self.identity
     }
 
-    /// Replaces the description; it is stable when this returns. After an error it may be either one.
-    pub(super) fn change(&mut self, change: impl FnOnce(&mut Description)) -> io::Result<()> {
-        change(&mut self.description);
-        self.write()
+    /// As it is now.
+    pub(super) fn description(&self) -> Description {
+        self.lock().description.clone()
+    }
+
+    /// Replaces the description; it is stable when this returns. After an error it may be either one, and no later
+    /// change succeeds.
+    pub(super) fn change(&self, change: impl FnOnce(&mut Description)) -> io::Result<()> {
+        let mut state = self.lock();
+        if state.has_failed {
+            return Err(io::Error::other("an earlier change has failed"));
+        }
+        change(&mut state.description);
+        let result = state.write();
+        state.has_failed = result.is_err();
+        result
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn new(file: Box<dyn DiskFile>, generation: u64, description: Description) -> State {
+        State { file, buffer: AlignedBuffer::default(), generation, description, has_failed: false }
     }
 
     fn write(&mut self) -> io::Result<()> {
@@ -170,7 +205,7 @@ impl Meta {
         (0..COPIES).try_for_each(|copy| self.write_copy(copy))
     }
 
-    /// Makes the bytes of a copy; [`write_copy`](Meta::write_copy) writes them.
+    /// Makes the bytes of a copy; [`write_copy`](State::write_copy) writes them.
     fn lay_out(&mut self) {
         encode(self.buffer.resize_zeroed(BLOCK_BYTES), self.generation, &self.description);
     }
@@ -321,7 +356,7 @@ mod tests {
             bad[copy * BLOCK_BYTES..(copy + 1) * BLOCK_BYTES].fill(0xff);
             std::fs::write(&path, &bad)?;
             let meta = Meta::open(&disk).expect("the other copy is whole");
-            assert_eq!(meta.description(), &description());
+            assert_eq!(meta.description(), description());
             let healed = std::fs::read(&path)?;
             assert_eq!(healed[..BLOCK_BYTES], healed[BLOCK_BYTES..]);
         }

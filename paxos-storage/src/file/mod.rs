@@ -202,20 +202,18 @@ impl FileStorage {
     }
 
     fn read_log(&mut self) -> Result<Recovered, Error> {
-        let fingerprint = self.meta.description().identity.fingerprint();
         let kept = self.find_snapshots()?;
         let snapshot = kept.iter().copied().find(|kept| Some(*kept) != self.lost_snapshot);
         let snapshot_slot = snapshot.map_or(Slot::ZERO, |meta| meta.slot);
         let distrusted_through = self.lost_snapshot.map_or(Slot::ZERO, |meta| meta.slot);
-        let recovered = recovery::recover(&self.disk, &mut self.meta, distrusted_through)?;
+        let recovered = recovery::recover(&self.disk, &self.meta, distrusted_through)?;
         self.keep_snapshots(&kept)?;
         let mut hard_state = recovered.tail.hard_state;
         let (mut entries, lost) = (recovered.entries, recovered.lost);
         let incomplete_through =
             recovery::settle(&mut entries, &mut hard_state, snapshot_slot, distrusted_through, &lost);
         let entries = entries.split_off(&snapshot_slot.next()).into_iter().collect();
-        let disk = Arc::clone(&self.disk);
-        let mut log = Log::new(disk, fingerprint, self.sizes, recovered.tail);
+        let mut log = Log::new(Arc::clone(&self.disk), self.meta.clone(), self.sizes, recovered.tail);
         if self.prepares_ahead {
             log.prepare_ahead();
         }
@@ -226,7 +224,7 @@ impl FileStorage {
     /// Finds out which snapshots are what they should be: those to keep, and whether the newest is lost.
     fn find_snapshots(&mut self) -> Result<Vec<SnapshotMeta>, Error> {
         let disk = self.disk.as_ref();
-        let described = &self.meta.description().snapshots;
+        let described = self.meta.description().snapshots;
         let mut kept = Vec::new();
         for (index, meta) in described.iter().enumerate() {
             if snapshot::is_whole(disk, *meta)? {
@@ -281,23 +279,22 @@ impl FileStorage {
 
     /// The snapshots that are kept and whole, newest first.
     fn whole_snapshots(&self) -> impl Iterator<Item = SnapshotMeta> + '_ {
-        let described = self.meta.description().snapshots.iter().copied();
+        let described = self.meta.description().snapshots.into_iter();
         described.filter(|meta| Some(*meta) != self.lost_snapshot)
     }
 
-    fn log(&mut self) -> (&mut Log, &mut Meta) {
-        let log = self.log.as_mut().expect("a storage is recovered before it is used");
-        (log, &mut self.meta)
+    fn log(&mut self) -> &mut Log {
+        self.log.as_mut().expect("a storage is recovered before it is used")
     }
 }
 
 impl Storage for FileStorage {
     fn identity(&self) -> &Identity {
-        &self.meta.description().identity
+        self.meta.identity()
     }
 
     fn known_peers(&self) -> BTreeMap<NodeId, StorageId> {
-        self.meta.description().peers.clone()
+        self.meta.description().peers
     }
 
     fn remember_peers(&mut self, peers: &BTreeMap<NodeId, StorageId>) -> Result<(), Error> {
@@ -315,8 +312,7 @@ impl Storage for FileStorage {
 
     fn persist(&mut self, write: Write) -> Result<Durable, Error> {
         self.guarded(|storage| {
-            let (log, meta) = storage.log();
-            log.append(meta, &write)?;
+            storage.log().append(&write)?;
             Ok(write.into_durable())
         })
     }
@@ -328,7 +324,7 @@ impl Storage for FileStorage {
     fn finish_snapshot(&mut self, meta: SnapshotMeta) -> Result<(), Error> {
         self.guarded(|storage| {
             let (disk, lost) = (storage.disk.as_ref(), &mut storage.lost_snapshot);
-            storage.unfinished.finish(disk, &mut storage.meta, lost, meta)
+            storage.unfinished.finish(disk, &storage.meta, lost, meta)
         })
     }
 
@@ -343,17 +339,11 @@ impl Storage for FileStorage {
 
     fn compact(&mut self, through: Slot) -> Result<(), Error> {
         let newest = self.newest_snapshot().map_or(Slot::ZERO, |meta| meta.slot);
-        self.guarded(|storage| {
-            let (log, meta) = storage.log();
-            log.compact(meta, through.min(newest))
-        })
+        self.guarded(|storage| storage.log().compact(through.min(newest)))
     }
 
     fn mark(&mut self) -> Result<(), Error> {
-        self.guarded(|storage| {
-            let (log, meta) = storage.log();
-            log.mark(meta)
-        })
+        self.guarded(|storage| storage.log().mark())
     }
 
     fn room(&self) -> Room {

@@ -18,7 +18,7 @@ use paxos_core::{Entry, HardState, Slot};
 use super::During;
 use super::disk::Disk;
 use super::log::{Extent, Tail};
-use super::meta::{self, Meta};
+use super::meta::{self, Description, Meta};
 use super::scan::{Scan, Sight};
 use super::segment::{self, Segment};
 use crate::{Damage, DamageCause, Error};
@@ -37,7 +37,7 @@ pub(super) struct RecoveredLog {
 /// A snapshot of `distrusted_through` is lost; what the watermark says about slots up to there rested on it.
 pub(super) fn recover(
     disk: &Arc<dyn Disk>,
-    meta: &mut Meta,
+    meta: &Meta,
     distrusted_through: Slot,
 ) -> Result<RecoveredLog, Error> {
     disk.sync_directory().during("sync", &disk.path(""))?;
@@ -55,9 +55,9 @@ pub(super) fn recover(
 }
 
 /// Cuts the log behind the last whole write, and removes what is no part of it.
-fn cut(disk: &dyn Disk, mut found: Scan<'_>, meta: &mut Meta) -> Result<RecoveredLog, Error> {
+fn cut(disk: &dyn Disk, mut found: Scan<'_>, meta: &Meta) -> Result<RecoveredLog, Error> {
     let (end, has_tail) = (found.whole, found.has_tail());
-    let (first, last) = (meta.description().first_segment, meta.description().last_segment);
+    let Description { first_segment: first, last_segment: last, .. } = meta.description();
     found.segments.truncate(end.segment_index + 1);
     let extents: VecDeque<Extent> = found.segments.iter().map(|(_, extent)| *extent).collect();
     let Some(segment) = found.segments.pop().and_then(|(segment, _)| segment) else {

@@ -70,7 +70,7 @@ impl Unfinished {
     pub(super) fn finish(
         &mut self,
         disk: &dyn Disk,
-        meta_file: &mut Meta,
+        meta_file: &Meta,
         lost: &mut Option<SnapshotMeta>,
         meta: SnapshotMeta,
     ) -> Result<(), Error> {
@@ -87,7 +87,7 @@ impl Unfinished {
             () => None,
         };
         let new_name = new_name(slot);
-        let described = meta_file.description().snapshots.clone();
+        let described = meta_file.description().snapshots;
         let kept: Vec<_> = described.iter().copied().filter(|kept| Some(*kept) != *lost).collect();
         let is_newest = kept.first().is_none_or(|newest| newest.slot < slot);
         if problem.is_some() || !is_newest {
