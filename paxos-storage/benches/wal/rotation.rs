@@ -1,9 +1,9 @@
 //! What a change of segments costs those who append meanwhile.
 //!
 //! A segment of 4 MiB takes 1023 appends of one block each. The [`AROUND`] appends from shortly before the one
-//! that finds its segment full on are the window around a rotation: it holds the rotation itself, which writes
-//! META, and the time in which a thread fills the next segment with zeros. The others of the segment, in which
-//! nothing else happens, are the steady state. All windows are taken together, and so is all of the steady state.
+//! that finds its segment full on are the window around a rotation: it holds the rotation itself, which orders the
+//! segment after the next, and the time in which a thread begins to fill that with zeros. The others of the segment,
+//! in which the thread ends that and has META tell of it, are the steady state. All windows are taken together, and so is all of the steady state.
 //! One append in 64 is the one that rotates, so the p99 around rotations is a time that most rotations take.
 
 use std::path::Path;

@@ -26,7 +26,7 @@ const WRITERS: u32 = 32;
 /// What a frame of [`MAX_MERGED`](super::writer::MAX_MERGED) appends takes.
 const FRAME_BYTES: usize = 5 * BLOCK_BYTES;
 /// How much of the next segment is written at once.
-const ZEROS_BYTES: usize = 256 << 10;
+const ZEROS_BYTES: usize = 32 << 10;
 
 /// What was done in a turn.
 #[derive(Clone, Copy, Debug)]

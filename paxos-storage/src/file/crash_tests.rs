@@ -13,11 +13,13 @@ use paxos_core::{
 
 use super::log::Sizes;
 use super::simulated::{Fault, Kept, SimulatedDisk};
-use super::{FileStorage, MIN_SEGMENT_BYTES, format_on};
+use super::{Ahead, FileStorage, MIN_SEGMENT_BYTES, format_on};
 use crate::{Error, ErrorKind, Identity, Storage, StorageId};
 
 /// How many random parts of what was not synced are kept, one after the other, for each crash.
 const SEEDS: u64 = 3;
+/// When segments are made: when they are needed, or as soon as a thread might make them.
+const AHEAD: [Ahead; 2] = [Ahead::Nobody, Ahead::Itself];
 
 /// What a storage holds.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -135,9 +137,13 @@ fn format(disk: &SimulatedDisk) -> Result<(), Error> {
 }
 
 pub(super) fn open(disk: &SimulatedDisk) -> Result<(FileStorage, Recovered), Error> {
+    open_with(disk, Ahead::Nobody)
+}
+
+pub(super) fn open_with(disk: &SimulatedDisk, ahead: Ahead) -> Result<(FileStorage, Recovered), Error> {
     super::check_formatted(disk, "/simulated".as_ref())?;
     let sizes = Sizes { segment_bytes: MIN_SEGMENT_BYTES, payload_bytes: 20_000 };
-    let mut storage = FileStorage::open_on(Arc::new(disk.clone()), sizes)?;
+    let mut storage = FileStorage { ahead, ..FileStorage::open_on(Arc::new(disk.clone()), sizes)? };
     let recovered = storage.recover()?;
     Ok((storage, recovered))
 }
@@ -169,11 +175,12 @@ fn kinds(seed: u64) -> Vec<Kept> {
 }
 
 /// Recovers, with a second crash on the way for good measure, and goes on.
-fn check(found: &SimulatedDisk, allowed: &(Model, Option<Model>), seed: u64, context: &str) {
+fn check(found: &SimulatedDisk, ahead: Ahead, allowed: &(Model, Option<Model>), seed: u64, context: &str) {
     found.set_fault(Some(Fault::Crash { at: usize::try_from(seed % 12).unwrap_or(0) }));
-    drop(open(found));
+    drop(open_with(found, ahead));
     let found = found.after_crash(Kept::Random(seed));
-    let (mut storage, recovered) = open(&found).unwrap_or_else(|error| panic!("{context}: {error}"));
+    let (mut storage, recovered) =
+        open_with(&found, ahead).unwrap_or_else(|error| panic!("{context}: {error}"));
     let model = [Some(&allowed.0), allowed.1.as_ref()].into_iter().flatten();
     let mut models = model.filter(|model| model.recovered() == recovered);
     let Some(model) = models.next() else {
@@ -186,11 +193,11 @@ fn check(found: &SimulatedDisk, allowed: &(Model, Option<Model>), seed: u64, con
     assert!(recovered == model.after(&step).recovered(), "{context}: the log does not go on");
 }
 
-fn crash_everywhere(steps: &[Step]) {
+fn crash_everywhere(steps: &[Step], ahead: Ahead) {
     let operations = {
         let disk = formatted();
         disk.set_fault(None);
-        let (mut storage, _) = open(&disk).expect("nothing fails");
+        let (mut storage, _) = open_with(&disk, ahead).expect("nothing fails");
         assert_eq!(live(&mut storage, steps).1, None, "nothing fails");
         disk.operations()
     };
@@ -198,31 +205,36 @@ fn crash_everywhere(steps: &[Step]) {
     for at in 0..operations {
         let disk = formatted();
         disk.set_fault(Some(Fault::Crash { at }));
-        let allowed = match open(&disk) {
+        let allowed = match open_with(&disk, ahead) {
             Ok((mut storage, _)) => live(&mut storage, steps),
             Err(_) => (Model::default(), None),
         };
         for kept in kinds(1000 * at as u64) {
-            check(&disk.after_crash(kept), &allowed, at as u64, &format!("crash at {at}, {kept:?} kept"));
+            let context = format!("crash at {at}, {kept:?} kept, segments made ahead by {ahead:?}");
+            check(&disk.after_crash(kept), ahead, &allowed, at as u64, &context);
         }
     }
 }
 
 #[test]
 fn a_crash_at_any_operation_loses_nothing_acknowledged() {
-    crash_everywhere(&a_life());
+    for ahead in AHEAD {
+        crash_everywhere(&a_life(), ahead);
+    }
 }
 
 #[test]
 fn a_crash_within_a_large_write_keeps_all_of_it_or_nothing() {
-    crash_everywhere(&large_writes());
+    for ahead in AHEAD {
+        crash_everywhere(&large_writes(), ahead);
+    }
 }
 
-fn fail_everywhere(steps: &[Step], kind: io::ErrorKind) {
+fn fail_everywhere(steps: &[Step], ahead: Ahead, kind: io::ErrorKind) {
     for at in 0.. {
         let disk = formatted();
         disk.set_fault(Some(Fault::Fail { at, kind }));
-        let allowed = match open(&disk) {
+        let allowed = match open_with(&disk, ahead) {
             Ok((mut storage, _)) => live(&mut storage, steps),
             Err(_) => (Model::default(), None),
         };
@@ -230,21 +242,25 @@ fn fail_everywhere(steps: &[Step], kind: io::ErrorKind) {
             return;
         }
         for kept in kinds(1000 * at as u64) {
-            let context = format!("failure at {at}: {kind}; {kept:?} kept");
-            check(&disk.after_crash(kept), &allowed, at as u64, &context);
+            let context = format!("failure at {at}: {kind}; {kept:?} kept, segments made ahead by {ahead:?}");
+            check(&disk.after_crash(kept), ahead, &allowed, at as u64, &context);
         }
     }
 }
 
 #[test]
 fn after_any_failure_nothing_is_acknowledged_and_nothing_is_lost() {
-    fail_everywhere(&a_life(), io::ErrorKind::Other);
+    for ahead in AHEAD {
+        fail_everywhere(&a_life(), ahead, io::ErrorKind::Other);
+    }
 }
 
 #[test]
 fn after_a_full_disk_the_log_goes_on_or_has_stopped() {
-    fail_everywhere(&a_life(), io::ErrorKind::StorageFull);
-    fail_everywhere(&large_writes(), io::ErrorKind::StorageFull);
+    for ahead in AHEAD {
+        fail_everywhere(&a_life(), ahead, io::ErrorKind::StorageFull);
+        fail_everywhere(&large_writes(), ahead, io::ErrorKind::StorageFull);
+    }
 }
 
 #[test]
@@ -296,7 +312,7 @@ fn a_crash_while_formatting_leaves_a_directory_that_is_whole_or_not_formatted() 
             let found = disk.after_crash(kept);
             let context = format!("crash at {at}, {kept:?} kept");
             match super::check_formatted(&found, "/simulated".as_ref()) {
-                Ok(()) => check(&found, &(Model::default(), None), at as u64, &context),
+                Ok(()) => check(&found, Ahead::Nobody, &(Model::default(), None), at as u64, &context),
                 Err(error) => {
                     assert!(!is_done && matches!(error, Error::NotFormatted { .. }), "{context}: {error}");
                 }

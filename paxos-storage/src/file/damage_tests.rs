@@ -3,10 +3,10 @@
 
 use paxos_core::{Entry, Recovered, Slot};
 
-use super::crash_tests::{Model, Step, formatted, open};
+use super::crash_tests::{Model, Step, formatted, open, open_with};
 use super::disk::Disk;
 use super::simulated::{SECTOR_BYTES, SimulatedDisk};
-use super::{BLOCK_BYTES, format_on, meta, segment};
+use super::{Ahead, BLOCK_BYTES, format_on, meta, segment};
 use crate::{DamageCause, Error, Identity, StorageId};
 
 /// A directory after some work, and what it holds.
@@ -17,7 +17,11 @@ struct Finished {
 
 impl Finished {
     fn new(disk: &SimulatedDisk, steps: &[Step]) -> Finished {
-        let (mut storage, _) = open(disk).expect("nothing fails");
+        Finished::with(disk, Ahead::Nobody, steps)
+    }
+
+    fn with(disk: &SimulatedDisk, ahead: Ahead, steps: &[Step]) -> Finished {
+        let (mut storage, _) = open_with(disk, ahead).expect("nothing fails");
         let mut model = Model::default();
         for step in steps {
             model.apply(step, &mut storage).expect("nothing fails");
@@ -245,6 +249,32 @@ fn every_file_may_be_deleted_or_be_that_of_another_node() {
             disk.alter(&name, |bytes| *bytes = other.disk.content(&name));
         });
         assert!(replaced || !must_refuse, "{name} held the newest promise");
+    }
+}
+
+#[test]
+fn a_segment_that_is_made_ahead_hides_no_damage() {
+    let finished = Finished::with(&formatted(), Ahead::Itself, &large_steps());
+    let segments = finished.segments();
+    let [.., last, ahead] = &segments[..] else { panic!("there are several segments: {segments:?}") };
+    let has_frames = |name: &str| finished.disk.content(name)[BLOCK_BYTES..].iter().any(|byte| *byte != 0);
+    assert!(has_frames(last) && !has_frames(ahead), "{ahead} is made ahead");
+    for name in &segments {
+        let content = finished.disk.content(name);
+        for at in (0..content.len()).step_by(SECTOR_BYTES) {
+            if content[at..at + SECTOR_BYTES].iter().any(|byte| *byte != 0) {
+                finished.judge(&format!("{name}: the sector at {at} is zero"), |disk| {
+                    disk.alter(name, |bytes| bytes[at..at + SECTOR_BYTES].fill(0));
+                });
+            }
+            finished.judge(&format!("{name}: a bit at {at} is flipped"), |disk| {
+                disk.alter(name, |bytes| bytes[at] ^= 1);
+            });
+        }
+        let is_refused = finished.judge(&format!("{name} is deleted"), |disk| {
+            disk.remove(name).expect("the file is there");
+        });
+        assert!(is_refused || name != last, "{name} held the newest promise");
     }
 }
 

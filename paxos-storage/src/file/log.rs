@@ -10,7 +10,7 @@ use super::buffer::AlignedBuffer;
 use super::disk::{Disk, remove_if_there};
 use super::frame::{self, Header, Link, SlotRange};
 use super::meta::{self, Meta};
-use super::prepare::{Preparation, is_no_space};
+use super::prepare::{self, Order, Preparer, is_no_space};
 use super::segment::{self, FIRST_FRAME_AT, Segment};
 use crate::{Error, MAX_VALUE_BYTES};
 
@@ -63,22 +63,20 @@ pub(super) struct Log {
     fingerprint: u64,
     sizes: Sizes,
     tail: Tail,
-    prepares_ahead: bool,
-    /// `None` if no thread could be had: then the segment is made when it is needed.
-    preparation: Option<Preparation>,
+    preparer: Preparer,
     buffer: AlignedBuffer,
 }
 
 impl Log {
     pub(super) fn new(disk: Arc<dyn Disk>, meta: Meta, sizes: Sizes, tail: Tail) -> Log {
         let (fingerprint, buffer) = (meta.identity().fingerprint(), AlignedBuffer::default());
-        Log { disk, meta, fingerprint, sizes, tail, prepares_ahead: false, preparation: None, buffer }
+        Log { disk, meta, fingerprint, sizes, tail, preparer: Preparer::Nobody, buffer }
     }
 
-    /// Has the next segment, and each after it, made by a thread before it is needed.
-    pub(super) fn prepare_ahead(&mut self) {
-        self.prepares_ahead = true;
-        self.prepare_next_if_none();
+    /// Has the next segment, and each after it, made before it is needed.
+    pub(super) fn prepare_ahead(&mut self, preparer: Preparer) {
+        self.preparer = preparer;
+        self.order_next();
     }
 
     /// Puts `write` into stable storage.
@@ -103,7 +101,7 @@ impl Log {
         self.tail.is_marked = false;
         self.sync()?;
         // Not before: whoever waits for this sync should not wait for zeros, too.
-        self.prepare_next_if_none();
+        self.order_next();
         Ok(())
     }
 
@@ -117,7 +115,7 @@ impl Log {
         let header = self.header(self.tail.hard_state, self.tail.next.sequence, true);
         self.put_frame(&Header { is_mark: true, ..header }, &[])?;
         self.sync()?;
-        self.prepare_next_if_none();
+        self.order_next();
         Ok(())
     }
 
@@ -149,7 +147,7 @@ impl Log {
 
     /// Whether there was no space for the next segment.
     pub(super) fn is_full(&self) -> bool {
-        self.preparation.as_ref().is_some_and(Preparation::is_full)
+        self.preparer.is_full()
     }
 
     fn put(
@@ -219,13 +217,11 @@ impl Log {
         });
         let next = match next {
             Err(error @ Error::Full { .. }) => {
-                self.prepare_next_if_none();
+                self.order_next();
                 return Err(error);
             }
             other => other?,
         };
-        let change = self.meta.change(|description| description.last_segment = number);
-        change.during("write", &self.disk.path(meta::NAME))?;
         self.tail.segment = next;
         self.tail.offset = FIRST_FRAME_AT;
         self.tail.extents.push_back(Extent { number, first_frame: self.tail.next, highest_slot: Slot::ZERO });
@@ -237,30 +233,23 @@ impl Log {
             return Err(std::io::ErrorKind::StorageFull.into());
         }
         let needed = FIRST_FRAME_AT + frame_bytes;
-        if let Some(preparation) = self.preparation.take() {
-            let prepared = preparation.finish()?;
+        if let Some(prepared) = self.preparer.finish() {
+            let prepared = prepared?;
             if prepared.size_bytes >= needed {
                 return Ok(prepared);
             }
         }
         let size_bytes = self.next_size_bytes().max(needed);
-        segment::create(self.disk.as_ref(), number, size_bytes, self.fingerprint, || true)
+        prepare::make(self.disk.as_ref(), &self.meta, Order { number, size_bytes }, || true)
     }
 
     fn next_size_bytes(&self) -> usize {
         self.tail.segment.size_bytes.saturating_mul(GROWTH).min(self.sizes.segment_bytes)
     }
 
-    fn prepare_next_if_none(&mut self) {
-        if !self.prepares_ahead || self.preparation.is_some() {
-            return;
-        }
+    fn order_next(&mut self) {
         let number = self.tail.segment.number + 1;
-        let disk = Arc::clone(&self.disk);
-        let started = Preparation::start(disk, number, self.next_size_bytes(), self.fingerprint);
-        self.preparation = started
-            .inspect_err(|error| tracing::warn!(%error, "no thread to prepare the next segment of the log"))
-            .ok();
+        self.preparer.order(Order { number, size_bytes: self.next_size_bytes() });
     }
 
     fn current_path(&self) -> std::path::PathBuf {

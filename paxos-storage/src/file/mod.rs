@@ -63,6 +63,7 @@ use disk::{Disk, SystemDisk};
 use frame::Link;
 use log::{Log, Sizes};
 use meta::{Description, MAX_CLUSTER_NAME_BYTES, Meta, ReadError};
+use prepare::{Preparer, PreparerThread};
 use snapshot::Unfinished;
 
 const LOCK_NAME: &str = "LOCK";
@@ -148,8 +149,19 @@ pub struct FileStorage {
     stopped: Option<Stopped>,
     /// `None` on a disk that no other process can see.
     _lock: Option<File>,
-    /// Whether a thread prepares segments. Without one every run does the same in the same order.
-    prepares_ahead: bool,
+    ahead: Ahead,
+}
+
+/// Who makes segments before they are needed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Ahead {
+    /// Nobody. Every run does the same in the same order.
+    Nobody,
+    /// A thread.
+    Thread,
+    /// The log itself, as soon as a thread might: every run does the same in the same order.
+    #[cfg(test)]
+    Itself,
 }
 
 /// Why the storage does nothing more.
@@ -177,7 +189,7 @@ impl FileStorage {
         lock_file(&lock, directory, &lock_path)?;
         let sizes = Sizes { segment_bytes, payload_bytes: FRAME_PAYLOAD_BYTES };
         let storage = FileStorage::open_on(Arc::new(disk), sizes)?;
-        Ok(FileStorage { _lock: Some(lock), prepares_ahead: true, ..storage })
+        Ok(FileStorage { _lock: Some(lock), ahead: Ahead::Thread, ..storage })
     }
 
     fn open_on(disk: Arc<dyn Disk>, sizes: Sizes) -> Result<FileStorage, Error> {
@@ -197,7 +209,7 @@ impl FileStorage {
             sizes,
             stopped: None,
             _lock: None,
-            prepares_ahead: false,
+            ahead: Ahead::Nobody,
         })
     }
 
@@ -214,11 +226,25 @@ impl FileStorage {
             recovery::settle(&mut entries, &mut hard_state, snapshot_slot, distrusted_through, &lost);
         let entries = entries.split_off(&snapshot_slot.next()).into_iter().collect();
         let mut log = Log::new(Arc::clone(&self.disk), self.meta.clone(), self.sizes, recovered.tail);
-        if self.prepares_ahead {
-            log.prepare_ahead();
-        }
+        log.prepare_ahead(self.preparer());
         self.log = Some(log);
         Ok(Recovered { hard_state, snapshot, entries, incomplete_through })
+    }
+
+    fn preparer(&self) -> Preparer {
+        let (disk, meta) = (Arc::clone(&self.disk), self.meta.clone());
+        match self.ahead {
+            Ahead::Nobody => Preparer::Nobody,
+            Ahead::Thread => PreparerThread::start(disk, meta).map_or_else(
+                |error| {
+                    tracing::warn!(%error, "no thread to prepare the segments of the log");
+                    Preparer::Nobody
+                },
+                Preparer::Thread,
+            ),
+            #[cfg(test)]
+            Ahead::Itself => Preparer::Orderer { disk, meta, made: None },
+        }
     }
 
     /// Finds out which snapshots are what they should be: those to keep, and whether the newest is lost.

@@ -1,75 +1,83 @@
-//! The next segment, made ready on a thread of its own before it is needed.
+//! The next segment, made ready before it is needed.
+//!
+//! A thread of its own makes it and has META tell of it, so that the append that finds its segment full has nothing
+//! to do but to go on in the next. META may thus name a segment to which no frame has gone yet.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::disk::Disk;
+use super::meta::Meta;
 use super::segment::{self, Segment};
 
 /// A full disk is tried again this often.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// A segment in the making. Dropped, it is given up.
+/// A segment that is to be made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Order {
+    pub(super) number: u64,
+    pub(super) size_bytes: usize,
+}
+
+/// Who makes the next segment ahead.
 #[derive(Debug)]
-pub(super) struct Preparation {
-    /// A message wakes the thread if it waits for space; dropped, it tells it to stop.
-    wanted: Option<Sender<()>>,
-    thread: Option<JoinHandle<io::Result<Segment>>>,
-    state: Arc<State>,
+pub(super) enum Preparer {
+    /// Nobody: it is made when it is needed.
+    Nobody,
+    /// A thread.
+    Thread(PreparerThread),
+    /// Whoever orders it, so that every run does the same in the same order.
+    #[cfg(test)]
+    Orderer { disk: Arc<dyn Disk>, meta: Meta, made: Option<io::Result<Segment>> },
 }
 
-#[derive(Debug, Default)]
-struct State {
-    /// There was no space when last tried.
-    is_full: AtomicBool,
-    /// Someone waits for the segment now, so there is no time to wait for space.
-    is_awaited: AtomicBool,
-}
+impl Preparer {
+    /// Has a segment made, unless one is already.
+    pub(super) fn order(&mut self, order: Order) {
+        match self {
+            Preparer::Nobody => {}
+            Preparer::Thread(thread) => thread.order(order),
+            #[cfg(test)]
+            Preparer::Orderer { disk, meta, made } => {
+                made.get_or_insert_with(|| make(disk.as_ref(), meta, order, || true));
+            }
+        }
+    }
 
-impl Preparation {
-    /// Begins to make a segment.
-    pub(super) fn start(
-        disk: Arc<dyn Disk>,
-        number: u64,
-        size_bytes: usize,
-        fingerprint: u64,
-    ) -> io::Result<Preparation> {
-        let (wanted, watch) = channel();
-        let state = Arc::new(State::default());
-        let shared = Arc::clone(&state);
-        let work = move || prepare(disk.as_ref(), number, size_bytes, fingerprint, &watch, &shared);
-        let thread = std::thread::Builder::new().name(String::from("paxos-segment")).spawn(work)?;
-        Ok(Preparation { wanted: Some(wanted), thread: Some(thread), state })
+    /// The segment that was ordered; waits for it, but not for space if there is none. `None` if none was.
+    pub(super) fn finish(&mut self) -> Option<io::Result<Segment>> {
+        match self {
+            Preparer::Nobody => None,
+            Preparer::Thread(thread) => thread.finish(),
+            #[cfg(test)]
+            Preparer::Orderer { made, .. } => made.take(),
+        }
     }
 
     /// Whether the disk was too full for the segment when last tried.
     pub(super) fn is_full(&self) -> bool {
-        self.state.is_full.load(Ordering::Relaxed)
-    }
-
-    /// Waits for the segment, but not for space if there is none.
-    pub(super) fn finish(mut self) -> io::Result<Segment> {
-        self.state.is_awaited.store(true, Ordering::SeqCst);
-        if let Some(wanted) = &self.wanted {
-            let _ = wanted.send(()); // A thread that has ended needs no waking.
-        }
-        let thread =
-            self.thread.take().expect("only finish and drop take the thread, and each ends the preparation");
-        thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread that prepares segments panicked")))
+        matches!(self, Preparer::Thread(thread) if thread.state.has_no_space.load(Ordering::Relaxed))
     }
 }
 
-impl Drop for Preparation {
-    fn drop(&mut self) {
-        self.wanted = None;
-        if let Some(thread) = self.thread.take() {
-            drop(thread.join()); // Nothing may write to the directory once its lock is released.
-        }
-    }
+/// Makes a segment and has META tell of it; frames may go there when this returns.
+pub(super) fn make(
+    disk: &dyn Disk,
+    meta: &Meta,
+    order: Order,
+    is_wanted: impl FnMut() -> bool,
+) -> io::Result<Segment> {
+    let Order { number, size_bytes } = order;
+    let segment = segment::create(disk, number, size_bytes, meta.identity().fingerprint(), is_wanted)?;
+    // A failure of META is never one that passes when there is space again.
+    let failed = |error| io::Error::other(format!("META could not be written: {error}"));
+    meta.change(|description| description.last_segment = number).map_err(failed)?;
+    Ok(segment)
 }
 
 /// Whether the failure is that there is no space.
@@ -77,39 +85,121 @@ pub(super) fn is_no_space(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-fn prepare(
-    disk: &dyn Disk,
-    number: u64,
-    size_bytes: usize,
-    fingerprint: u64,
-    watch: &Receiver<()>,
-    state: &State,
-) -> io::Result<Segment> {
-    loop {
-        // Between two pieces of zeros as much time goes to whoever else writes as the piece has taken.
-        let mut piece_began = Instant::now();
-        let is_wanted = || {
-            if !state.is_awaited.load(Ordering::SeqCst) {
-                std::thread::sleep(piece_began.elapsed());
+/// The thread, from outside. It ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct PreparerThread {
+    orders: Option<Sender<Order>>,
+    made: Receiver<io::Result<Segment>>,
+    thread: Option<JoinHandle<()>>,
+    state: Arc<State>,
+    is_ordered: bool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// There was no space when last tried.
+    has_no_space: AtomicBool,
+    /// Someone waits for the segment now, so there is no time to wait for space, nor to make way for others.
+    is_awaited: AtomicBool,
+    /// Nobody wants the segment any more.
+    is_stopping: AtomicBool,
+}
+
+impl PreparerThread {
+    pub(super) fn start(disk: Arc<dyn Disk>, meta: Meta) -> io::Result<PreparerThread> {
+        let (orders, ordered) = channel();
+        let (results, made) = channel();
+        let state = Arc::new(State::default());
+        let shared = Arc::clone(&state);
+        let work = move || {
+            for order in ordered {
+                if results.send(shared.prepare(disk.as_ref(), &meta, order)).is_err() {
+                    return;
+                }
             }
-            piece_began = Instant::now();
-            watch.try_recv() != Err(TryRecvError::Disconnected)
         };
-        match segment::create(disk, number, size_bytes, fingerprint, is_wanted) {
-            Err(error) if is_no_space(&error) => {
-                if !state.is_full.swap(true, Ordering::Relaxed) {
-                    tracing::warn!(%error, "no space for the next segment of the log; trying again");
+        let thread = std::thread::Builder::new().name(String::from("paxos-segment")).spawn(work)?;
+        Ok(PreparerThread { orders: Some(orders), made, thread: Some(thread), state, is_ordered: false })
+    }
+
+    fn order(&mut self, order: Order) {
+        if !self.is_ordered
+            && let Some(orders) = &self.orders
+        {
+            self.is_ordered = true;
+            let _ = orders.send(order); // That the thread is gone is seen when its segment is needed.
+        }
+    }
+
+    fn finish(&mut self) -> Option<io::Result<Segment>> {
+        if !std::mem::take(&mut self.is_ordered) {
+            return None;
+        }
+        // As a rule it is there: to wake the thread for nothing takes as long as a sync.
+        if let Ok(made) = self.made.try_recv() {
+            return Some(made);
+        }
+        self.state.is_awaited.store(true, Ordering::SeqCst);
+        self.wake();
+        let gone = |_| Err(io::Error::other("the thread that prepares segments has panicked"));
+        let made = self.made.recv().unwrap_or_else(gone);
+        self.state.is_awaited.store(false, Ordering::SeqCst);
+        Some(made)
+    }
+
+    /// Wakes the thread if it waits for space.
+    fn wake(&self) {
+        if let Some(thread) = &self.thread {
+            thread.thread().unpark();
+        }
+    }
+}
+
+impl Drop for PreparerThread {
+    fn drop(&mut self) {
+        self.state.is_stopping.store(true, Ordering::SeqCst);
+        self.orders = None;
+        self.wake();
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join()); // Nothing may write to the directory once its lock is released.
+        }
+    }
+}
+
+impl State {
+    fn prepare(&self, disk: &dyn Disk, meta: &Meta, order: Order) -> io::Result<Segment> {
+        loop {
+            // Between two pieces of zeros twice the time that a piece has taken goes to whoever else writes.
+            let mut piece_began = Instant::now();
+            let is_wanted = || {
+                if !self.is_awaited.load(Ordering::SeqCst) {
+                    std::thread::sleep(2 * piece_began.elapsed());
                 }
-                if state.is_awaited.load(Ordering::SeqCst)
-                    || watch.recv_timeout(RETRY) != Err(RecvTimeoutError::Timeout)
-                {
-                    return Err(error);
+                piece_began = Instant::now();
+                !self.is_stopping.load(Ordering::SeqCst)
+            };
+            match make(disk, meta, order, is_wanted) {
+                Err(error) if is_no_space(&error) => {
+                    if !self.has_no_space.swap(true, Ordering::Relaxed) {
+                        tracing::warn!(%error, "no space for the next segment of the log; trying again");
+                    }
+                    if self.has_to_give_up() {
+                        return Err(error);
+                    }
+                    std::thread::park_timeout(RETRY);
+                    if self.has_to_give_up() {
+                        return Err(error);
+                    }
                 }
-            }
-            result => {
-                state.is_full.store(false, Ordering::Relaxed);
-                return result;
+                result => {
+                    self.has_no_space.store(false, Ordering::Relaxed);
+                    return result;
+                }
             }
         }
+    }
+
+    fn has_to_give_up(&self) -> bool {
+        self.is_awaited.load(Ordering::SeqCst) || self.is_stopping.load(Ordering::SeqCst)
     }
 }

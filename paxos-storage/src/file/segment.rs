@@ -29,8 +29,8 @@ const CHECKSUM_AT: usize = 40;
 const HEADER_BYTES: usize = 44;
 const PREFIX: &str = "wal-";
 const NEW_SUFFIX: &str = ".new";
-/// Zeros are written in pieces of this size, so that frames written meanwhile do not wait for long.
-const ZEROS_BYTES: usize = 256 << 10;
+/// Zeros are written in pieces of this size: whoever syncs a frame meanwhile waits for the piece before, too.
+const ZEROS_BYTES: usize = 32 << 10;
 
 /// Where the first frame of a segment begins.
 pub(super) const FIRST_FRAME_AT: usize = BLOCK_BYTES;
