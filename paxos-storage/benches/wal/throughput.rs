@@ -26,7 +26,7 @@ const FRAME_BYTES: usize = 5 * BLOCK_BYTES;
 /// How long the driver of a node stays awake by default.
 const BUSY_POLL: Duration = Duration::from_micros(100);
 /// How much of the next segment is written at once.
-const ZEROS_BYTES: usize = 32 << 10;
+const ZEROS_BYTES: usize = 128 << 10;
 
 /// What was done in a turn.
 #[derive(Clone, Copy, Debug)]

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use paxos_core::{Entry, HardState, Slot, Write};
 
@@ -64,13 +65,17 @@ pub(super) struct Log {
     sizes: Sizes,
     tail: Tail,
     preparer: Preparer,
+    /// When this segment was begun, and how long the one before it lasted; zero if that is not known.
+    began: Instant,
+    last_took: Duration,
     buffer: AlignedBuffer,
 }
 
 impl Log {
     pub(super) fn new(disk: Arc<dyn Disk>, meta: Meta, sizes: Sizes, tail: Tail) -> Log {
         let (fingerprint, buffer) = (meta.identity().fingerprint(), AlignedBuffer::default());
-        Log { disk, meta, fingerprint, sizes, tail, preparer: Preparer::Nobody, buffer }
+        let (preparer, began, last_took) = (Preparer::Nobody, Instant::now(), Duration::ZERO);
+        Log { disk, meta, fingerprint, sizes, tail, preparer, began, last_took, buffer }
     }
 
     /// Has the next segment, and each after it, made before it is needed.
@@ -207,7 +212,7 @@ impl Log {
             self.sync()?;
         }
         let number = self.tail.segment.number + 1;
-        let next = self.next_segment(number, length).map_err(|source| {
+        let next = self.next_segment(length).map_err(|source| {
             let path = self.disk.path(&segment::name(number));
             if is_first_of_write && is_no_space(&source) {
                 Error::Full { path, source }
@@ -222,13 +227,15 @@ impl Log {
             }
             other => other?,
         };
+        self.last_took = self.began.elapsed();
+        self.began = Instant::now();
         self.tail.segment = next;
         self.tail.offset = FIRST_FRAME_AT;
         self.tail.extents.push_back(Extent { number, first_frame: self.tail.next, highest_slot: Slot::ZERO });
         Ok(())
     }
 
-    fn next_segment(&mut self, number: u64, frame_bytes: usize) -> std::io::Result<Segment> {
+    fn next_segment(&mut self, frame_bytes: usize) -> std::io::Result<Segment> {
         if self.is_full() {
             return Err(std::io::ErrorKind::StorageFull.into());
         }
@@ -239,8 +246,8 @@ impl Log {
                 return Ok(prepared);
             }
         }
-        let size_bytes = self.next_size_bytes().max(needed);
-        prepare::make(self.disk.as_ref(), &self.meta, Order { number, size_bytes }, || true)
+        let order = Order { size_bytes: self.next_size_bytes().max(needed), ..self.next_order() };
+        prepare::make(self.disk.as_ref(), &self.meta, order, segment::AT_ONCE)
     }
 
     fn next_size_bytes(&self) -> usize {
@@ -248,8 +255,12 @@ impl Log {
     }
 
     fn order_next(&mut self) {
+        self.preparer.order(self.next_order());
+    }
+
+    fn next_order(&self) -> Order {
         let number = self.tail.segment.number + 1;
-        self.preparer.order(Order { number, size_bytes: self.next_size_bytes() });
+        Order { number, size_bytes: self.next_size_bytes(), leisure: self.last_took / 2 }
     }
 
     fn current_path(&self) -> std::path::PathBuf {

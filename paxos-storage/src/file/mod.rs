@@ -122,7 +122,7 @@ fn format_on(disk: &dyn Disk, identity: &Identity, first_segment_bytes: usize) -
     let fingerprint = identity.fingerprint();
     // META is begun first and gets its name last: while it has another one, the directory is not finished.
     let meta_file = Meta::begin(disk).during("create", &disk.path(meta::NEW_NAME))?;
-    let first = segment::create(disk, FIRST_SEGMENT, first_segment_bytes, fingerprint, || true);
+    let first = segment::create(disk, FIRST_SEGMENT, first_segment_bytes, fingerprint, segment::AT_ONCE);
     first.during("create", &disk.path(&segment::name(FIRST_SEGMENT)))?;
     let description = Description {
         identity: identity.clone(),

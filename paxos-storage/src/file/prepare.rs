@@ -10,18 +10,56 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::buffer::round_up;
 use super::disk::Disk;
 use super::meta::Meta;
-use super::segment::{self, Segment};
+use super::segment::{self, MAX_PIECE_BYTES, Segment};
 
 /// A full disk is tried again this often.
 const RETRY: Duration = Duration::from_secs(2);
+/// However slowly the log has grown, it may soon grow faster: the next segment is made in no longer than this.
+const MAX_LEISURE: Duration = Duration::from_millis(500);
+/// So often a piece of zeros is written, if the pieces don't get too large or too small for it.
+const PIECE_EVERY: Duration = Duration::from_millis(1);
+const MIN_PIECE_BYTES: usize = 32 << 10;
 
 /// A segment that is to be made.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Order {
     pub(super) number: u64,
     pub(super) size_bytes: usize,
+    /// In what time it is soon enough; a shorter one is taken if this is very long.
+    pub(super) leisure: Duration,
+}
+
+/// Pieces of zeros and pauses between them, so that a segment is there in time and who writes frames meanwhile waits
+/// little for it.
+#[derive(Debug)]
+struct Pace {
+    piece_bytes: usize,
+    interval: Duration,
+    piece_began: Instant,
+}
+
+impl Pace {
+    fn new(order: Order) -> Pace {
+        let leisure = order.leisure.min(MAX_LEISURE);
+        let pieces = usize::try_from(leisure.as_micros() / PIECE_EVERY.as_micros()).unwrap_or(usize::MAX);
+        let piece_bytes = round_up(order.size_bytes / pieces.max(1)).clamp(MIN_PIECE_BYTES, MAX_PIECE_BYTES);
+        let pieces = u32::try_from(order.size_bytes.div_ceil(piece_bytes)).unwrap_or(u32::MAX);
+        Pace { piece_bytes, interval: leisure / pieces, piece_began: Instant::now() }
+    }
+
+    /// How long to wait behind a piece: until the next one is due, and no shorter than this one took.
+    fn pause(&self) -> Duration {
+        let took = self.piece_began.elapsed();
+        self.interval.saturating_sub(took).max(took)
+    }
+
+    fn next_piece(&mut self) -> usize {
+        self.piece_began = Instant::now();
+        self.piece_bytes
+    }
 }
 
 /// Who makes the next segment ahead.
@@ -44,7 +82,7 @@ impl Preparer {
             Preparer::Thread(thread) => thread.order(order),
             #[cfg(test)]
             Preparer::Orderer { disk, meta, made } => {
-                made.get_or_insert_with(|| make(disk.as_ref(), meta, order, || true));
+                made.get_or_insert_with(|| make(disk.as_ref(), meta, order, segment::AT_ONCE));
             }
         }
     }
@@ -70,10 +108,10 @@ pub(super) fn make(
     disk: &dyn Disk,
     meta: &Meta,
     order: Order,
-    is_wanted: impl FnMut() -> bool,
+    next_piece: impl FnMut() -> Option<usize>,
 ) -> io::Result<Segment> {
-    let Order { number, size_bytes } = order;
-    let segment = segment::create(disk, number, size_bytes, meta.identity().fingerprint(), is_wanted)?;
+    let Order { number, size_bytes, .. } = order;
+    let segment = segment::create(disk, number, size_bytes, meta.identity().fingerprint(), next_piece)?;
     // A failure of META is never one that passes when there is space again.
     let failed = |error| io::Error::other(format!("META could not be written: {error}"));
     meta.change(|description| description.last_segment = number).map_err(failed)?;
@@ -169,16 +207,15 @@ impl Drop for PreparerThread {
 impl State {
     fn prepare(&self, disk: &dyn Disk, meta: &Meta, order: Order) -> io::Result<Segment> {
         loop {
-            // Between two pieces of zeros twice the time that a piece has taken goes to whoever else writes.
-            let mut piece_began = Instant::now();
-            let is_wanted = || {
-                if !self.is_awaited.load(Ordering::SeqCst) {
-                    std::thread::sleep(2 * piece_began.elapsed());
+            let mut pace = Pace::new(order);
+            let next_piece = || {
+                if self.is_awaited.load(Ordering::SeqCst) {
+                    return Some(MAX_PIECE_BYTES);
                 }
-                piece_began = Instant::now();
-                !self.is_stopping.load(Ordering::SeqCst)
+                std::thread::sleep(pace.pause());
+                (!self.is_stopping.load(Ordering::SeqCst)).then(|| pace.next_piece())
             };
-            match make(disk, meta, order, is_wanted) {
+            match make(disk, meta, order, next_piece) {
                 Err(error) if is_no_space(&error) => {
                     if !self.has_no_space.swap(true, Ordering::Relaxed) {
                         tracing::warn!(%error, "no space for the next segment of the log; trying again");

@@ -29,8 +29,11 @@ const CHECKSUM_AT: usize = 40;
 const HEADER_BYTES: usize = 44;
 const PREFIX: &str = "wal-";
 const NEW_SUFFIX: &str = ".new";
-/// Zeros are written in pieces of this size: whoever syncs a frame meanwhile waits for the piece before, too.
-const ZEROS_BYTES: usize = 32 << 10;
+/// Zeros are written in pieces of at most this size: whoever syncs a frame meanwhile waits for the piece before, too.
+pub(super) const MAX_PIECE_BYTES: usize = 256 << 10;
+
+/// For [`create`] if nobody else has to write meanwhile.
+pub(super) const AT_ONCE: fn() -> Option<usize> = || Some(MAX_PIECE_BYTES);
 
 /// Where the first frame of a segment begins.
 pub(super) const FIRST_FRAME_AT: usize = BLOCK_BYTES;
@@ -70,16 +73,16 @@ pub(super) fn is_unfinished(file_name: &str) -> bool {
 
 /// Makes an empty segment, in place of one of the same number. It is stable, name and all, when this returns.
 ///
-/// `is_wanted` is asked now and then; once it says no, the segment is given up with an error. After an error what
-/// was made of it is removed, so that a full disk is not kept full by it.
+/// `next_piece` is asked how many zeros to write next; once it says none, the segment is given up with an error. After
+/// an error what was made of it is removed, so that a full disk is not kept full by it.
 pub(super) fn create(
     disk: &dyn Disk,
     number: u64,
     size_bytes: usize,
     fingerprint: u64,
-    is_wanted: impl FnMut() -> bool,
+    next_piece: impl FnMut() -> Option<usize>,
 ) -> io::Result<Segment> {
-    let result = fill(disk, number, size_bytes, fingerprint, is_wanted);
+    let result = fill(disk, number, size_bytes, fingerprint, next_piece);
     if result.is_err() {
         drop(disk.remove(&format!("{}{NEW_SUFFIX}", name(number)))); // Else the next recovery removes it.
     }
@@ -91,7 +94,7 @@ fn fill(
     number: u64,
     size_bytes: usize,
     fingerprint: u64,
-    mut is_wanted: impl FnMut() -> bool,
+    mut next_piece: impl FnMut() -> Option<usize>,
 ) -> io::Result<Segment> {
     assert!(
         size_bytes.is_multiple_of(BLOCK_BYTES) && size_bytes > FIRST_FRAME_AT,
@@ -100,14 +103,14 @@ fn fill(
     let final_name = name(number);
     let new_name = format!("{final_name}{NEW_SUFFIX}");
     let file = disk.create(&new_name, Access::Direct)?;
-    let mut buffer = AlignedBuffer::with_capacity(ZEROS_BYTES);
-    let zeros = buffer.resize_zeroed(ZEROS_BYTES);
+    let mut buffer = AlignedBuffer::with_capacity(MAX_PIECE_BYTES);
+    let zeros = buffer.resize_zeroed(MAX_PIECE_BYTES);
     let mut offset = 0;
     while offset < size_bytes {
-        if !is_wanted() {
+        let Some(piece_bytes) = next_piece() else {
             return Err(io::Error::other("the segment is no longer wanted"));
-        }
-        let length = zeros.len().min(size_bytes - offset);
+        };
+        let length = piece_bytes.min(zeros.len()).min(size_bytes - offset);
         file.write_at(&zeros[..length], offset as u64)?;
         offset += length;
     }
@@ -121,8 +124,8 @@ fn fill(
 
 /// Writes zeros from `offset` to the end, and makes them stable.
 pub(super) fn clear_from(segment: &Segment, mut offset: usize) -> io::Result<()> {
-    let mut buffer = AlignedBuffer::with_capacity(ZEROS_BYTES);
-    let zeros = buffer.resize_zeroed(ZEROS_BYTES);
+    let mut buffer = AlignedBuffer::with_capacity(MAX_PIECE_BYTES);
+    let zeros = buffer.resize_zeroed(MAX_PIECE_BYTES);
     while offset < segment.size_bytes {
         let length = zeros.len().min(segment.size_bytes - offset);
         segment.file.write_at(&zeros[..length], offset as u64)?;
