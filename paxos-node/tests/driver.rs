@@ -1,28 +1,53 @@
-//! How a node waits: awake for a while after it has worked, and asleep from then on.
+//! What a node's driver does in which order, and how it waits, seen from its transport and its state machine.
 #![cfg(feature = "memory")]
 
-use std::sync::Arc;
+use std::io::{self, Read};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use paxos_core::NodeId;
-use paxos_node::kv::Store;
-use paxos_node::{Node, NodeSettings, Status, WriterMode};
+use paxos_core::{NodeId, Role, Slot};
+use paxos_node::{Node, NodeSettings, SnapshotWriter, StateMachine, Status, WriterMode};
 use paxos_storage::{Identity, memory::MemoryStorage};
 use paxos_transport::memory::{MemoryNetwork, MemoryTransport};
 use paxos_transport::{Lane, PeerStatus, Received, SendOutcome, Transport};
 use tokio::time::{sleep, timeout};
 
 const PATIENCE: Duration = Duration::from_secs(20);
-const NODE: NodeId = NodeId(1);
 
-/// Counts how often its node looks for frames.
+/// What was seen of a node.
+#[derive(Default)]
+struct Seen {
+    /// How often it looked for frames.
+    looks: AtomicUsize,
+    deeds: Mutex<Vec<Deed>>,
+}
+
+/// What others may wait for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Deed {
+    /// A frame on the lane of commands: of a follower, that it has accepted one.
+    Sent,
+    Applied(Slot),
+}
+
+impl Seen {
+    fn note(&self, deed: Deed) {
+        self.deeds.lock().unwrap_or_else(PoisonError::into_inner).push(deed);
+    }
+
+    fn looks(&self) -> usize {
+        self.looks.load(Ordering::Relaxed)
+    }
+}
+
+/// Notes what its node does.
 struct Watched {
     transport: MemoryTransport,
-    looks: Arc<AtomicUsize>,
+    seen: Arc<Seen>,
 }
 
 #[async_trait]
@@ -36,11 +61,14 @@ impl Transport for Watched {
     }
 
     fn send(&self, to: NodeId, lane: Lane, frame: Bytes) -> SendOutcome {
+        if lane == Lane::Log {
+            self.seen.note(Deed::Sent);
+        }
         self.transport.send(to, lane, frame)
     }
 
     fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<Option<Received>> {
-        self.looks.fetch_add(1, Ordering::Relaxed);
+        self.seen.looks.fetch_add(1, Ordering::Relaxed);
         self.transport.poll_receive(context)
     }
 
@@ -53,44 +81,118 @@ impl Transport for Watched {
     }
 }
 
-/// A cluster of one node, which has nothing to do by itself but to look at each of its ticks.
-async fn start(busy_poll: Duration) -> (Node<Store>, Arc<AtomicUsize>) {
-    let looks = Arc::new(AtomicUsize::new(0));
-    let transport = Watched { transport: MemoryNetwork::new().bind(NODE), looks: Arc::clone(&looks) };
-    let storage = Box::new(MemoryStorage::new(Identity::new("busy", NODE)));
-    let settings =
-        NodeSettings { writer: WriterMode::Inline, busy_poll, ..NodeSettings::new(NODE, vec![NODE]) };
-    let node = Node::start(settings, Box::new(transport), storage, Store::default()).expect("it starts");
-    let leads = async { node.status().wait_for(Status::is_ready).await.map(drop) };
-    timeout(PATIENCE, leads).await.expect("it leads in time").expect("it runs");
-    (node, looks)
+/// Notes what is applied, and remembers nothing else.
+struct Noting(Arc<Seen>);
+
+impl StateMachine for Noting {
+    fn apply(&mut self, slot: Slot, _: &Bytes) -> Bytes {
+        self.0.note(Deed::Applied(slot));
+        Bytes::new()
+    }
+
+    fn snapshot(&self) -> SnapshotWriter {
+        Box::new(|_| Ok(()))
+    }
+
+    fn restore(&mut self, _: &mut dyn Read) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn digest(&self) -> u64 {
+        0
+    }
 }
 
-/// How often the node looks within the 100 ms, which are ten ticks, after it has served a read.
-async fn looks_after_a_read(busy_poll: Duration) -> usize {
-    let (node, looks) = start(busy_poll).await;
-    sleep(Duration::from_millis(50)).await;
-    node.client().read().await.expect("it leads");
-    let before = looks.load(Ordering::Relaxed);
-    sleep(Duration::from_millis(100)).await;
-    looks.load(Ordering::Relaxed) - before
+fn start(
+    network: &MemoryNetwork,
+    node: NodeId,
+    members: Vec<NodeId>,
+    busy_poll: Duration,
+) -> (Node<Noting>, Arc<Seen>) {
+    let seen = Arc::new(Seen::default());
+    let transport = Watched { transport: network.bind(node), seen: Arc::clone(&seen) };
+    let storage = Box::new(MemoryStorage::new(Identity::new("watched", node)));
+    let settings = NodeSettings { writer: WriterMode::Inline, busy_poll, ..NodeSettings::new(node, members) };
+    let machine = Noting(Arc::clone(&seen));
+    let node = Node::start(settings, Box::new(transport), storage, machine).expect("it starts");
+    (node, seen)
+}
+
+/// A cluster of one node, which has nothing to do by itself but to look at each of its ticks.
+async fn start_alone(busy_poll: Duration) -> (Node<Noting>, Arc<Seen>) {
+    let (node, seen) = start(&MemoryNetwork::new(), NodeId(1), vec![NodeId(1)], busy_poll);
+    ready(&node).await;
+    (node, seen)
+}
+
+async fn ready(node: &Node<Noting>) {
+    let is_ready = async { node.status().wait_for(Status::is_ready).await.map(drop) };
+    timeout(PATIENCE, is_ready).await.expect("it is ready in time").expect("it runs");
 }
 
 #[tokio::test]
 async fn a_node_that_has_worked_looks_for_more_before_it_sleeps() {
-    let looks = looks_after_a_read(PATIENCE).await;
+    let (node, seen) = start_alone(PATIENCE).await;
+    node.client().read().await.expect("it leads");
+    let before = seen.looks();
+    sleep(Duration::from_millis(100)).await;
+    let looks = seen.looks() - before;
     assert!(looks > 200, "it looked {looks} times within ten ticks, so it slept");
 }
 
 #[tokio::test]
 async fn a_node_without_work_sleeps() {
     for busy_poll in [Duration::ZERO, Duration::from_micros(100)] {
-        let (node, looks) = start(busy_poll).await;
+        let (node, seen) = start_alone(busy_poll).await;
         sleep(Duration::from_millis(50)).await;
-        let before = looks.load(Ordering::Relaxed);
+        let before = seen.looks();
         sleep(Duration::from_millis(500)).await;
-        let looks = looks.load(Ordering::Relaxed) - before;
+        let looks = seen.looks() - before;
         assert!(looks <= 100, "it looked {looks} times within fifty ticks (busy_poll {busy_poll:?})");
         node.stop().await.expect("it stops");
     }
+}
+
+/// Has commands chosen, one after the other, so that each accept tells that the slot before is chosen. Gives what a
+/// follower did, or `None` if it did not answer each slot once, as when a frame was late and sent again.
+async fn follow(commands: usize) -> Option<Vec<Deed>> {
+    let (network, members) = (MemoryNetwork::new(), [1, 2, 3].map(NodeId));
+    let started = members.map(|id| start(&network, id, members.to_vec(), Duration::ZERO));
+    for (node, _) in &started {
+        ready(node).await;
+    }
+    let leads = |node: &Node<Noting>| node.status().borrow().role == Role::Leader;
+    let (leader, _) = started.iter().find(|(node, _)| leads(node)).expect("one leads");
+    let (_, seen) = started.iter().find(|(node, _)| !leads(node)).expect("the others follow");
+    for _ in 0..commands {
+        leader.client().propose(Bytes::new()).await.expect("there is a leader");
+    }
+    let answers = leader.status().borrow().chosen.0;
+    let deeds = seen.deeds.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let sent = deeds.iter().filter(|deed| **deed == Deed::Sent).count();
+    (u64::try_from(sent) == Ok(answers)).then_some(deeds)
+}
+
+#[tokio::test]
+async fn a_follower_answers_before_it_applies_what_the_same_accept_has_told() {
+    const COMMANDS: usize = 100;
+    const ATTEMPTS: usize = 20;
+    let mut undisturbed = None;
+    for _ in 0..ATTEMPTS {
+        if undisturbed.is_none() {
+            undisturbed = follow(COMMANDS).await;
+        }
+    }
+    let deeds = undisturbed.expect("some attempt is not disturbed");
+    let (mut sent, mut answered_first) = (0, 0);
+    for deed in &deeds {
+        match deed {
+            Deed::Sent => sent += 1,
+            // It has answered for this slot, and already for the next one.
+            Deed::Applied(slot) if sent > slot.0 => answered_first += 1,
+            Deed::Applied(_) => {}
+        }
+    }
+    // Now and then a heartbeat tells of a slot before the next accept does.
+    assert!(answered_first > COMMANDS / 2, "{answered_first} times of {COMMANDS}: {deeds:?}");
 }
