@@ -39,6 +39,10 @@ use self::outcome::Outcome;
 const TURN_LIMIT: usize = 512;
 /// A turn that takes in no more than so many things may wait for the disk itself.
 const QUIET_TURN: usize = 1;
+/// A slot with more commands shows that there is much to do: to stay awake would only take the processor from others.
+const CROWDED_SLOT: usize = 8;
+/// How long such a slot tells so.
+const CROWDED_FOR: Duration = Duration::from_millis(2);
 /// With more than that on its way to the disk, or twice the window, the node hears no more.
 const UNSYNCED_BYTES: usize = 32 << 20;
 /// After a pause longer than this many ticks every time-out has passed anyway.
@@ -68,6 +72,8 @@ pub(crate) struct Driver<S> {
     room: Room,
     turn: Turn,
     outcome: Outcome,
+    /// When a crowded slot was last written.
+    crowded_at: Option<Instant>,
 }
 
 /// What one turn of the loop has gathered.
@@ -122,6 +128,7 @@ impl<S: StateMachine> Driver<S> {
             room: Room::Ample,
             turn: Turn::default(),
             outcome: Outcome::default(),
+            crowded_at: None,
             settings,
             applier,
             transport: ends.transport,
@@ -179,7 +186,8 @@ impl<S: StateMachine> Driver<S> {
     /// Waits until there is something to do. Who `has_worked` just now stays awake for a while meanwhile.
     async fn gather(&mut self, has_worked: bool) {
         let since = Instant::now();
-        let limit = if has_worked { self.settings.busy_poll } else { Duration::ZERO };
+        let is_crowded = self.crowded_at.is_some_and(|crowded_at| since - crowded_at < CROWDED_FOR);
+        let limit = if has_worked && !is_crowded { self.settings.busy_poll } else { Duration::ZERO };
         let mut has_waited = false;
         loop {
             let is_awake = since.elapsed() < limit;

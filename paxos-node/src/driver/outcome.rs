@@ -10,10 +10,10 @@ use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Instant;
 
-use paxos_core::{Output, Refusal, Slot, SnapshotMeta, Write};
+use paxos_core::{Output, Refusal, Slot, SnapshotMeta, Value, Write};
 use tokio::sync::oneshot;
 
-use super::Driver;
+use super::{CROWDED_SLOT, Driver};
 use crate::node::NodeError;
 use crate::state_machine::StateMachine;
 use crate::writer::Job;
@@ -48,6 +48,10 @@ impl<S: StateMachine> Driver<S> {
             Output::Persist(write) => {
                 self.counters.writes.increment(1);
                 self.unsynced.add(&write);
+                let is_crowded = |value: &Value| value.commands().nth(CROWDED_SLOT).is_some();
+                if write.entries().iter().any(|(_, entry)| is_crowded(entry.value())) {
+                    self.crowded_at = Some(Instant::now());
+                }
                 match &mut self.outcome.write {
                     Some(earlier) => earlier.merge(write),
                     None => self.outcome.write = Some(write),
@@ -143,7 +147,7 @@ impl<S: StateMachine> Driver<S> {
         Ok(())
     }
 
-    fn apply(&mut self, slot: Slot, value: &paxos_core::Value) {
+    fn apply(&mut self, slot: Slot, value: &Value) {
         let (commands, seconds) = (&mut self.commands, &self.counters.command_seconds);
         let now = Instant::now();
         self.applier.apply(slot, value, |executed| {
