@@ -3,13 +3,14 @@
 //! Each replica is a task with one inbox: what has gathered there, messages and commands alike, is taken in one turn,
 //! and what the turn leads to goes straight into the inboxes of the others, as it is in memory: nothing is encoded, and
 //! nothing gets lost unless an inbox is full. A replica that has a [`Disk`] hands what it writes to a thread beside it,
-//! which merges all that has queued during the last sync into the next.
+//! which merges all that has queued during the last sync into the next. Like the driver of `paxos-node`, a replica that
+//! has just worked stays awake for a moment.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
@@ -21,6 +22,8 @@ const TICK: Duration = Duration::from_millis(10);
 const INBOX_EVENTS: usize = 1 << 16;
 /// How many of them a replica takes in one turn.
 const TURN_EVENTS: usize = 8192;
+/// How long a replica that has worked looks for more before it sleeps, as a node does by default.
+const BUSY_POLL: Duration = Duration::from_micros(100);
 /// A replica with so many writes under way takes nothing more from its inbox.
 const UNSTORED_WRITES: usize = 1024;
 /// How many writes may wait for the writer, and how many for their replica; far more than one turn makes beyond that.
@@ -134,6 +137,7 @@ pub async fn drive<R: Replica>(
     let mut waiting: VecDeque<oneshot::Sender<()>> = VecDeque::new();
     let mut turn = Turn { messages: Vec::new(), writes: Vec::new(), committed: 0 };
     let mut writer = disk.map(Writer::start);
+    let mut worked_at = Instant::now();
     loop {
         let (has_room, is_writing) =
             writer.as_ref().map_or((true, false), |w| (w.unstored < UNSTORED_WRITES, w.unstored > 0));
@@ -144,10 +148,13 @@ pub async fn drive<R: Replica>(
                 for write in stored {
                     replica.stored(write, &mut turn);
                 }
+                worked_at = Instant::now();
             }
             taken = inbox.0.recv_many(&mut events, TURN_EVENTS), if has_room => {
                 assert!(taken > 0, "the router holds every inbox");
+                worked_at = Instant::now();
             }
+            () = give_way(), if worked_at.elapsed() < BUSY_POLL => continue,
         }
         let mut commands = Vec::new();
         for event in events.drain(..) {
@@ -176,6 +183,12 @@ pub async fn drive<R: Replica>(
             router.leader.store(id, Ordering::Relaxed);
         }
     }
+}
+
+/// To all other tasks, and if none has anything to do, to other threads.
+async fn give_way() {
+    tokio::task::yield_now().await;
+    std::thread::yield_now();
 }
 
 fn store<R: Replica>(replica: &mut R, turn: &mut Turn<R>, writer: Option<&mut Writer<R::Write>>) {
