@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 use super::{CROWDED_SLOT, Driver};
 use crate::node::NodeError;
+use crate::settings::WriterMode;
 use crate::state_machine::StateMachine;
 use crate::writer::Job;
 
@@ -49,7 +50,9 @@ impl<S: StateMachine> Driver<S> {
                 self.counters.writes.increment(1);
                 self.unsynced.add(&write);
                 let is_crowded = |value: &Value| value.commands().nth(CROWDED_SLOT).is_some();
-                if write.entries().iter().any(|(_, entry)| is_crowded(entry.value())) {
+                // Where no disk is waited for there is no other time to sleep in.
+                let has_disk = self.settings.writer == WriterMode::Thread;
+                if has_disk && write.entries().iter().any(|(_, entry)| is_crowded(entry.value())) {
                     self.crowded_at = Some(Instant::now());
                 }
                 match &mut self.outcome.write {
