@@ -33,7 +33,7 @@ pub struct NodeSettings {
     pub writer: WriterMode,
     /// A node that has just worked looks for more for this long before it sleeps: waking up may take as long as
     /// half a sync of a fast disk. It costs processor time that nothing else wants, as the node gives way to all
-    /// that can run. Zero has it sleep at once.
+    /// that can run. Zero has it sleep at once, as it does anyway while slots with many commands go to its disk.
     pub busy_poll: Duration,
 }
 

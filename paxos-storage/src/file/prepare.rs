@@ -220,10 +220,9 @@ impl State {
                     if !self.has_no_space.swap(true, Ordering::Relaxed) {
                         tracing::warn!(%error, "no space for the next segment of the log; trying again");
                     }
-                    if self.has_to_give_up() {
-                        return Err(error);
+                    if !self.has_to_give_up() {
+                        std::thread::park_timeout(RETRY);
                     }
-                    std::thread::park_timeout(RETRY);
                     if self.has_to_give_up() {
                         return Err(error);
                     }
