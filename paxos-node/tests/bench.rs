@@ -55,8 +55,10 @@ fn every_pair_of_backends_is_measured_and_told_in_a_table_json_and_a_page() {
         assert!(row["p50_milliseconds"].as_f64() <= row["p99_milliseconds"].as_f64(), "{row}");
         let is_lone_set = row["case"]["work"] == "set" && row["case"]["clients"] == 1;
         let messages = row["messages_per_request"].as_f64().expect("they are counted");
-        // Two accepts and two answers; heartbeats add some, and what is still under way at an edge is cut off.
-        assert!(!is_lone_set || (3.5..12.0).contains(&messages), "{row}");
+        // Two accepts, an answer of the follower that makes the quorum, and one of the other, which may
+        // answer several slots at once when it is behind; heartbeats add some, and what is still under
+        // way at an edge is cut off.
+        assert!(!is_lone_set || (2.9..12.0).contains(&messages), "{row}");
     }
     let page = std::fs::read_to_string(path("report.html")).expect("the page is written");
     assert_eq!(page.matches("<svg").count(), 8, "four charts for each kind of work");
