@@ -7,8 +7,6 @@ use std::process::Stdio;
 
 use support::{Cluster, last_line, run, wait};
 
-const BLOCK: usize = 4096;
-
 /// The segments of a node's log, in order.
 fn segments(cluster: &Cluster, id: usize) -> Vec<PathBuf> {
     let files = std::fs::read_dir(cluster.data(id)).expect("the directory is there");
@@ -18,12 +16,21 @@ fn segments(cluster: &Cluster, id: usize) -> Vec<PathBuf> {
     segments
 }
 
-/// Flips bits in the frame of this number, counted from 1, of a node's first segment.
-fn damage(cluster: &Cluster, id: usize, frame: usize) {
+/// Flips bits of the command of a slot in a node's first segment, and gives the offset of its frame.
+fn damage(cluster: &Cluster, id: usize, slot: u64) -> u64 {
+    let report = inspected(cluster, id).1;
+    let frames = report["segments"][0]["frames"].as_array().expect("the frames are a list");
+    // A frame without records would be none: behind its header there is nothing that could be damaged.
+    let holds_slot = |frame: &&serde_json::Value| {
+        frame["slots"][0].as_u64() <= Some(slot) && frame["slots"][1].as_u64() >= Some(slot)
+    };
+    let frame = frames.iter().find(holds_slot).expect("a frame has the slot");
+    let offset = frame["offset"].as_u64().expect("an offset is a number");
     let segment = &segments(cluster, id)[0];
     let mut bytes = std::fs::read(segment).expect("the segment is there");
-    bytes[frame * BLOCK + 200] ^= 0xff;
+    bytes[usize::try_from(offset).expect("segments are small") + 200] ^= 0xff;
     std::fs::write(segment, bytes).expect("it can be written");
+    offset
 }
 
 fn write_numbers(cluster: &Cluster, id: usize, count: usize) {
@@ -67,10 +74,10 @@ fn a_follower_with_a_damaged_log_learns_anew_what_it_lost_and_takes_part_again()
         (Some(0), &serde_json::json!([]), Some(damaged as u64))
     );
     assert!(sound["segments"][0]["frames"].as_array().is_some_and(|frames| frames.len() > 10), "{sound}");
-    damage(&cluster, damaged, 12);
+    let offset = damage(&cluster, damaged, 12);
     let (code, report) = inspected(&cluster, damaged);
     assert_eq!((code, &report["is_promise_intact"]), (Some(4), &serde_json::json!(true)), "{report}");
-    assert_eq!(report["damage"][0]["offset"].as_u64(), Some(12 * BLOCK as u64), "{report}");
+    assert_eq!(report["damage"][0]["offset"].as_u64(), Some(offset), "{report}");
     assert_eq!(report["promised"], sound["promised"], "{report}");
 
     write_numbers(&cluster, leader, 35);
@@ -80,7 +87,8 @@ fn a_follower_with_a_damaged_log_learns_anew_what_it_lost_and_takes_part_again()
         cluster.http(damaged, "/readyz").is_some_and(|(code, _)| code == 200).then_some(())
     });
     let log = cluster.log(damaged);
-    assert!(log.contains("is damaged at byte 49152") && log.contains("the promise is intact"), "{log}");
+    let place = format!("is damaged at byte {offset}");
+    assert!(log.contains(&place) && log.contains("the promise is intact"), "{log}");
     // It takes part again: with the other follower gone it is needed for every quorum.
     let other = (1..=3).find(|id| ![leader, damaged].contains(id)).expect("there are three");
     cluster.kill(other);
