@@ -16,13 +16,13 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
+use super::bare::Bare;
 use super::driver::{self, Disk, Replica, Router};
 use super::omni::Omni;
 use super::open_raft::{MemoryLog, Nodes};
 use super::open_raft_log::DiskLog;
 use super::paxos::Paxos;
 use super::raft_rs::{EngineDisk, RaftRs};
-use super::unreplicated::Unreplicated;
 use crate::nothing::Nothing;
 
 const REPLICAS: u64 = 3;
@@ -54,8 +54,8 @@ pub enum Contender {
     #[value(name = "openraft-pool")]
     #[serde(rename = "openraft-pool")]
     OpenRaftPool,
-    /// Nobody: the driver with its clients alone, where none of the commands is replicated. A bound for all that share it.
-    Unreplicated,
+    /// Nobody: commands are copied and counted under the common driver, and that is all. A floor for all that share it.
+    Bare,
 }
 
 impl Contender {
@@ -67,7 +67,7 @@ impl Contender {
         Contender::RaftRs,
         Contender::OpenRaft,
         Contender::OpenRaftPool,
-        Contender::Unreplicated,
+        Contender::Bare,
     ];
 
     /// As its crate is called.
@@ -80,7 +80,7 @@ impl Contender {
             Contender::RaftRs => "raft",
             Contender::OpenRaft => "openraft",
             Contender::OpenRaftPool => "openraft-pool",
-            Contender::Unreplicated => "unreplicated",
+            Contender::Bare => "bare",
         }
     }
 
@@ -110,7 +110,7 @@ impl Contender {
             Contender::OpenRaft | Contender::OpenRaftPool => {
                 Some("raft-log 0.4.6, synced (fdatasync) before anything is acknowledged")
             }
-            Contender::PaxosCore | Contender::OmniPaxos | Contender::Unreplicated => None,
+            Contender::PaxosCore | Contender::OmniPaxos | Contender::Bare => None,
         }
     }
 
@@ -125,7 +125,7 @@ impl Contender {
             Contender::PaxosCore => driven(|id| (Paxos::new(id, REPLICAS), None), threads, load),
             Contender::OmniPaxos => driven(|id| (Omni::new(id, REPLICAS), None), threads, load),
             Contender::RaftRs => raft_rs(threads, log, load),
-            Contender::Unreplicated => driven(|id| (Unreplicated::new(id), None), threads, load),
+            Contender::Bare => driven(|id| (Bare::new(id, REPLICAS), None), threads, load),
             Contender::OpenRaft => openraft(&Runtimes::start(threads), log, load),
             Contender::OpenRaftPool => openraft(&Runtimes::start_pool(), log, load),
             Contender::PaxosNode => paxos_node(threads, log, load),

@@ -6,6 +6,7 @@
 //! library or its authors ship a log that needs no more than a C compiler.
 
 pub mod arguments;
+pub mod bare;
 pub mod contender;
 pub mod driver;
 pub mod omni;
@@ -14,4 +15,3 @@ pub mod open_raft_log;
 pub mod paxos;
 pub mod raft_rs;
 pub mod table;
-pub mod unreplicated;
