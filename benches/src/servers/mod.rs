@@ -1,5 +1,5 @@
-//! Whole servers under the same load: three nodes of paxos-node, three of etcd, one Redis that syncs every write, and
-//! three bare processes that show what the machine allows.
+//! Whole servers under the same load: three nodes of paxos-node, three of etcd, Redis that syncs every write, alone
+//! and with two copies, and three bare processes that show what the machine allows.
 //!
 //! All keep their data in one directory of a real file system and are reached over 127.0.0.1. Their clients are one
 //! thread of this process, in closed loops, and ask the leader alone. All servers are started first; from then on
@@ -90,6 +90,10 @@ enum Contender {
     PaxosNode,
     Etcd,
     Redis,
+    /// One that two others copy, without its waiting for them.
+    #[value(name = "redis-x3")]
+    #[serde(rename = "redis-x3")]
+    RedisWithCopies,
     /// No server, but the least that one of three can do.
     Bare,
 }
@@ -100,6 +104,7 @@ impl Contender {
             Contender::PaxosNode => "paxos-node",
             Contender::Etcd => "etcd",
             Contender::Redis => "redis",
+            Contender::RedisWithCopies => "redis-x3",
             Contender::Bare => "bare",
         }
     }

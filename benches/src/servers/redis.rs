@@ -1,5 +1,9 @@
-//! One Redis that syncs its log before it answers. Snapshots and rewriting of the log are off: they would cost it time,
-//! and nothing here needs them.
+//! Redis that syncs its log before it answers: alone, or with copies. Snapshots and rewriting of the log are off: they
+//! would cost it time, and nothing here needs them.
+//!
+//! Copies have logs of their own and sync them, too, but nobody waits for them: what a client was told may be lost with
+//! one disk. So they show what processors and disk have left for a server once three processes do its work, not what it
+//! costs to agree.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -9,12 +13,31 @@ use super::Failure;
 use super::process::{Process, free_ports};
 use super::server::Node;
 
-pub(super) fn start(program: &Path, directory: &Path) -> Result<Vec<Node>, Failure> {
-    let clients = SocketAddr::from((Ipv4Addr::LOCALHOST, free_ports(1)[0]));
-    let mut command = Command::new(program);
-    command.args(["--bind", "127.0.0.1", "--port", &clients.port().to_string()]).arg("--dir").arg(directory);
-    command.args(["--appendonly", "yes", "--appendfsync", "always"]);
-    command.args(["--save", "", "--auto-aof-rewrite-percentage", "0"]);
-    let process = Process::start("redis", command, directory)?;
-    Ok(vec![Node { process, clients, status: clients }])
+/// Longer than any pause by SIGSTOP, so that none counts as the loss of a copy.
+const COPY_TIMEOUT_SECONDS: u32 = 86_400;
+
+/// One that clients write to, and `copies` that follow it.
+pub(super) fn start(program: &Path, directory: &Path, copies: usize) -> Result<Vec<Node>, Failure> {
+    let ports = free_ports(1 + copies);
+    let mut nodes = Vec::new();
+    for (id, port) in (1..).zip(&ports) {
+        let id: u64 = id;
+        let name = format!("redis-{id}");
+        let directory = directory.join(&name);
+        let fail = |error| Failure::new(format!("{}: {error}", directory.display()));
+        std::fs::create_dir(&directory).map_err(fail)?;
+        let mut command = Command::new(program);
+        command.args(["--bind", "127.0.0.1", "--port", &port.to_string()]).arg("--dir").arg(&directory);
+        command.args(["--appendonly", "yes", "--appendfsync", "always"]);
+        command.args(["--save", "", "--auto-aof-rewrite-percentage", "0"]);
+        if id > 1 {
+            command.args(["--replicaof", &format!("127.0.0.1 {}", ports[0])]);
+        }
+        // A copy that falls behind is waited for: to begin it anew would cost more.
+        command.args(["--client-output-buffer-limit", "replica 0 0 0", "--repl-diskless-sync-delay", "0"]);
+        command.args(["--repl-timeout", &COPY_TIMEOUT_SECONDS.to_string()]);
+        let clients = SocketAddr::from((Ipv4Addr::LOCALHOST, *port));
+        nodes.push(Node { process: Process::start(&name, command, &directory)?, clients, status: clients });
+    }
+    Ok(nodes)
 }

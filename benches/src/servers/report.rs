@@ -83,7 +83,7 @@ impl Report {
                     samples.iter().map(|sample| Median::of(std::slice::from_ref(sample))).collect();
                 let connections = match contender {
                     Contender::Etcd => self.connections.get(row).copied(),
-                    Contender::PaxosNode | Contender::Redis | Contender::Bare => Some(row.clients()),
+                    _ => Some(row.clients()),
                 };
                 json!({
                     "row": row,

@@ -58,7 +58,8 @@ impl Server {
         let nodes = match contender {
             Contender::PaxosNode => paxos_node::start(&options.program(), &directory)?,
             Contender::Etcd => etcd::start(&options.etcd, &directory)?,
-            Contender::Redis => redis::start(&options.redis, &directory)?,
+            Contender::Redis => redis::start(&options.redis, &directory, 0)?,
+            Contender::RedisWithCopies => redis::start(&options.redis, &directory, NODES - 1)?,
             Contender::Bare => bare::start(&options.bare, &directory)?,
         };
         let mut server = Server { contender, nodes };
@@ -111,7 +112,9 @@ impl Server {
             let leader = match self.contender {
                 Contender::PaxosNode => paxos_node::leader(&self.nodes),
                 Contender::Etcd => etcd::leader(&self.nodes).await,
-                Contender::Redis | Contender::Bare => resp::leader(&self.nodes).await,
+                Contender::Redis | Contender::RedisWithCopies | Contender::Bare => {
+                    resp::leader(&self.nodes).await
+                }
             };
             known = match (leader, known) {
                 (Some(leader), Some((same, since))) if leader == same => {
@@ -133,7 +136,9 @@ pub(super) fn version(contender: Contender, options: &Options) -> Result<String,
     let (program, advice) = match contender {
         Contender::PaxosNode => (&options.program(), "build it by 'cargo build --release -p paxos-node'"),
         Contender::Etcd => (&options.etcd, "install Debian's etcd-server, or name it by --etcd"),
-        Contender::Redis => (&options.redis, "install Debian's redis-server, or name it by --redis"),
+        Contender::Redis | Contender::RedisWithCopies => {
+            (&options.redis, "install Debian's redis-server, or name it by --redis")
+        }
         Contender::Bare => (&options.bare, "cargo builds it with this bench"),
     };
     let place = program.display();
