@@ -107,7 +107,7 @@ impl Default for Options {
             resend_ticks: 10,
             window_slots: 256,
             window_bytes: 16 << 20,
-            eager_commands: 8,
+            eager_commands: 16,
             batch_bytes: 256 << 10,
             command_bytes: 4 << 20,
             queue_bytes: 64 << 20,
