@@ -21,6 +21,8 @@
 //! [`loss`] is a network that loses packets. [`plot`] draws charts; with the feature `servers` there is also what holds
 //! paxos-node against other servers.
 
+use std::time::Duration;
+
 pub mod bare;
 pub mod cluster;
 pub mod cost;
@@ -35,3 +37,6 @@ pub mod report;
 #[cfg(feature = "servers")]
 pub mod servers;
 pub mod statistics;
+
+/// How long what is measured beside a node stays awake after work, to be fair: as long as a node does by default.
+pub const BUSY_POLL: Duration = Duration::from_micros(100);

@@ -16,14 +16,14 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::BUSY_POLL;
+
 /// How often a replica hears that time has passed.
 const TICK: Duration = Duration::from_millis(10);
 /// How many messages and commands may wait for a replica; further messages are lost, further clients wait.
 const INBOX_EVENTS: usize = 1 << 16;
 /// How many of them a replica takes in one turn.
 const TURN_EVENTS: usize = 8192;
-/// How long a replica that has worked looks for more before it sleeps, as a node does by default.
-const BUSY_POLL: Duration = Duration::from_micros(100);
 /// A replica with so many writes under way takes nothing more from its inbox.
 const UNSTORED_WRITES: usize = 1024;
 /// How many writes may wait for the writer, and how many for their replica; far more than one turn makes beyond that.

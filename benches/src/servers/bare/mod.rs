@@ -20,6 +20,7 @@ use mio::{Events, Poll};
 use super::process::{Process, free_ports};
 use super::server::{NODES, Node};
 use super::{Failure, disk::Disk};
+use crate::BUSY_POLL;
 
 mod follower;
 mod leader;
@@ -31,8 +32,6 @@ use self::leader::Leader;
 const LENGTH_BYTES: usize = 4;
 /// More than all requests together that the bench has under way.
 const MAX_COPY_BYTES: usize = 1 << 20;
-/// How long one looks for more before it sleeps, as `paxos-node` does by default.
-const BUSY_POLL: Duration = Duration::from_micros(100);
 const EVENTS: usize = 256;
 /// A follower answers how many copies it has.
 const ANSWER_BYTES: usize = 8;
