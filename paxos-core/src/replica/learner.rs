@@ -25,8 +25,17 @@ pub(super) struct Learner {
     claim: (Ballot, Slot),
     /// The watermark, and since when it has been there.
     stands_at: (Slot, u64),
-    /// When values were last asked for, and no answer has come yet.
-    fetch_sent_ticks: Option<u64>,
+    /// The last question for values.
+    asked: Option<Asked>,
+}
+
+/// A question for the values of the slots from `first` on. It is open until that slot is chosen, however this replica
+/// has learned so: from the answer, a snapshot, or the leader's watermark.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    of: NodeId,
+    first: Slot,
+    at_ticks: u64,
 }
 
 impl Learner {
@@ -36,7 +45,7 @@ impl Learner {
             source: own,
             claim: (Ballot::ZERO, Slot::ZERO),
             stands_at: (chosen, 0),
-            fetch_sent_ticks: None,
+            asked: None,
         }
     }
 
@@ -96,27 +105,21 @@ impl Replica {
             return;
         }
         let resend = u64::from(self.config.options().resend_ticks);
-        match self.learner.fetch_sent_ticks {
-            Some(sent) if self.now_ticks < sent + resend || mutated(Mutant::FetchNeverResent) => {}
-            Some(_) => {
-                self.learner.source = self.member_after(self.learner.source);
-                self.fetch(outputs);
-            }
-            None => {
-                if !misses_some {
-                    self.learner.source = self.leader().unwrap_or(self.learner.source);
-                }
-                self.fetch(outputs);
-            }
+        match self.learner.asked.filter(|asked| asked.first > chosen) {
+            Some(open) if self.now_ticks < open.at_ticks + resend || mutated(Mutant::FetchNeverResent) => {}
+            // Not after the source: where that is set anew with every message, the same member would always come next.
+            Some(open) => self.fetch(self.member_after(open.of), outputs),
+            None if misses_some => self.fetch(self.learner.source, outputs),
+            None => self.fetch(self.leader().unwrap_or(self.learner.source), outputs),
         }
     }
 
-    fn fetch(&mut self, outputs: &mut Vec<Output>) {
-        self.learner.fetch_sent_ticks = Some(self.now_ticks);
-        if self.learner.source == self.config.node() {
-            self.learner.source = self.member_after(self.config.node());
-        }
-        self.send(self.learner.source, Body::Fetch { first: self.log.chosen().next() }, outputs);
+    fn fetch(&mut self, of: NodeId, outputs: &mut Vec<Output>) {
+        let own = self.config.node();
+        let of = if of == own { self.member_after(own) } else { of };
+        let first = self.log.chosen().next();
+        self.learner.asked = Some(Asked { of, first, at_ticks: self.now_ticks });
+        self.send(of, Body::Fetch { first }, outputs);
     }
 
     /// Answers with as many chosen values as fit into a message.
@@ -161,12 +164,9 @@ impl Replica {
             slot = slot.next();
         }
         self.learner.hear(from, chosen);
-        if self.log.chosen() > before {
-            self.learner.fetch_sent_ticks = None;
-            if self.learner.known_chosen > self.log.chosen() && slot > self.log.chosen() {
-                self.learner.source = from;
-                self.fetch(outputs);
-            }
+        let chosen = self.log.chosen();
+        if chosen > before && self.learner.known_chosen > chosen && slot > chosen {
+            self.fetch(from, outputs);
         }
     }
 

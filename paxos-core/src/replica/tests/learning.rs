@@ -51,6 +51,17 @@ fn who_told_of_the_gap_is_asked_first() {
 }
 
 #[test]
+fn all_get_their_turn_while_a_leader_tells_more_with_every_tick() {
+    let mut alone = Alone::new(1, ReadMode::QuorumRound);
+    let mut asked = Vec::new();
+    for tick in 1..=2 + 4 * RESEND {
+        alone.hear(2, heartbeat(tick));
+        asked.extend(alone.tick());
+    }
+    assert_eq!(asked, [2, 3, 4, 5, 2].map(|node| fetch(node, 1)));
+}
+
+#[test]
 fn an_answer_that_helps_but_is_not_all_has_the_next_part_asked_for_at_once() {
     let mut alone = Alone::new(1, ReadMode::QuorumRound);
     assert_eq!(alone.hear(4, told(2, &["b"], 9)), [], "slot 1 is missing");

@@ -75,6 +75,23 @@ fn pieces_are_taken_in_order_from_whom_they_were_asked_of() {
 }
 
 #[test]
+fn what_is_missing_after_a_snapshot_is_asked_of_who_has_told_of_it_again() {
+    let ballot = Ballot { round: 5, node: NodeId(2) };
+    let heartbeat = |chosen| Body::Heartbeat { ballot, chosen: Slot(chosen), round: HeartbeatRound(1) };
+    let fetch = |first| (Some(NodeId(2)), Body::Fetch { first: Slot(first) });
+    let mut alone = Alone::new(1, ReadMode::QuorumRound);
+    alone.hear(2, heartbeat(8));
+    assert_eq!([alone.tick(), alone.tick()].concat(), [fetch(1)]);
+    assert_eq!(alone.hear(2, Body::Trimmed { below: Slot(9) }), [ask(0)]);
+    alone.hear(2, piece(0, "abcde"));
+    give(&mut alone, Input::SnapshotStored { slot: META.slot, offset: 5 });
+    give(&mut alone, Input::SnapshotInstalled { meta: META });
+    alone.hear(2, heartbeat(9));
+    let asked: Vec<_> = (0..RESEND).flat_map(|_| alone.tick()).collect();
+    assert_eq!(asked, [fetch(9)]);
+}
+
+#[test]
 fn an_empty_snapshot_is_one_empty_piece() {
     let mut alone = behind(Options::default());
     let meta = SnapshotMeta { size_bytes: 0, ..META };
