@@ -1,17 +1,21 @@
 //! Requests out of a stream of bytes.
 //!
-//! The parser of the `redis-protocol` crate takes a request apart; before it sees one, its lengths are checked
-//! against the limits, so that nothing is buffered for a request that would be refused anyway.
+//! Lengths are checked against the limits as they come, so that nothing is buffered for a request that would be
+//! refused anyway. Where they are all known, so is the place of each argument: they need not be parsed again, and
+//! share the bytes that were received.
+
+use std::ops::Range;
 
 use bytes::{Buf, Bytes, BytesMut};
-use redis_protocol::resp2::decode::decode_bytes_mut;
-use redis_protocol::resp2::types::BytesFrame;
 
 use super::Options;
 use super::command::is;
 
-/// The longest inline request, and the longest line that announces a length.
+/// The longest inline request.
 const MAX_LINE_BYTES: usize = 64 << 10;
+const LINE_END: &[u8] = b"\r\n";
+/// For so many arguments a parser keeps memory from one request to the next.
+const KEPT_PLACES: usize = 64;
 
 /// A request: the name of a command and its arguments.
 pub(super) type Request = Vec<Bytes>;
@@ -20,15 +24,12 @@ pub(super) type Request = Vec<Bytes>;
 #[derive(Debug)]
 pub(super) struct Parser {
     limits: Options,
-    /// How far the request at the front has been measured already.
-    measured: Measured,
-}
-
-/// Progress in measuring a request of which not all has come.
-#[derive(Clone, Copy, Debug, Default)]
-struct Measured {
+    /// How much of the request at the front has been looked at.
     at: usize,
+    /// How many of its arguments have not come yet; `None` before its first line has.
     arguments_left: Option<usize>,
+    /// Where those are that have come.
+    places: Vec<Range<usize>>,
 }
 
 /// The client does not speak the protocol, or asks for too much; the connection ends after this line.
@@ -37,60 +38,66 @@ pub(super) struct ProtocolError(pub(super) String);
 
 impl Parser {
     pub(super) fn new(limits: Options) -> Parser {
-        Parser { limits, measured: Measured::default() }
+        Parser { limits, at: 0, arguments_left: None, places: Vec::new() }
     }
 
     /// The request at the front of the buffer, if all of it has come. An empty one means nothing.
     pub(super) fn next(&mut self, buffer: &mut BytesMut) -> Result<Option<Request>, ProtocolError> {
         match buffer.first() {
             None => Ok(None),
-            Some(b'*') => {
-                if !self.measure(buffer)? {
-                    return Ok(None);
-                }
-                self.measured = Measured::default();
-                let decoded = decode_bytes_mut(buffer);
-                let frame = decoded.map_err(|error| ProtocolError(format!("ERR Protocol error: {error}")))?;
-                Ok(frame.map(|(frame, _, _)| arguments(frame)).transpose()?)
-            }
+            Some(b'*') => Ok(self.has_come(buffer)?.then(|| self.cut_off(buffer))),
             Some(_) => inline(buffer),
         }
     }
 
-    /// Checks the lengths in a request as far as it has come; `true` if all has.
-    fn measure(&mut self, buffer: &[u8]) -> Result<bool, ProtocolError> {
-        let Measured { mut at, arguments_left } = self.measured;
-        let mut left = match arguments_left {
+    /// Looks at what has come of the request at the front; `true` if that is all.
+    fn has_come(&mut self, buffer: &[u8]) -> Result<bool, ProtocolError> {
+        let mut left = match self.arguments_left {
             Some(left) => left,
-            None => match number(buffer, at, b'*')? {
+            None => match number(buffer, 0, b'*')? {
                 None => return Ok(false),
                 Some((count, end)) => {
                     let count = usize::try_from(count).unwrap_or(0);
                     if count > self.limits.max_arguments {
                         return Err(protocol_error("invalid multibulk length"));
                     }
-                    at = end;
+                    self.at = end;
                     count
                 }
             },
         };
         while left > 0 {
-            self.measured = Measured { at, arguments_left: Some(left) };
-            let Some((length, end)) = number(buffer, at, b'$')? else { return Ok(false) };
+            self.arguments_left = Some(left);
+            let Some((length, start)) = number(buffer, self.at, b'$')? else { return Ok(false) };
             let length = usize::try_from(length).map_err(|_| protocol_error("invalid bulk length"))?;
             if length > self.limits.max_argument_bytes() {
                 return Err(protocol_error("invalid bulk length"));
             }
-            at = end + length + 2;
-            if at > self.limits.max_request_bytes() {
+            let end = start + length;
+            if end + LINE_END.len() > self.limits.max_request_bytes() {
                 return Err(protocol_error("too big request"));
             }
-            if at > buffer.len() {
-                return Ok(false);
+            match buffer.get(end..end + LINE_END.len()) {
+                None => return Ok(false),
+                Some(line_end) if line_end != LINE_END => {
+                    return Err(protocol_error("a bulk string is longer than its length"));
+                }
+                Some(_) => {}
             }
+            self.places.push(start..end);
+            self.at = end + LINE_END.len();
             left -= 1;
         }
         Ok(true)
+    }
+
+    /// Takes the request from the front of the buffer, all of which has come.
+    fn cut_off(&mut self, buffer: &mut BytesMut) -> Request {
+        let whole = buffer.split_to(self.at).freeze();
+        let request = self.places.drain(..).map(|place| whole.slice(place)).collect();
+        self.places.shrink_to(KEPT_PLACES);
+        self.arguments_left = None;
+        request
     }
 }
 
@@ -119,15 +126,6 @@ fn number(buffer: &[u8], at: usize, kind: u8) -> Result<Option<(i64, usize)>, Pr
         None if kind == b'*' => Err(protocol_error("invalid multibulk length")),
         None => Err(protocol_error("invalid bulk length")),
     }
-}
-
-fn arguments(frame: BytesFrame) -> Result<Request, ProtocolError> {
-    let BytesFrame::Array(frames) = frame else { return Ok(Vec::new()) };
-    let bulk = |frame| match frame {
-        BytesFrame::BulkString(bytes) => Ok(bytes),
-        _ => Err(protocol_error("expected a bulk string")),
-    };
-    frames.into_iter().map(bulk).collect()
 }
 
 /// A request as a person types it: words in a line.
@@ -159,18 +157,22 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn all(bytes: &[u8]) -> Result<Vec<Vec<Bytes>>, ProtocolError> {
+    /// The requests in `bytes`, which come in pieces as a slow network might bring them.
+    fn all_of(bytes: &[u8], piece_bytes: usize) -> Result<Vec<Vec<Bytes>>, ProtocolError> {
         let mut parser = Parser::new(Options { max_arguments: 10, ..Options::default() });
         let mut buffer = BytesMut::new();
         let mut requests = Vec::new();
-        // Byte by byte, as a slow network might bring them.
-        for byte in bytes {
-            buffer.extend_from_slice(&[*byte]);
+        for piece in bytes.chunks(piece_bytes) {
+            buffer.extend_from_slice(piece);
             while let Some(request) = parser.next(&mut buffer)? {
                 requests.push(request);
             }
         }
         Ok(requests)
+    }
+
+    fn all(bytes: &[u8]) -> Result<Vec<Vec<Bytes>>, ProtocolError> {
+        all_of(bytes, 1)
     }
 
     fn words(words: &[&str]) -> Vec<Bytes> {
@@ -192,6 +194,7 @@ mod tests {
             (b"*1\r\n$99999999\r\n", "invalid bulk length"),
             (b"*1\r\n$-1\r\n", "invalid bulk length"),
             (b"*1\r\n:1\r\n", "expected '$', got ':'"),
+            (b"*1\r\n$1\r\nabc\r\n", "longer than its length"),
             (b"*1000000000000000000000000000000000000000", "too long a length"),
             (b"POST / HTTP/1.1\r\n", "no HTTP server"),
             (b"GET / HTTP/1.1\r\nhost: x\r\n", "no HTTP server"),
@@ -202,6 +205,23 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn any_bytes_may_be_arguments(
+            requests in prop::collection::vec(prop::collection::vec(any::<Vec<u8>>(), 0..=10), 0..5),
+            piece_bytes in 1..300usize,
+        ) {
+            let mut bytes = Vec::new();
+            for request in &requests {
+                bytes.extend(format!("*{}\r\n", request.len()).bytes());
+                for argument in request {
+                    bytes.extend(format!("${}\r\n", argument.len()).bytes());
+                    bytes.extend(argument);
+                    bytes.extend(b"\r\n");
+                }
+            }
+            prop_assert_eq!(all_of(&bytes, piece_bytes).expect("they are well-formed"), requests);
+        }
+
         #[test]
         fn no_bytes_make_the_parser_panic(bytes: Vec<u8>, cut in 0..40usize) {
             let _ = all(&bytes);
