@@ -307,13 +307,11 @@ impl<S: StateMachine> Driver<S> {
                     self.counters.refused.increment(1);
                     let _ = reply.send(Err(ClientError::Overloaded));
                 }
-                Request::Read { reply } => {
-                    self.counters.reads.increment(1);
-                    readers.push(reply);
-                }
+                Request::Read { reply } => readers.push(reply),
             }
         }
         if !readers.is_empty() {
+            self.counters.reads.increment(readers.len() as u64);
             self.reads.add(readers, now, deadline);
         }
         self.send_due(now);

@@ -20,6 +20,9 @@ pub(super) const NAMES: &[&str] = &[
     "unwatch", "watch",
 ];
 
+/// More than any of the names has.
+pub(super) const CUT_NAME_BYTES: usize = 16;
+
 /// What words mean to the store.
 pub(super) enum Meaning {
     /// Something to do.
@@ -80,6 +83,14 @@ pub(super) fn operation(name: &[u8], request: &[Bytes], options: &Options) -> Me
         Ok(operation) => Meaning::Operation(operation),
         Err(error) => Meaning::Error(error),
     }
+}
+
+/// The name of a command in lower case, in the memory of the caller. A word that is cut is none that is known.
+pub(super) fn lower_case<'a>(word: &[u8], lower: &'a mut [u8; CUT_NAME_BYTES]) -> &'a [u8] {
+    let length = word.len().min(lower.len());
+    lower[..length].copy_from_slice(&word[..length]);
+    lower[..length].make_ascii_lowercase();
+    &lower[..length]
 }
 
 pub(super) fn wrong_arity(name: &[u8]) -> Reply {
@@ -160,4 +171,18 @@ fn within_limits(operation: Operation, options: &Options) -> Result<Operation, R
         _ => {}
     }
     Ok(operation)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_is_cut_and_what_is_cut_is_no_name() {
+        assert!(NAMES.iter().all(|name| name.len() < CUT_NAME_BYTES));
+        let lower = |word: &[u8]| lower_case(word, &mut [0; CUT_NAME_BYTES]).to_vec();
+        assert_eq!(lower(b"GetDel"), b"getdel");
+        assert_eq!(lower(b""), b"");
+        assert_eq!(lower(b"FlushDbAndWhatIsBehindIt"), b"flushdbandwhatis");
+    }
 }

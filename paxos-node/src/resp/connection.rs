@@ -77,8 +77,8 @@ impl Connection {
             self.input.reserve(READ_BYTES);
             let read = tokio::select! {
                 biased;
-                _ = &mut stopping => return Ok(()),
                 read = self.stream.read_buf(&mut self.input) => read?,
+                _ = &mut stopping => return Ok(()),
             };
             if read == 0 {
                 return Ok(());
@@ -111,16 +111,17 @@ impl Connection {
     }
 
     async fn take(&mut self, request: &Request) -> io::Result<Next> {
-        let name = request[0].to_ascii_lowercase();
-        match &name[..] {
+        let mut lower = [0; command::CUT_NAME_BYTES];
+        let name = command::lower_case(&request[0], &mut lower);
+        match name {
             b"multi" | b"exec" | b"discard" => {
                 self.finish_run().await?;
-                self.take_transaction_word(&name, request.len()).await?;
+                self.take_transaction_word(name, request.len()).await?;
                 return Ok(Next::GoOn);
             }
             _ => {}
         }
-        match command::operation(&name, request, &self.shared.options) {
+        match command::operation(name, request, &self.shared.options) {
             Meaning::Operation(operation) if self.transaction.is_some() => {
                 self.queue(Queued::Operation(operation));
             }
@@ -130,8 +131,8 @@ impl Connection {
                 self.finish_run().await?;
                 self.writer().head(&error);
             }
-            Meaning::WrongArity => self.refuse(&command::wrong_arity(&name)).await?,
-            Meaning::Unknown => return self.take_local(&name, request).await,
+            Meaning::WrongArity => self.refuse(&command::wrong_arity(name)).await?,
+            Meaning::Unknown => return self.take_local(name, request).await,
         }
         Ok(Next::GoOn)
     }
@@ -294,16 +295,21 @@ impl Connection {
 
     /// Sends everything. A client that takes nothing for too long is cut off.
     async fn flush(&mut self) -> io::Result<()> {
-        let limit = self.shared.options.write_timeout;
         while !self.output.is_empty() {
-            let written = tokio::time::timeout(limit, self.stream.write(&self.output)).await;
-            let written = written.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, NEVER_READS))??;
-            if written == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
+            // Almost always there is room, and no time-out need be set.
+            match self.stream.try_write(&self.output) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => self.output.advance(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.await_room().await?,
+                Err(error) => return Err(error),
             }
-            self.output.advance(written);
         }
         Ok(())
+    }
+
+    async fn await_room(&self) -> io::Result<()> {
+        let room = tokio::time::timeout(self.shared.options.write_timeout, self.stream.writable()).await;
+        room.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, NEVER_READS))?
     }
 
     fn writer(&mut self) -> Writer<'_> {

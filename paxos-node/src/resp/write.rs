@@ -85,16 +85,14 @@ impl Writer<'_> {
 
 /// The replies in the order in which they are written: each array before its elements.
 pub(super) fn flatten(replies: Vec<Reply>) -> impl Iterator<Item = Reply> {
-    let mut waiting = vec![replies.into_iter()];
+    let (mut current, mut outer) = (replies.into_iter(), Vec::new());
     std::iter::from_fn(move || {
         loop {
-            match waiting.last_mut()?.next() {
-                None => {
-                    waiting.pop();
-                }
+            match current.next() {
+                None => current = outer.pop()?,
                 Some(Reply::Array(elements)) => {
                     let head = Reply::Array(vec![Reply::Nil; elements.len()]);
-                    waiting.push(elements.into_iter());
+                    outer.push(std::mem::replace(&mut current, elements.into_iter()));
                     return Some(head);
                 }
                 Some(reply) => return Some(reply),
