@@ -1,6 +1,7 @@
 //! Every command's reply to the byte, in both versions of the protocol, from a node within this process.
 #![cfg(feature = "memory")]
 
+use std::io::Write as _;
 use std::time::Duration;
 
 use paxos_core::NodeId;
@@ -325,4 +326,17 @@ async fn a_client_that_never_reads_its_replies_is_cut_off() {
     let mut other = server.client().await;
     expect(&mut other, "STRLEN k", ":1048576\r\n").await;
     server.stop().await;
+}
+
+#[tokio::test]
+async fn a_node_stops_while_a_client_never_pauses() {
+    let server = Server::start(resp::Options::default()).await;
+    let mut asking = std::net::TcpStream::connect(server.address).expect("the front listens");
+    let mut answered = asking.try_clone().expect("it can be shared");
+    let reader = std::thread::spawn(move || std::io::copy(&mut answered, &mut std::io::sink()));
+    let writer = std::thread::spawn(move || while asking.write_all(&b"PING\r\n".repeat(10_000)).is_ok() {});
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    server.stop().await;
+    writer.join().expect("it has lost its connection");
+    let _ = reader.join().expect("it has been told the end of it, or lost it");
 }

@@ -77,8 +77,8 @@ impl Connection {
             self.input.reserve(READ_BYTES);
             let read = tokio::select! {
                 biased;
-                read = self.stream.read_buf(&mut self.input) => read?,
                 _ = &mut stopping => return Ok(()),
+                read = self.stream.read_buf(&mut self.input) => read?,
             };
             if read == 0 {
                 return Ok(());
