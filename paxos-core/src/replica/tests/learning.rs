@@ -46,6 +46,7 @@ fn who_told_of_the_gap_is_asked_first() {
     alone.hear(2, heartbeat(0));
     let ballot = Ballot { round: 6, node: NodeId(3) };
     alone.hear(3, Body::ReadGrant { read: ReadId(1), slot: Slot(4), ballot, chosen: Slot(4) });
+    alone.hear(2, heartbeat(4)); // That is nothing new.
     assert_eq!(alone.tick(), []);
     assert_eq!(alone.tick(), [fetch(3, 1)]);
 }
