@@ -63,6 +63,16 @@ fn all_get_their_turn_while_a_leader_tells_more_with_every_tick() {
 }
 
 #[test]
+fn a_question_ends_with_the_first_slot_that_it_asked_for() {
+    let mut alone = Alone::new(1, ReadMode::QuorumRound);
+    alone.hear(2, heartbeat(3));
+    assert_eq!([alone.tick(), alone.tick()].concat(), [fetch(2, 1)]);
+    alone.hear(2, accept(1, "a", 3));
+    let asked: Vec<_> = (0..3).flat_map(|_| alone.tick()).collect();
+    assert_eq!(asked, [fetch(2, 2)]);
+}
+
+#[test]
 fn an_answer_that_helps_but_is_not_all_has_the_next_part_asked_for_at_once() {
     let mut alone = Alone::new(1, ReadMode::QuorumRound);
     assert_eq!(alone.hear(4, told(2, &["b"], 9)), [], "slot 1 is missing");

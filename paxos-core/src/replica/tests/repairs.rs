@@ -2,9 +2,10 @@
 
 use super::cluster::Cluster;
 use super::scripts::{answers, followers, led_cluster};
+use super::times::Alone;
 use crate::{
-    Ballot, Body, Config, Epoch, Input, Message, NodeId, Options, PhaseOne, RecoverError, Recovered, Replica,
-    Slot, Value,
+    Ballot, Body, Config, Epoch, HeartbeatRound, Input, Message, NodeId, Options, PhaseOne, RecoverError,
+    Recovered, Replica, Slot, Value,
 };
 
 #[test]
@@ -21,6 +22,16 @@ fn what_was_lost_is_learned_from_peers_and_then_the_replica_is_as_any_other() {
         cluster.nodes[&damaged].replica.as_ref().is_some_and(|replica| replica.repairs_through().is_none())
     });
     assert_eq!(cluster.node(damaged).applied, Slot(3));
+}
+
+#[test]
+fn who_leads_is_asked_first_for_what_was_lost() {
+    let recovered = Recovered { incomplete_through: Slot(2), ..Recovered::default() };
+    let mut alone = Alone::recovered(1, Options::default(), recovered);
+    let ballot = Ballot { round: 5, node: NodeId(4) };
+    alone.hear(4, Body::Heartbeat { ballot, chosen: Slot(0), round: HeartbeatRound(1) });
+    let asked = [alone.tick(), alone.tick()].concat();
+    assert_eq!(asked, [(Some(NodeId(4)), Body::Fetch { first: Slot(1) })]);
 }
 
 #[test]

@@ -22,10 +22,14 @@ impl Alone {
     }
 
     pub(super) fn with(seed: u64, options: Options) -> Alone {
+        Alone::recovered(seed, options, Recovered::default())
+    }
+
+    pub(super) fn recovered(seed: u64, options: Options, recovered: Recovered) -> Alone {
         let members = [1, 2, 3, 4, 5].map(NodeId);
         let config = Config::new(NodeId(1), &members, options);
         let config = config.expect("the options fit together");
-        let replica = Replica::new(config, Recovered::default(), seed).expect("an empty disk is in order");
+        let replica = Replica::new(config, recovered, seed).expect("the disk is in order");
         Alone { replica, now: 0 }
     }
 
