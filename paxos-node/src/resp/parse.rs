@@ -207,6 +207,21 @@ mod tests {
         }
     }
 
+    #[test]
+    fn an_argument_and_a_request_may_have_just_the_length_that_is_allowed() {
+        let limits = Options { max_value_bytes: 0, max_key_bytes: 0, ..Options::default() };
+        let (argument_bytes, request_bytes) = (limits.max_argument_bytes(), limits.max_request_bytes());
+        let three = format!("${argument_bytes}\r\n{}\r\n", "x".repeat(argument_bytes)).repeat(3);
+        let before = format!("*4\r\n{three}");
+        let fits = request_bytes - before.len() - "$12345\r\n".len() - LINE_END.len();
+        let refusal = |bytes: String| Parser::new(limits).next(&mut BytesMut::from(bytes.as_bytes())).err();
+        assert_eq!(refusal(format!("*1\r\n${argument_bytes}\r\n")), None);
+        let longer = refusal(format!("*1\r\n${}\r\n", argument_bytes + 1));
+        assert_eq!(longer, Some(protocol_error("invalid bulk length")));
+        assert_eq!(refusal(format!("{before}${fits}\r\n")), None);
+        assert_eq!(refusal(format!("{before}${}\r\n", fits + 1)), Some(protocol_error("too big request")));
+    }
+
     proptest! {
         #[test]
         fn any_bytes_may_be_arguments(
