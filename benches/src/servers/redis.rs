@@ -21,7 +21,6 @@ pub(super) fn start(program: &Path, directory: &Path, copies: usize) -> Result<V
     let ports = free_ports(1 + copies);
     let mut nodes = Vec::new();
     for (id, port) in (1..).zip(&ports) {
-        let id: u64 = id;
         let name = format!("redis-{id}");
         let directory = directory.join(&name);
         let fail = |error| Failure::new(format!("{}: {error}", directory.display()));

@@ -28,8 +28,9 @@ pub fn resp(bytes: &[u8]) {
     assert_eq!(whole, requests(bytes, piece, options), "how it is cut makes no difference");
     let (mut store, mut session, mut output) = (Store::default(), Session::new(1), BytesMut::new());
     for request in whole.0.iter().filter(|request| !request.is_empty()).take(MAX_REQUESTS) {
-        let name = request[0].to_ascii_lowercase();
-        match command::operation(&name, request, &options) {
+        let mut lower = [0; command::CUT_NAME_BYTES];
+        let name = command::lower_case(&request[0], &mut lower);
+        match command::operation(name, request, &options) {
             Meaning::Operation(operation) => {
                 let response = store.apply(Slot(1), &Operation::command(&[operation]));
                 let replies = Reply::decode_all(response).expect("a response can be read");
@@ -38,9 +39,9 @@ pub fn resp(bytes: &[u8]) {
             }
             Meaning::Error(_) | Meaning::WrongArity => {}
             Meaning::Unknown => {
-                if session::check(&name, &request[1..]).is_ok() {
+                if session::check(name, &request[1..]).is_ok() {
                     let mut out = Writer { buffer: &mut output, protocol: Protocol::Resp2 };
-                    let _ = session.answer(&name, &request[1..], &Status::default(), &mut out);
+                    let _ = session.answer(name, &request[1..], &Status::default(), &mut out);
                     assert!(output.ends_with(b"\r\n"), "there is an answer, and it is whole");
                     output.clear();
                 }

@@ -27,8 +27,8 @@ pub(super) struct Parser {
     limits: Options,
     /// How much of the request at the front has been looked at.
     at: usize,
-    /// How many of its arguments have not come yet; `None` before its first line has.
-    arguments_left: Option<usize>,
+    /// How many arguments it has; `None` before its first line has come.
+    arguments: Option<usize>,
     /// Where those are that have come.
     places: Vec<Range<usize>>,
 }
@@ -39,7 +39,7 @@ pub(super) struct ProtocolError(pub(super) String);
 
 impl Parser {
     pub(super) fn new(limits: Options) -> Parser {
-        Parser { limits, at: 0, arguments_left: None, places: Vec::new() }
+        Parser { limits, at: 0, arguments: None, places: Vec::new() }
     }
 
     /// The request at the front of the buffer, if all of it has come. An empty one means nothing.
@@ -53,8 +53,8 @@ impl Parser {
 
     /// Looks at what has come of the request at the front; `true` if that is all.
     fn has_come(&mut self, buffer: &[u8]) -> Result<bool, ProtocolError> {
-        let mut left = match self.arguments_left {
-            Some(left) => left,
+        let arguments = match self.arguments {
+            Some(arguments) => arguments,
             None => match number(buffer, 0, b'*')? {
                 None => return Ok(false),
                 Some((count, end)) => {
@@ -63,22 +63,22 @@ impl Parser {
                         return Err(protocol_error("invalid multibulk length"));
                     }
                     self.at = end;
-                    count
+                    *self.arguments.insert(count)
                 }
             },
         };
-        while left > 0 {
-            self.arguments_left = Some(left);
+        while self.places.len() < arguments {
             let Some((length, start)) = number(buffer, self.at, b'$')? else { return Ok(false) };
             let length = usize::try_from(length).map_err(|_| protocol_error("invalid bulk length"))?;
             if length > self.limits.max_argument_bytes() {
                 return Err(protocol_error("invalid bulk length"));
             }
             let end = start + length;
-            if end + LINE_END.len() > self.limits.max_request_bytes() {
+            let next = end + LINE_END.len();
+            if next > self.limits.max_request_bytes() {
                 return Err(protocol_error("too big request"));
             }
-            match buffer.get(end..end + LINE_END.len()) {
+            match buffer.get(end..next) {
                 None => return Ok(false),
                 Some(line_end) if line_end != LINE_END => {
                     return Err(protocol_error("a bulk string is longer than its length"));
@@ -86,8 +86,7 @@ impl Parser {
                 Some(_) => {}
             }
             self.places.push(start..end);
-            self.at = end + LINE_END.len();
-            left -= 1;
+            self.at = next;
         }
         Ok(true)
     }
@@ -97,7 +96,7 @@ impl Parser {
         let whole = buffer.split_to(self.at).freeze();
         let request = self.places.drain(..).map(|place| whole.slice(place)).collect();
         self.places.shrink_to(KEPT_PLACES);
-        self.arguments_left = None;
+        self.arguments = None;
         request
     }
 }

@@ -10,7 +10,7 @@ use crate::{
 /// Node 2 leads.
 const BALLOT: Ballot = Ballot { round: 5, node: NodeId(2) };
 
-fn heartbeat(chosen: u64) -> Body {
+pub(super) fn heartbeat(chosen: u64) -> Body {
     Body::Heartbeat { ballot: BALLOT, chosen: Slot(chosen), round: HeartbeatRound(1) }
 }
 
@@ -23,7 +23,7 @@ fn told(first: u64, names: &[&'static str], chosen: u64) -> Body {
     Body::Chosen { first: Slot(first), values, chosen: Slot(chosen) }
 }
 
-fn fetch(to: u64, first: u64) -> (Option<NodeId>, Body) {
+pub(super) fn fetch(to: u64, first: u64) -> (Option<NodeId>, Body) {
     (Some(NodeId(to)), Body::Fetch { first: Slot(first) })
 }
 

@@ -3,11 +3,10 @@
 use bytes::Bytes;
 
 use super::edges::step_durably;
+use super::learning::{fetch, heartbeat};
 use super::reading::Led;
 use super::times::{Alone, RESEND, messages};
-use crate::{
-    Ballot, Body, HeartbeatRound, Input, NodeId, Options, Output, ReadMode, Role, Slot, SnapshotMeta, Value,
-};
+use crate::{Body, Input, NodeId, Options, Output, ReadMode, Role, Slot, SnapshotMeta, Value};
 
 const META: SnapshotMeta = SnapshotMeta { slot: Slot(8), size_bytes: 5, checksum: 1 };
 
@@ -76,19 +75,16 @@ fn pieces_are_taken_in_order_from_whom_they_were_asked_of() {
 
 #[test]
 fn what_is_missing_after_a_snapshot_is_asked_of_who_has_told_of_it_again() {
-    let ballot = Ballot { round: 5, node: NodeId(2) };
-    let heartbeat = |chosen| Body::Heartbeat { ballot, chosen: Slot(chosen), round: HeartbeatRound(1) };
-    let fetch = |first| (Some(NodeId(2)), Body::Fetch { first: Slot(first) });
     let mut alone = Alone::new(1, ReadMode::QuorumRound);
     alone.hear(2, heartbeat(8));
-    assert_eq!([alone.tick(), alone.tick()].concat(), [fetch(1)]);
+    assert_eq!([alone.tick(), alone.tick()].concat(), [fetch(2, 1)]);
     assert_eq!(alone.hear(2, Body::Trimmed { below: Slot(9) }), [ask(0)]);
     alone.hear(2, piece(0, "abcde"));
     give(&mut alone, Input::SnapshotStored { slot: META.slot, offset: 5 });
     give(&mut alone, Input::SnapshotInstalled { meta: META });
     alone.hear(2, heartbeat(9));
     let asked: Vec<_> = (0..RESEND).flat_map(|_| alone.tick()).collect();
-    assert_eq!(asked, [fetch(9)]);
+    assert_eq!(asked, [fetch(2, 9)]);
 }
 
 #[test]
@@ -102,18 +98,13 @@ fn an_empty_snapshot_is_one_empty_piece() {
 #[test]
 fn a_piece_is_asked_for_five_times_more_before_another_way_is_tried() {
     let mut alone = behind(Options::default());
-    let heartbeat = Body::Heartbeat {
-        ballot: Ballot { round: 5, node: NodeId(2) },
-        chosen: Slot(8),
-        round: HeartbeatRound(1),
-    };
     let mut asked = Vec::new();
     for tick in 1..=12 * RESEND {
-        alone.hear(2, heartbeat.clone());
+        alone.hear(2, heartbeat(8));
         asked.extend(alone.tick().into_iter().map(|message| (tick, message)));
     }
     let mut expected: Vec<_> = (1..=5).map(|turn| (turn * 2 * RESEND, ask(0))).collect();
-    expected.push((12 * RESEND, (Some(NodeId(2)), Body::Fetch { first: Slot(1) })));
+    expected.push((12 * RESEND, fetch(2, 1)));
     assert_eq!(asked, expected);
 }
 
