@@ -1,8 +1,8 @@
 //! Whether a command costs the same after ten million others: `cargo bench -p benches --bench flat`.
 //!
-//! Real replicas in one thread, without disk and network. An allocator that counts is in place of the system's, which
-//! costs a few nanoseconds for each allocation: the rates are a little lower than without it. It counts an allocation
-//! that grows as a new one of the full size, since its bytes may have to be copied.
+//! Real replicas in one thread, without disk and network. An allocator that counts is in place of the
+//! system's, which costs a few nanoseconds for each allocation: the rates are a little lower than without it.
+//! It counts an allocation that grows as a new one of the full size, since its bytes may have to be copied.
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use allocation_counter::{AllocationInfo, measure};
 use benches::bare::{Bare, Carriage};
 use bytes::Bytes;
-use paxos_core::Options;
+use paxos_core::ProtocolSettings;
 use rustix::time::{ClockId, clock_gettime};
 
 const COMMAND_BYTES: usize = 256;
@@ -89,9 +89,11 @@ fn run(row: Row) -> Duration {
     let command = Bytes::from_static(&[b'x'; COMMAND_BYTES]);
     let (options, together) = match row.slots {
         // A batch is full at its first command.
-        Slots::One { in_flight } => (Options { batch_bytes: 1, ..Options::default() }, in_flight),
+        Slots::One { in_flight } => {
+            (ProtocolSettings::default().with(|settings| settings.batch_bytes = 1), in_flight)
+        }
         Slots::Full => {
-            let options = Options::default();
+            let options = ProtocolSettings::default();
             let together = options.batch_bytes / paxos_core::Value::bytes_for(&command);
             (options, together)
         }

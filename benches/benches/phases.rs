@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use benches::nothing::Nothing;
 use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
-use paxos_core::{Options, PhaseOne};
+use paxos_core::{PhaseOne, ProtocolSettings};
 use paxos_node::in_process::{Cluster, Member, Setup, StorageKind, Threads, TransportKind};
 
 const COMMAND_BYTES: usize = 256;
@@ -54,10 +54,14 @@ fn compare(criterion: &mut Criterion) {
             for (name, phase_one) in
                 [("fast path", PhaseOne::OncePerLeader), ("full round", PhaseOne::EveryValue)]
             {
-                let protocol = Options { phase_one, ..Options::default() };
-                let setup = Setup { threads: Threads::Shared, protocol, ..Setup::new(transport, storage) };
+                let protocol = ProtocolSettings::default().with(|settings| settings.phase_one = phase_one);
+                let setup = Setup::new(transport, storage).with(|setup| {
+                    setup.threads = Threads::Shared;
+                    setup.protocol = protocol;
+                });
                 let cluster = Cluster::start(&setup, || Nothing).expect("the cluster starts");
-                // Elected before anything is timed: criterion takes the first command for as slow as all others.
+                // Elected before anything is timed: criterion takes the first command for as slow as all
+                // others.
                 let leader = cluster.leader().expect("without faults there is a leader");
                 let name = format!("{name}, {}, {}", transport.name(), storage.name());
                 group.bench_function(name, |bencher| {

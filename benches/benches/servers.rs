@@ -2,10 +2,10 @@
 
 use std::process::ExitCode;
 
-use benches::servers::{Options, run};
+use benches::servers::{Arguments, run};
 
 fn main() -> ExitCode {
-    match run(&Options::read(env!("CARGO_TARGET_TMPDIR"), env!("CARGO_BIN_EXE_bare"))) {
+    match run(&Arguments::read(env!("CARGO_TARGET_TMPDIR"), env!("CARGO_BIN_EXE_bare"))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("servers: {failure}");

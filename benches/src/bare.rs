@@ -1,16 +1,18 @@
 //! Replicas in one thread with nothing around them: no clock, no network, no disk.
 //!
-//! What is left is the work of the protocol core itself, which can be counted: instructions, allocations, bytes. A
-//! message arrives one *turn* after it was sent, and what a replica has to write during a turn is durable at the
-//! turn's end, all of it at once, as the node's writer does it. The log is trimmed as a node does it, by snapshots,
-//! which are empty here as there is no state machine.
+//! What is left is the work of the protocol core itself, which can be counted: instructions, allocations,
+//! bytes. A message arrives one *turn* after it was sent, and what a replica has to write during a turn is
+//! durable at the turn's end, all of it at once, as the node's writer does it. The log is trimmed as a node
+//! does it, by snapshots, which are empty here as there is no state machine.
 //!
 //! Deliberately absent: faults, time, and whatever depends on the order of a hash. Two runs do the same.
 
+use std::convert::Infallible;
+
 use bytes::Bytes;
 use paxos_core::{
-    Config, Input, Message, NodeId, Options, Output, ReadId, Recovered, Replica, Role, SnapshotMeta, Write,
-    wire,
+    Config, Driver, Input, Membership, Message, NodeId, Output, ProtocolSettings, ReadId, Recovered, Refusal,
+    Replica, Role, Slot, SnapshotMeta, Value, Write, carry_out_all, wire,
 };
 
 /// The longest time that an election may take, in ticks.
@@ -69,10 +71,11 @@ impl Bare {
     ///
     /// If the options do not fit together, or if no leader gets elected: a bug.
     #[must_use]
-    pub fn with_leader(nodes: u64, options: &Options, carriage: Carriage) -> Bare {
+    pub fn with_leader(nodes: u64, options: &ProtocolSettings, carriage: Carriage) -> Bare {
         let ids: Vec<NodeId> = (1..=nodes).map(NodeId).collect();
         let member = |&id: &NodeId| {
-            let config = Config::new(id, &ids, options.clone()).expect("the options fit together");
+            let membership = Membership::new(&ids).expect("the members are distinct");
+            let config = Config::new(id, membership, options.clone()).expect("the options fit together");
             let replica = Replica::new(config, Recovered::default(), id.0);
             Member { id, replica: replica.expect("an empty disk is in order"), write: None }
         };
@@ -173,7 +176,8 @@ impl Bare {
             }
             let replica = &self.members[member].replica;
             if replica.log_bytes() >= SNAPSHOT_LOG_BYTES {
-                let meta = SnapshotMeta { slot: replica.applied(), size_bytes: 0, checksum: 0 };
+                let membership = replica.membership().clone();
+                let meta = SnapshotMeta { slot: replica.applied(), size_bytes: 0, checksum: 0, membership };
                 self.step(member, Input::SnapshotSaved { meta });
             }
         }
@@ -182,32 +186,7 @@ impl Bare {
     fn step(&mut self, member: usize, input: Input) {
         let mut outputs = std::mem::take(&mut self.outputs);
         self.members[member].replica.step(input, &mut outputs);
-        for output in outputs.drain(..) {
-            match output {
-                Output::Persist(write) => match &mut self.members[member].write {
-                    Some(earlier) => earlier.merge(write),
-                    none => *none = Some(write),
-                },
-                Output::Send { to, message } => {
-                    let to = self.position(to);
-                    let content = self.pack(message);
-                    self.post(member, to, content);
-                }
-                Output::Broadcast { message } => {
-                    let content = self.pack(message);
-                    for to in (0..self.members.len()).filter(|to| *to != member) {
-                        self.post(member, to, content.clone());
-                    }
-                }
-                Output::Apply { value, .. } if member == self.leader => {
-                    self.applied += value.commands().count() as u64;
-                }
-                Output::ReadReady { .. } => self.reads += 1,
-                Output::Refused { reason, .. } => unreachable!("the leader has room: {reason:?}"),
-                Output::ReadRefused { .. } => unreachable!("a stable leader refuses no read"),
-                _ => {}
-            }
-        }
+        let Ok(()) = carry_out_all(&mut outputs, &mut BareDriver { bare: self, member });
         self.outputs = outputs;
     }
 
@@ -232,6 +211,77 @@ impl Bare {
     }
 }
 
+/// Carries out the outputs of one replica.
+struct BareDriver<'a> {
+    bare: &'a mut Bare,
+    member: usize,
+}
+
+impl Driver for BareDriver<'_> {
+    type Error = Infallible;
+
+    fn send(&mut self, to: NodeId, message: Message) -> Result<(), Infallible> {
+        let to = self.bare.position(to);
+        let content = self.bare.pack(message);
+        self.bare.post(self.member, to, content);
+        Ok(())
+    }
+
+    fn broadcast(&mut self, message: Message) -> Result<(), Infallible> {
+        let content = self.bare.pack(message);
+        for to in (0..self.bare.members.len()).filter(|to| *to != self.member) {
+            self.bare.post(self.member, to, content.clone());
+        }
+        Ok(())
+    }
+
+    fn persist(&mut self, write: Write) -> Result<(), Infallible> {
+        match &mut self.bare.members[self.member].write {
+            Some(earlier) => earlier.merge(write),
+            none => *none = Some(write),
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, _: Slot, value: Value) -> Result<(), Infallible> {
+        if self.member == self.bare.leader {
+            self.bare.applied += value.commands().count() as u64;
+        }
+        Ok(())
+    }
+
+    fn read_ready(&mut self, _: ReadId) -> Result<(), Infallible> {
+        self.bare.reads += 1;
+        Ok(())
+    }
+
+    fn read_refused(&mut self, _: ReadId) -> Result<(), Infallible> {
+        unreachable!("a stable leader refuses no read")
+    }
+
+    fn refused(&mut self, _: Vec<Bytes>, reason: Refusal) -> Result<(), Infallible> {
+        unreachable!("the leader has room: {reason:?}")
+    }
+
+    // Nothing gets lost, so no replica lags so far that it needs a snapshot of a peer.
+
+    fn restore(&mut self, _: SnapshotMeta) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn load_snapshot(&mut self, _: NodeId, _: SnapshotMeta, _: u64, _: usize) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn store_snapshot(&mut self, _: Slot, _: u64, _: Bytes) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn install_snapshot(&mut self, _: SnapshotMeta) -> Result<(), Infallible> {
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -243,13 +293,13 @@ mod tests {
     #[test]
     fn every_command_is_applied_on_every_node() {
         for (nodes, carriage) in [(3, Carriage::Values), (5, Carriage::Frames)] {
-            let mut bare = Bare::with_leader(nodes, &Options::default(), carriage);
+            let mut bare = Bare::with_leader(nodes, &ProtocolSettings::default(), carriage);
             for round in 1..=10 {
                 bare.propose(commands(7));
                 assert_eq!(bare.applied(), 7 * round, "all is chosen before the next is proposed");
             }
             // Followers hear of the last one by a heartbeat.
-            (0..Options::default().heartbeat_ticks).for_each(|_| bare.tick());
+            (0..ProtocolSettings::default().heartbeat_ticks).for_each(|_| bare.tick());
             let applied = |member: &Member| member.replica.applied();
             let first = applied(&bare.members[0]);
             assert!(bare.members.iter().all(|member| applied(member) == first), "{bare:?}");
@@ -258,7 +308,7 @@ mod tests {
 
     #[test]
     fn the_log_is_trimmed_on_every_node() {
-        let options = Options { retained_bytes: 1 << 20, ..Options::default() };
+        let options = ProtocolSettings::default().with(|settings| settings.retained_bytes = 1 << 20);
         let mut bare = Bare::with_leader(3, &options, Carriage::Values);
         let (mut most, rounds) = (0, 400);
         for _ in 0..rounds {
@@ -272,7 +322,7 @@ mod tests {
 
     #[test]
     fn a_read_is_let_go_once() {
-        let mut bare = Bare::with_leader(3, &Options::default(), Carriage::Values);
+        let mut bare = Bare::with_leader(3, &ProtocolSettings::default(), Carriage::Values);
         bare.propose(commands(1));
         (1..=5).for_each(|read| bare.read(ReadId(read)));
         assert_eq!(bare.reads(), 5);

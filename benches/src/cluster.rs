@@ -1,15 +1,19 @@
 //! A cluster in a time of its own.
 //!
-//! Real [`Replica`]s on a network where each message takes a *hop*, and on disks where a sync takes a *sync* and
-//! one serves all that has gathered meanwhile, as the node's writer does. Nothing fails, and computing takes no time:
-//! what is left is what the protocol itself costs, the same on every machine.
+//! Real [`Replica`]s on a network where each message takes a *hop*, and on disks where a sync takes a *sync*
+//! and one serves all that has gathered meanwhile, as the node's writer does. Nothing fails, and computing
+//! takes no time: what is left is what the protocol itself costs, the same on every machine.
+
+pub mod changes;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use paxos_core::{
-    Config, Input, Message, NodeId, Options, Output, ReadId, Recovered, Replica, Role, Value, Write, wire,
+    Body, Config, Driver, Input, Membership, Message, NodeId, ProtocolSettings, ReadId, Recovered, Refusal,
+    Replica, Role, Slot, SnapshotMeta, Value, Write, carry_out_all, wire,
 };
 
 /// The longest time that an election may take, in ticks.
@@ -27,14 +31,14 @@ pub struct Setting {
     /// How long a disk takes for a sync.
     pub sync: Duration,
     /// The settings of the protocol.
-    pub options: Options,
+    pub options: ProtocolSettings,
 }
 
 impl Setting {
     /// Three nodes with default options.
     #[must_use]
     pub fn new(hop: Duration, sync: Duration) -> Setting {
-        Setting { nodes: 3, hop, sync, options: Options::default() }
+        Setting { nodes: 3, hop, sync, options: ProtocolSettings::default() }
     }
 }
 
@@ -96,6 +100,8 @@ pub struct Cluster {
     leader: NodeId,
     served: Served,
     clients: Clients,
+    /// When the command of [`changes`] was proposed.
+    proposed_at: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -133,7 +139,8 @@ impl Cluster {
     pub fn with_leader(setting: Setting) -> Cluster {
         let members: Vec<NodeId> = (1..=setting.nodes).map(NodeId).collect();
         let replica = |node: NodeId| {
-            let config = Config::new(node, &members, setting.options.clone());
+            let membership = Membership::new(&members).expect("the members are distinct");
+            let config = Config::new(node, membership, setting.options.clone());
             let config = config.expect("the options fit together");
             Replica::new(config, Recovered::default(), node.0).expect("an empty disk is in order")
         };
@@ -150,13 +157,14 @@ impl Cluster {
             leader: NodeId(0),
             served: Served::default(),
             clients: Clients::default(),
+            proposed_at: None,
         };
         cluster.elect();
         cluster
     }
 
-    /// Serves `clients`, each one request at a time, until `requests` are answered. The first commands may still
-    /// profit from the phase 1 of the election; serve a few before what is to be measured.
+    /// Serves `clients`, each one request at a time, until `requests` are answered. The first commands may
+    /// still profit from the phase 1 of the election; serve a few before what is to be measured.
     ///
     /// # Panics
     ///
@@ -181,8 +189,8 @@ impl Cluster {
         served
     }
 
-    /// Has one command of `bytes` chosen while no time passes by ticks, and counts all that it causes, the answers
-    /// included that the leader does not wait for.
+    /// Has one command of `bytes` chosen while no time passes by ticks, and counts all that it causes, the
+    /// answers included that the leader does not wait for.
     ///
     /// # Panics
     ///
@@ -293,27 +301,7 @@ impl Cluster {
     fn step(&mut self, node: NodeId, input: Input) {
         let mut outputs = Vec::new();
         self.replicas.get_mut(&node).expect("events name members").step(input, &mut outputs);
-        for output in outputs {
-            match output {
-                Output::Persist(write) => self.persist(node, write),
-                Output::Send { to, message } => self.send(node, to, message),
-                Output::Broadcast { message } => {
-                    for to in self.members.clone().into_iter().filter(|to| *to != node) {
-                        self.send(node, to, message.clone());
-                    }
-                }
-                Output::Apply { value, .. } if node == self.leader => self.applied(&value),
-                Output::ReadReady { read } => {
-                    for client in self.clients.reading.remove(&read).unwrap_or_default() {
-                        self.answered(client);
-                    }
-                }
-                Output::Refused { .. } | Output::ReadRefused { .. } => {
-                    unreachable!("a stable leader has room for what these clients ask")
-                }
-                _ => {}
-            }
-        }
+        let Ok(()) = carry_out_all(&mut outputs, &mut NodeDriver { cluster: self, node });
     }
 
     fn persist(&mut self, node: NodeId, write: Write) {
@@ -340,6 +328,77 @@ impl Cluster {
     fn schedule(&mut self, delay: Duration, event: Event) {
         self.next_number += 1;
         self.events.insert((self.now + delay, self.next_number), event);
+    }
+}
+
+/// Carries out the outputs of one node's replica.
+struct NodeDriver<'a> {
+    cluster: &'a mut Cluster,
+    node: NodeId,
+}
+
+impl Driver for NodeDriver<'_> {
+    type Error = Infallible;
+
+    fn send(&mut self, to: NodeId, message: Message) -> Result<(), Infallible> {
+        self.cluster.send(self.node, to, message);
+        Ok(())
+    }
+
+    fn broadcast(&mut self, message: Message) -> Result<(), Infallible> {
+        if let Body::Accept(accept) = &message.body {
+            self.cluster.note_proposal(&accept.value);
+        }
+        let members = self.cluster.replicas[&self.node].membership().members().to_vec();
+        for to in members.into_iter().filter(|to| *to != self.node) {
+            self.cluster.send(self.node, to, message.clone());
+        }
+        Ok(())
+    }
+
+    fn persist(&mut self, write: Write) -> Result<(), Infallible> {
+        self.cluster.persist(self.node, write);
+        Ok(())
+    }
+
+    fn apply(&mut self, _: Slot, value: Value) -> Result<(), Infallible> {
+        if self.node == self.cluster.leader {
+            self.cluster.applied(&value);
+        }
+        Ok(())
+    }
+
+    fn read_ready(&mut self, read: ReadId) -> Result<(), Infallible> {
+        for client in self.cluster.clients.reading.remove(&read).unwrap_or_default() {
+            self.cluster.answered(client);
+        }
+        Ok(())
+    }
+
+    fn read_refused(&mut self, _: ReadId) -> Result<(), Infallible> {
+        unreachable!("a stable leader has room for what these clients ask")
+    }
+
+    fn refused(&mut self, _: Vec<Bytes>, _: Refusal) -> Result<(), Infallible> {
+        unreachable!("a stable leader has room for what these clients ask")
+    }
+
+    // No snapshot is ever taken.
+
+    fn restore(&mut self, _: SnapshotMeta) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn load_snapshot(&mut self, _: NodeId, _: SnapshotMeta, _: u64, _: usize) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn store_snapshot(&mut self, _: Slot, _: u64, _: Bytes) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn install_snapshot(&mut self, _: SnapshotMeta) -> Result<(), Infallible> {
+        Ok(())
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use paxos_core::{Options, PhaseOne};
+use paxos_core::{PhaseOne, ProtocolSettings};
 
 use crate::cluster::{Cluster, Setting};
 
-/// How long a message takes here. A sync takes a nanosecond: so no number of syncs is mistaken for a message, and
-/// the critical path of a command can be read off the clock.
+/// How long a message takes here. A sync takes a nanosecond: so no number of syncs is mistaken for a message,
+/// and the critical path of a command can be read off the clock.
 const HOP: Duration = Duration::from_millis(1);
 const SYNC: Duration = Duration::from_nanos(1);
 
@@ -33,7 +33,7 @@ pub struct Cost {
 /// If the replicas do not choose the command: a bug.
 #[must_use]
 pub fn count(phase_one: PhaseOne, nodes: u64, command_bytes: usize) -> Cost {
-    let options = Options { phase_one, ..Options::default() };
+    let options = ProtocolSettings::default().with(|settings| settings.phase_one = phase_one);
     let mut cluster = Cluster::with_leader(Setting { nodes, options, ..Setting::new(HOP, SYNC) });
     // The first command may still profit from the phase 1 of the election.
     cluster.serve_one(command_bytes);

@@ -1,8 +1,9 @@
 //! Several proposers at once, and none that leads.
 //!
-//! [`Proposer`]s and [`Acceptor`]s of *one* instance of Basic Paxos, in a time of their own. All proposers begin in
-//! the same moment, each with a value of its own, and messages take half a hop to one and a half. So prepares
-//! cross: with five acceptors one proposer may get one promise and two others two each, and all have to begin again.
+//! [`Proposer`]s and [`Acceptor`]s of *one* instance of Basic Paxos, in a time of their own. All proposers
+//! begin in the same moment, each with a value of its own, and messages take half a hop to one and a half. So
+//! prepares cross: with five acceptors one proposer may get one promise and two others two each, and all have
+//! to begin again.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +12,8 @@ use fastrand::Rng;
 use paxos_core::basic::{Accepted, Acceptor, Preparing, Promise, Proposal, Proposer, Proposing, Reject};
 use paxos_core::{Ballot, NodeId, Quorums};
 
-/// How long a proposer waits for a quorum before it begins again, in hops. An answer takes at most three, and syncs.
+/// How long a proposer waits for a quorum before it begins again, in hops. An answer takes at most three, and
+/// syncs.
 const PATIENCE_HOPS: u32 = 6;
 /// The longest pause is this many hops, and twice as many after each attempt,
 const FIRST_PAUSE_HOPS: u32 = 2;

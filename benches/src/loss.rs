@@ -1,12 +1,13 @@
 //! A network that loses packets, made of the kernel's own loopback, and what is measured on it.
 //!
-//! In a network namespace of its own a process has a loopback that nobody else uses. There a rule of nftables drops
-//! packets at random as they arrive: UDP and TCP alike, and without either of them being told by an error, as on a
-//! real network. [`SETUP`] makes packets as long as those of Ethernet, and has the kernel cut what it is given in one
-//! piece (GSO) into packets before they get there, so that one loss is one packet for both.
+//! In a network namespace of its own a process has a loopback that nobody else uses. There a rule of nftables
+//! drops packets at random as they arrive: UDP and TCP alike, and without either of them being told by an
+//! error, as on a real network. [`SETUP`] makes packets as long as those of Ethernet, and has the kernel cut
+//! what it is given in one piece (GSO) into packets before they get there, so that one loss is one packet for
+//! both.
 //!
-//! Deliberately absent: delay. A packet takes some ten microseconds, so that what is seen of a loss is how long it
-//! takes until it is noticed and made good.
+//! Deliberately absent: delay. A packet takes some ten microseconds, so that what is seen of a loss is how
+//! long it takes until it is noticed and made good.
 
 use std::fmt;
 use std::str::FromStr;

@@ -93,8 +93,8 @@ pub fn bars(bars: &Bars) -> Option<String> {
     Some(svg)
 }
 
-/// Rates of several contenders, each with several numbers of clients, or `None` if there are none. The contenders keep
-/// the order in which they come first.
+/// Rates of several contenders, each with several numbers of clients, or `None` if there are none. The
+/// contenders keep the order in which they come first.
 #[must_use]
 pub fn rates(title: &str, rates: &[Rate]) -> Option<String> {
     let mut steps: Vec<usize> = rates.iter().map(|rate| rate.clients).collect();

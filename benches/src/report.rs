@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use paxos_core::{Options, PhaseOne, ReadMode, Watermark};
+use paxos_core::{AnnounceChosen, PhaseOne, ProtocolSettings, ReadMode};
 
+use crate::cluster::changes::{Pause, pauses};
 use crate::cluster::{Cluster, Served, Setting, Work};
 use crate::cost::count;
 use crate::duel::{Duel, Manners, Outcome};
@@ -11,7 +12,8 @@ use crate::plot::{Bars, Scale, Series, bars};
 use crate::statistics::percentile;
 
 const COMMAND_BYTES: usize = 256;
-/// The network and disk where nothing else is said: one data centre, and a disk with a write cache of its own.
+/// The network and disk where nothing else is said: one data centre, and a disk with a write cache of its
+/// own.
 const HOP: Duration = Duration::from_millis(1);
 const SYNC: Duration = Duration::from_micros(200);
 const MANY: u64 = 64;
@@ -24,7 +26,9 @@ const DUELS: u64 = 1000;
 /// Runs everything, in a few seconds, and tells what came of it; the same text on every machine.
 #[must_use]
 pub fn report() -> String {
-    [costs(), delay_lines(), duels(), switches(), reads()].map(|lines| lines.join("\n") + "\n").join("\n")
+    [costs(), changes(), delay_lines(), duels(), switches(), reads()]
+        .map(|lines| lines.join("\n") + "\n")
+        .join("\n")
 }
 
 fn costs() -> Vec<String> {
@@ -48,6 +52,17 @@ fn costs() -> Vec<String> {
                 cost.syncs_in_sequence
             ));
         }
+    }
+    lines
+}
+
+/// For how long nothing can be proposed while the membership or the leader changes.
+fn changes() -> Vec<String> {
+    let mut lines = title(String::from("how long a command waits behind a change on three nodes, counted"));
+    lines.push(format!("{:<24}{:>13}{:>19}", "", "round trips", "syncs in sequence"));
+    for (what, Pause { hops, syncs }) in pauses() {
+        let round_trips = format!("{}{}", hops / 2, if hops.is_multiple_of(2) { "" } else { ".5" });
+        lines.push(format!("{what:<24}{round_trips:>13}{syncs:>19}"));
     }
     lines
 }
@@ -90,7 +105,7 @@ impl Delay {
 fn delays() -> [Delay; 4] {
     [0, 1, 10, 50].map(Duration::from_millis).map(|hop| {
         let [fast, full] = [PhaseOne::OncePerLeader, PhaseOne::EveryValue].map(|phase_one| {
-            let options = Options { phase_one, ..Options::default() };
+            let options = ProtocolSettings::default().with(|settings| settings.phase_one = phase_one);
             let setting = Setting { options, ..Setting::new(hop, SYNC) };
             percentile(&serve(setting, Work::Commands { bytes: COMMAND_BYTES }, 1).waits, 500)
         });
@@ -160,12 +175,12 @@ fn switches() -> Vec<String> {
     let mut lines =
         title(format!("commands of {COMMAND_BYTES} bytes on three nodes, hop {HOP:?}, sync {SYNC:?}"));
     lines.push(head());
-    let default = Options::default();
+    let default = ProtocolSettings::default();
     // A batch is full at its first command, so each has a slot of its own.
-    let single = Options { batch_bytes: 1, ..default.clone() };
-    let at_once = Options { watermark: Watermark::AtOnce, ..default.clone() };
-    let full = Options { phase_one: PhaseOne::EveryValue, ..default.clone() };
-    let window = |window_slots| Options { window_slots, ..single.clone() };
+    let single = default.clone().with(|settings| settings.batch_bytes = 1);
+    let at_once = default.clone().with(|settings| settings.announce_chosen = AnnounceChosen::AtOnce);
+    let full = default.clone().with(|settings| settings.phase_one = PhaseOne::EveryValue);
+    let window = |window_slots| single.clone().with(|settings| settings.window_slots = window_slots);
     let rows = [
         ("as it comes", 1, SYNC, default.clone()),
         ("what is chosen told at once", 1, SYNC, at_once.clone()),
@@ -198,7 +213,7 @@ fn reads() -> Vec<String> {
             ("by a quorum round", Work::Reads, ReadMode::QuorumRound),
             ("by a lease", Work::Reads, lease),
         ] {
-            let options = Options { reads, ..Options::default() };
+            let options = ProtocolSettings::default().with(|settings| settings.reads = reads);
             let setting = Setting { options, ..Setting::new(HOP, SYNC) };
             lines.push(row(name, clients, &serve(setting, work, clients)));
         }

@@ -12,8 +12,8 @@ pub fn median(mut figures: Vec<f64>) -> f64 {
     }
 }
 
-/// How long the slowest of the fastest `per_mille` of a thousand waited; nothing if nobody did. `waits` are in ascending
-/// order.
+/// How long the slowest of the fastest `per_mille` of a thousand waited; nothing if nobody did. `waits` are
+/// in ascending order.
 #[must_use]
 pub fn percentile(waits: &[Duration], per_mille: usize) -> Duration {
     let Some(last) = waits.len().checked_sub(1) else { return Duration::ZERO };

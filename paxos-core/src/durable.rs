@@ -1,11 +1,12 @@
-//! What an acceptor keeps in stable storage, and the token that says it is there.
+//! What an acceptor keeps in stable storage, and the token that proves it is there.
 //!
 //! *Paxos Made Simple*, section 2.5: "An acceptor records its intended response in stable storage before
 //! actually sending the response." A [`Write`] is such a record; a [`Durable`] is the proof that it has been
 //! made, and only a `Write` can be turned into one. Writes are numbered without gaps, and the replica asserts
-//! that proofs come back in that order: a driver that loses a write stalls, it never lies.
+//! that proofs come back in that order: a driver that loses a write stops the replica, but breaks no promise.
 
-use crate::id::{Ballot, NodeId, Slot};
+use crate::id::{Ballot, Slot};
+use crate::membership::Membership;
 use crate::mutant::{Mutant, mutated};
 use crate::value::Value;
 
@@ -22,8 +23,9 @@ pub struct HardState {
 
 /// What the log holds for one slot.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Entry {
-    /// This acceptor accepted `value` under `ballot`. Whether it was chosen is another matter.
+    /// This acceptor accepted `value` under `ballot`, which may or may not be chosen.
     Accepted {
         /// The ballot of the accepted proposal, the highest so far in this slot.
         ballot: Ballot,
@@ -47,6 +49,15 @@ impl Entry {
     }
 }
 
+impl std::fmt::Display for Entry {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Entry::Accepted { ballot, value } => write!(formatter, "{value} accepted under {ballot}"),
+            Entry::Chosen { value } => write!(formatter, "{value} chosen"),
+        }
+    }
+}
+
 /// The number of a [`Write`]. The first one after a start is 1.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct WriteNumber(pub u64);
@@ -64,9 +75,10 @@ pub struct Write {
 }
 
 impl Write {
-    /// A write of `hard_state` and `entries`, in any order of slots; where a slot comes twice the later counts.
+    /// A write of `hard_state` and `entries`, in any order of slots; where a slot comes twice the later
+    /// counts.
     ///
-    /// The replica makes the writes of the protocol. This is public for who tests a storage.
+    /// The replica makes the writes of the protocol; this is public so that storages can be tested.
     pub fn new(number: WriteNumber, hard_state: HardState, entries: Vec<(Slot, Entry)>) -> Write {
         Write { first: number, last: number, hard_state, entries }
     }
@@ -115,8 +127,8 @@ impl Write {
 
     /// The proof that this write is in stable storage.
     ///
-    /// Call it after the sync has returned without an error, and only then: every promise and acceptance in
-    /// the write is sent to peers on the strength of it.
+    /// Call it after the sync has returned without an error, and only then: it lets the replica send every
+    /// promise and acceptance in the write.
     #[must_use = "the replica waits for this proof"]
     pub fn into_durable(self) -> Durable {
         Durable { first: self.first, last: self.last }
@@ -139,8 +151,8 @@ impl Durable {
     }
 }
 
-/// Which state a snapshot holds.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// The description of a snapshot.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SnapshotMeta {
     /// The snapshot is the state after applying this slot and all before it.
     pub slot: Slot,
@@ -148,6 +160,9 @@ pub struct SnapshotMeta {
     pub size_bytes: u64,
     /// CRC32C of all of its bytes.
     pub checksum: u32,
+    /// The membership that is in force behind `slot`: see
+    /// [`Replica::membership_at`](crate::Replica::membership_at).
+    pub membership: Membership,
 }
 
 /// All that stable storage held when the node started.
@@ -159,11 +174,12 @@ pub struct Recovered {
     pub snapshot: Option<SnapshotMeta>,
     /// The durable entries after the snapshot, in ascending order of slots, each slot at most once.
     pub entries: Vec<(Slot, Entry)>,
-    /// Zero, unless storage has lost something: then the last slot of which an acceptance may be lost. The replica
-    /// learns what was chosen up to there before it promises anything about these slots.
+    /// Zero, unless storage has lost something: then the last slot in which an acceptance may be lost. The
+    /// replica learns what was chosen up to there before it promises anything about these slots.
     ///
-    /// Such a storage still vouches for the rest: the promise is the newest one, `hard_state.chosen` stands below
-    /// the first slot that has no entry, and each entry holds the last that was accepted in its slot.
+    /// Such a storage still guarantees the rest: the promise is the newest one, `hard_state.chosen` is below
+    /// the first slot that has no entry, and each entry holds the proposal that was accepted last in its
+    /// slot.
     pub incomplete_through: Slot,
 }
 
@@ -191,11 +207,6 @@ pub enum RecoverError {
         /// The last slot that may be lost.
         through: Slot,
     },
-    /// This node is not among the members of its own configuration.
-    NotAMember {
-        /// The node.
-        node: NodeId,
-    },
 }
 
 impl std::fmt::Display for RecoverError {
@@ -216,9 +227,6 @@ impl std::fmt::Display for RecoverError {
                     "slots through {through} may be lost, and there is no peer that could know them"
                 )
             }
-            RecoverError::NotAMember { node } => {
-                write!(formatter, "node {node} is not a member of the configuration it was started with")
-            }
         }
     }
 }
@@ -230,6 +238,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::id::NodeId;
 
     fn write(number: u64, chosen: u64) -> Write {
         let hard_state =
@@ -263,7 +272,6 @@ mod tests {
             (RecoverError::OutOfOrder { slot: Slot(8) }, "slot 8 stands behind"),
             (RecoverError::AcceptedAbovePromise { slot: Slot(9) }, "slot 9 was accepted"),
             (RecoverError::NobodyToRepairFrom { through: Slot(10) }, "slots through 10"),
-            (RecoverError::NotAMember { node: NodeId(11) }, "node 11 is not a member"),
         ] {
             assert!(error.to_string().contains(named), "{error}");
         }

@@ -1,7 +1,8 @@
-//! What fuzz targets call, and the tests that replay what was found.
+//! The functions that fuzz targets call, and tests that replay earlier findings.
 //!
-//! Each crate that decodes something has a directory `fuzz` for `cargo fuzz`, with a corpus of chosen files for each
-//! target. A target and its replay call the same function. No part of the interface: it changes without notice.
+//! Each crate that decodes something has a directory `fuzz` for `cargo fuzz`, with a corpus of chosen files
+//! for each target. A target and its replay call the same function. No part of the interface: it changes
+//! without notice.
 //!
 //! ```sh
 //! cd paxos-core && cargo +nightly fuzz run wire /tmp/corpus fuzz/corpus/wire    # new finds go to /tmp/corpus
@@ -11,17 +12,19 @@ use std::path::Path;
 
 use bytes::Bytes;
 
+use crate::message::{Consent, Promise};
 use crate::random::Random;
 use crate::{Ballot, Body, Epoch, Input, Message, NodeId, Output, Replica, Role, Slot};
 
-/// Lengths that are wrong in a message of any size that one would send.
+/// Lengths that are wrong in any message of a realistic size.
 const HOSTILE_NUMBERS: [u32; 6] = [0, 1, 0x7fff_ffff, 0x8000_0000, 0xffff_fffe, 0xffff_ffff];
 
 /// Runs a target over each file of `corpus`, and over `mutations` of each.
 ///
 /// # Panics
 ///
-/// If the directory can't be read or is empty, and as the target does; the last line printed names what repeats it.
+/// If the directory can't be read or is empty, and as the target does; the last line printed names what
+/// repeats it.
 pub fn replay(corpus: &Path, mutations: u64, run: impl Fn(&[u8])) {
     let mut files: Vec<_> = std::fs::read_dir(corpus)
         .expect("the corpus is beside the target")
@@ -71,37 +74,42 @@ fn index(random: &mut Random, length: usize) -> usize {
     usize::try_from(random.below(length as u64)).unwrap_or(0)
 }
 
-/// A frame from a peer. What is a message means the same when it is encoded and decoded again.
+/// Bytes from a peer, decoded as they are and behind a correct header. A decoded message must be the same
+/// after it is encoded and decoded again.
 ///
 /// # Panics
 ///
-/// If it does not.
+/// If it is not.
 #[cfg(feature = "wire")]
-pub fn wire(frame: &[u8]) {
-    use crate::wire::{decode, encode, encoded_len};
-    let Ok(message) = decode(Bytes::copy_from_slice(frame)) else { return };
+pub fn wire(bytes: &[u8]) {
+    use crate::wire::{decode, encode, encoded_len, framed_bytes};
+    let _ = decode(Bytes::copy_from_slice(bytes));
+    let Ok(message) = decode(framed_bytes(bytes)) else { return };
     let encoded = encode(&message);
     assert_eq!(encoded.len(), encoded_len(&message), "the length is known beforehand");
     assert_eq!(decode(encoded), Ok(message), "what was decoded can be sent on");
 }
 
-/// A replica that gets frames from its peers. The first byte tells whether it leads, and whether by a lease. Then comes,
-/// for each frame, whom it is from, how many ticks pass after it, and its length in two bytes.
+/// A replica that gets messages from its peers. The bits of the first byte say whether it leads, and whether
+/// reads use a lease. Then comes, for each message, its sender, how many ticks pass after it, and its length
+/// in two bytes.
 ///
 /// # Panics
 ///
 /// If the replica does.
 #[cfg(feature = "wire")]
 pub fn replica(bytes: &[u8]) {
-    use crate::{Config, Options, ReadId, ReadMode, Recovered};
+    use crate::{Config, Membership, ProtocolSettings, ReadId, ReadMode, Recovered};
     let Some((flags, mut rest)) = bytes.split_first() else { return };
     let reads = match flags & 2 {
         0 => ReadMode::QuorumRound,
         _ => ReadMode::Lease { lease_ticks: 40, drift_ticks: 4 },
     };
     let members = [NodeId(1), NodeId(2), NodeId(3)];
-    let config = Config::new(NodeId(1), &members, Options { reads, ..Options::default() });
-    let config = config.expect("the options fit together");
+    let membership = Membership::new(&members).expect("the members are distinct");
+    let config =
+        Config::new(NodeId(1), membership, ProtocolSettings { reads, ..ProtocolSettings::default() });
+    let config = config.expect("the settings fit together");
     let mut replica = Replica::new(config, Recovered::default(), 1).expect("an empty disk is in order");
     if flags & 1 == 1 {
         make_leader(&mut replica);
@@ -109,8 +117,8 @@ pub fn replica(bytes: &[u8]) {
     let mut read = 0;
     while let [from, ticks, low, high, after @ ..] = rest {
         let length = usize::from(u16::from_le_bytes([*low, *high])).min(after.len());
-        let (frame, next) = after.split_at(length);
-        if let Ok(message) = crate::wire::decode(Bytes::copy_from_slice(frame)) {
+        let (message, next) = after.split_at(length);
+        if let Ok(message) = crate::wire::decode(crate::wire::framed_bytes(message)) {
             step(&mut replica, Input::Receive { from: NodeId(u64::from(from % 5)), message });
         }
         read += 1;
@@ -122,7 +130,7 @@ pub fn replica(bytes: &[u8]) {
     }
 }
 
-/// Steps the replica, and does with its outputs what a driver would.
+/// Steps the replica, and carries out its outputs like a driver.
 pub(crate) fn step(replica: &mut Replica, input: Input) {
     let mut inputs = vec![input];
     while let Some(input) = inputs.pop() {
@@ -151,8 +159,8 @@ pub(crate) fn make_leader(replica: &mut Replica) {
         step(replica, Input::Tick);
         for round in 1..4 {
             let ballot = Ballot { round, node: NodeId(1) };
-            let consent = Body::Consent { ballot, promised: Ballot::ZERO };
-            let promise = Body::Promise { ballot, first: Slot(1), reports: Vec::new(), rest: None };
+            let consent = Body::Consent(Consent { ballot, promised: Ballot::ZERO });
+            let promise = Body::Promise(Promise { ballot, first: Slot(1), reports: Vec::new(), rest: None });
             for body in [consent, promise] {
                 step(replica, Input::Receive { from, message: Message { epoch: Epoch(0), body } });
             }
@@ -161,15 +169,17 @@ pub(crate) fn make_leader(replica: &mut Replica) {
     step(replica, Input::Propose { commands: vec![Bytes::from_static(b"command")] });
 }
 
+/// Where the corpus of a target of this crate is.
+#[cfg(test)]
+pub(crate) fn corpus(target: &str) -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target)
+}
+
 #[cfg(all(test, feature = "wire"))]
 mod tests {
     use super::*;
 
     const MUTATIONS: u64 = 300;
-
-    fn corpus(target: &str) -> std::path::PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target)
-    }
 
     #[test]
     fn frames_that_were_found_are_harmless() {

@@ -1,14 +1,13 @@
 //! The names of things: nodes, slots, ballots and configuration epochs.
 //!
 //! Each is a type of its own, so that the compiler refuses a slot where a round was meant. All of them are
-//! totally ordered; nothing in the protocol depends on anything but that order and on equality.
+//! totally ordered; the protocol depends on that order and on equality alone.
 
 use std::fmt;
 
 /// A member of the cluster: a proposer, acceptor and learner in one.
 ///
-/// Ids are names, never indices: they need not be dense, and `0` is reserved for "nobody" (it owns only
-/// [`Ballot::ZERO`]).
+/// Ids are names, never indices: they need not be dense. `0` is no node; only [`Ballot::ZERO`] holds it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct NodeId(pub u64);
 
@@ -66,14 +65,14 @@ impl fmt::Display for Slot {
 
 /// A ballot: what *Paxos Made Simple* calls a proposal number.
 ///
-/// "Different proposals have different numbers" (section 2.2): two nodes never share a ballot because the node
-/// is part of it, and a node never uses one twice because it persists its promise to it before the first
+/// "Different proposals have different numbers" (section 2.2): two nodes never share a ballot because the
+/// node is part of it, and a node never uses one twice because it persists its promise to it before the first
 /// prepare leaves. Ballots compare by round first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Ballot {
-    /// Counts up with each attempt of anybody.
+    /// Counts the attempts to lead, of all nodes together.
     pub round: u64,
-    /// Whose proposals carry this ballot.
+    /// The node whose proposals carry this ballot.
     pub node: NodeId,
 }
 
@@ -94,10 +93,18 @@ impl fmt::Display for Ballot {
     }
 }
 
-/// The number of a cluster configuration. Every message carries it, and a message of another epoch is ignored:
-/// its sender counts quorums among other members.
+/// The number of a cluster configuration. Every message carries it. Votes of another epoch are ignored: their
+/// sender counts quorums among other members.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Epoch(pub u64);
+
+impl Epoch {
+    /// The epoch after this one.
+    #[must_use]
+    pub fn next(self) -> Epoch {
+        Epoch(self.0.saturating_add(1))
+    }
+}
 
 impl fmt::Display for Epoch {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

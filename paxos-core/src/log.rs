@@ -1,21 +1,26 @@
 //! The part of the log that is in memory: what was accepted and what is chosen, slot by slot.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use crate::durable::Entry;
 use crate::id::{Ballot, Slot};
+use crate::membership::Membership;
 use crate::mutant::{Mutant, mutated};
+use crate::value::ValueKind;
 
-/// What a slot is taken to cost beside its value.
+/// How many bytes a slot is taken to cost beside its value.
 const ENTRY_BYTES: usize = 64;
 
-/// The slots after [`trimmed`](Log::trimmed). Every one up to [`chosen`](Log::chosen) has an entry, which says so.
+/// The slots after [`trimmed`](Log::trimmed). Every one up to [`chosen`](Log::chosen) holds an
+/// [`Entry::Chosen`].
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Log {
     trimmed: Slot,
     chosen: Slot,
     entries: VecDeque<Option<Entry>>,
     bytes: usize,
+    /// The slots that hold a membership.
+    memberships: BTreeSet<Slot>,
 }
 
 impl Log {
@@ -48,6 +53,17 @@ impl Log {
         self.entries.get(self.position(slot)?)?.as_ref()
     }
 
+    /// The first chosen slot after `slot` that holds a membership.
+    pub(crate) fn membership_after(&self, slot: Slot) -> Option<(Slot, Membership)> {
+        if self.memberships.is_empty() {
+            return None;
+        }
+        let first = *self.memberships.range(slot.next()..).next()?;
+        let is_in_force = first <= self.chosen || mutated(Mutant::MembershipUsedBeforeChosen);
+        let value = is_in_force.then(|| self.entry(first))??.value();
+        Some((first, value.as_membership().expect("the slot was noted when it was given a membership")))
+    }
+
     /// Whether the value in this slot is known to be the chosen one.
     pub(crate) fn is_chosen(&self, slot: Slot) -> bool {
         slot <= self.chosen || matches!(self.entry(slot), Some(Entry::Chosen { .. }))
@@ -69,12 +85,17 @@ impl Log {
             self.entries.resize(position + 1, None);
         }
         self.bytes += entry_bytes(&entry);
+        if entry.value().kind() == ValueKind::Membership {
+            self.memberships.insert(slot);
+        } else if !self.memberships.is_empty() {
+            self.memberships.remove(&slot);
+        }
         if let Some(replaced) = self.entries[position].replace(entry) {
             self.bytes -= entry_bytes(&replaced);
         }
     }
 
-    /// Notes that the value which stands in `slot` is chosen.
+    /// Notes that the value which `slot` holds is chosen.
     pub(crate) fn mark_chosen(&mut self, slot: Slot) {
         if slot <= self.chosen {
             return;
@@ -94,9 +115,9 @@ impl Log {
         }
     }
 
-    /// Takes a leader's word that all slots through `through` are chosen: true for each slot here that was
-    /// accepted under the leader's own `ballot`, as it proposes one value per slot and that of a chosen slot
-    /// can only be the chosen one (P2c).
+    /// Applies a leader's watermark: all slots through `through` are chosen. The chosen value is known for
+    /// each slot that was accepted here under the leader's own `ballot`: a leader proposes one value per
+    /// slot, and in a chosen slot only the chosen one (P2c).
     pub(crate) fn advance_under(&mut self, ballot: Ballot, through: Slot) {
         loop {
             self.advance();
@@ -133,6 +154,7 @@ impl Log {
             self.bytes -= entry_bytes(&dropped);
             self.trimmed = self.trimmed.next();
         }
+        self.forget_trimmed_memberships();
     }
 
     /// Replaces everything through `slot` by a snapshot; what lies beyond stays.
@@ -147,8 +169,15 @@ impl Log {
                 self.trimmed = slot;
             }
         }
+        self.forget_trimmed_memberships();
         self.chosen = slot;
         self.advance();
+    }
+
+    fn forget_trimmed_memberships(&mut self) {
+        while self.memberships.first().is_some_and(|slot| *slot <= self.trimmed) {
+            self.memberships.pop_first();
+        }
     }
 
     fn position(&self, slot: Slot) -> Option<usize> {

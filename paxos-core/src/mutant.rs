@@ -1,10 +1,11 @@
 //! Bugs that can be switched on, one at a time, to see whether the checks notice.
 //!
-//! A check that has never failed proves little. Each [`Mutant`] is a mistake that somebody has made in a Paxos or
-//! might make, placed where it would be made. The simulator must find every one of them; how long it takes is
-//! in the table that `paxos-sim mutants` prints.
+//! A check that has never failed proves little. Each [`Mutant`] is a mistake that some implementation of
+//! Paxos has made or might make. It sits in a small predicate that says what the protocol requires there,
+//! such as whether promises are enough for a quorum, so that the handlers read like the paper. The simulator
+//! must find every mutant; `paxos-sim mutants` prints how long it takes for each.
 //!
-//! Without the feature `sim` there is no way to switch a mutant on, and the compiler removes all of them.
+//! Without the feature `sim` no mutant can be switched on, and the compiler removes all of them.
 
 use std::cell::Cell;
 
@@ -14,6 +15,7 @@ macro_rules! mutants {
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
         #[non_exhaustive]
         #[allow(unreachable_pub, reason = "reachable with the feature `sim`")]
+        #[allow(dead_code, reason = "some are mistakes in code of other features")]
         pub enum Mutant {
             $($(#[doc = $what])+ $name,)+
         }
@@ -39,8 +41,8 @@ macro_rules! mutants {
                 }
             }
 
-            /// Switches this mutant on, and any other off, for all replicas and sessions on this thread; `None`
-            /// switches all off.
+            /// Switches this mutant on, and any other off, for all replicas and sessions on this thread;
+            /// `None` switches all off.
             pub fn activate(mutant: Option<Mutant>) {
                 ACTIVE.set(mutant);
             }
@@ -50,7 +52,7 @@ macro_rules! mutants {
 
 mutants! {
     // Acceptors.
-    /// An acceptor lowers its promise for whoever asks.
+    /// An acceptor lowers its promise for any prepare that comes too late.
     PrepareBelowPromise,
     /// An acceptor accepts a proposal below its promise.
     AcceptBelowPromise,
@@ -64,11 +66,11 @@ mutants! {
     PromiseOmitsChosen,
     /// A promise reports its first part as if it were all.
     PromiseCutShort,
-    /// A promise passes over slots that exist only in a snapshot.
+    /// A promise leaves out slots that exist only in a snapshot.
     PromiseIgnoresTrimmed,
     /// A replica that has lost acceptances promises as if there had been none.
     RepairingPromises,
-    /// A replica that has lost acceptances runs for leader on the strength of its own promise.
+    /// A replica that has lost acceptances counts its own promise, and runs for leader.
     RepairingRunsForLeader,
     /// An acceptor acknowledges heartbeats of a leader that it has promised to refuse.
     AckAfterHigherPromise,
@@ -94,7 +96,7 @@ mutants! {
     AcceptedRangeOverHoles,
 
     // Proposers.
-    /// A leader takes up its last ballot again (epaxos).
+    /// A leader uses its last ballot again (epaxos).
     OldBallotReused,
     /// Of several reported values the last to arrive is proposed, not that of the highest ballot.
     LastReportWins,
@@ -124,11 +126,11 @@ mutants! {
     AcceptNeverResent,
 
     // Learners.
-    /// A watermark is believed of values that were accepted under another ballot than its own.
+    /// A watermark counts for values that were accepted under another ballot than its own.
     WatermarkOfAnyBallot,
     /// A learner that hears the chosen value keeps the one it has accepted.
     LearnKeepsOwnValue,
-    /// Values that are only accepted are given out as chosen.
+    /// A fetch is answered with values that are only accepted.
     FetchServesUnchosen,
     /// A lost request for chosen values is not sent again.
     FetchNeverResent,
@@ -138,6 +140,48 @@ mutants! {
     SnapshotSlotOffByOne,
     /// The log is cut off beyond the snapshot.
     TrimsBeyondSnapshot,
+
+    // Changes of the membership.
+    /// A leader changes the membership although nothing is chosen under its ballot.
+    ChangeBeforeOwnValue,
+    /// A leader makes a second change while the first is not chosen.
+    TwoChangesAtOnce,
+    /// A leader goes on proposing behind a membership that is not chosen.
+    ProposesBehindMembership,
+    /// A membership is in force as soon as it is accepted.
+    MembershipUsedBeforeChosen,
+    /// Votes of another epoch count.
+    OldEpochVotesCounted,
+    /// Votes of learners count.
+    LearnerCounted,
+    /// A learner promises, and consents to elections.
+    LearnerPromises,
+    /// A new membership has quorums of the old sizes.
+    OldQuorumsKept,
+    /// The ids of removed members are forgotten, and can be used again.
+    RemovedForgotten,
+    /// Two members may have the same address.
+    AddressSharedByTwo,
+    /// A snapshot is installed without its membership.
+    MembershipNotInSnapshot,
+    /// A node that starts again takes the founding membership for the present one.
+    MembershipForgottenAtRestart,
+    /// Who knows a membership has not promised its ballot.
+    FirstBallotNotPromised,
+    /// A leader that proposes a membership of an earlier ballot again goes on without phase 1.
+    PhaseOneSkippedAfterTakeover,
+    /// A slot counts as chosen although a membership may still be chosen in a slot before it.
+    ChosenAheadOfMembership,
+    /// Reads that wait are confirmed by a quorum of the membership before.
+    ReadsConfirmedByOldEpoch,
+    /// A leader that is removed goes on leading.
+    RemovedLeaderGoesOn,
+    /// A removed node ends before others are known to know of the new membership.
+    RemovedLeavesAtOnce,
+    /// Leadership is handed over to a node that lags behind.
+    HandedOverToLaggard,
+    /// A leader relies on its lease after it has asked another node to take over.
+    LeaseKeptAfterHandover,
 
     // Sessions.
     /// A command that comes twice is applied twice.
@@ -150,7 +194,7 @@ mutants! {
     RepliesLostInSnapshot,
 
     // Reads.
-    /// Whoever thinks that it leads answers reads.
+    /// A replica that believes it leads answers reads without asking a quorum.
     ReadWithoutQuorum,
     /// A read is confirmed one answer short of a quorum.
     ReadQuorumOffByOne,
@@ -162,19 +206,27 @@ mutants! {
     ReadBeforeApplied,
     /// The leader counts its lease from when the answers came, not from when it asked.
     LeaseFromReceipt,
-    /// The leader takes no heed of clocks that run at different speeds.
+    /// The leader ignores that clocks run at different speeds.
     LeaseIgnoresDrift,
     /// A follower does not wait for the lease that it has granted to end.
     LeaseNotHeld,
     /// A follower that starts again does not wait for a lease that it may have granted.
     LeaseForgottenAtRestart,
+
+    // Messages and frames.
+    /// The reader of a stream adds to a frame the bytes that have arrived behind it.
+    FrameTakesWhatIsBehindIt,
+    /// A message is decoded whatever its length and its checksum are.
+    ChecksumIgnored,
+    /// Of two messages in one frame the fields are merged.
+    RepeatedFieldsMerged,
 }
 
 thread_local! {
     static ACTIVE: Cell<Option<Mutant>> = const { Cell::new(None) };
 }
 
-/// Whether the code that asks is to be wrong in this way.
+/// Whether this mutant is switched on.
 #[inline]
 pub(crate) fn mutated(mutant: Mutant) -> bool {
     cfg!(feature = "sim") && ACTIVE.get() == Some(mutant)

@@ -1,100 +1,11 @@
-//! Who counts, and how many are enough.
+//! How many members are enough. Every count of a quorum in this crate is made here.
 //!
-//! Everything that the protocol says about quorums is in this module. *Paxos Made Simple* uses majorities, of
-//! which any two intersect. The proof needs less: each phase 1 quorum must intersect each phase 2 quorum
-//! (Howard, Malkhi and Spiegelman, *Flexible Paxos*, section 3), so [`Quorums`] lets their sizes differ.
+//! *Paxos Made Simple* uses majorities, of which any two intersect. The proof needs less: each phase 1 quorum
+//! must intersect each phase 2 quorum (Howard, Malkhi and Spiegelman, *Flexible Paxos*, section 3), so
+//! [`Quorums`] lets their sizes differ.
 
-use crate::id::NodeId;
+use crate::membership::MAX_MEMBERS;
 use crate::mutant::{Mutant, mutated};
-
-/// The most members a configuration may have.
-pub const MAX_MEMBERS: usize = 64;
-
-/// The members of a configuration, each with an index that exists only inside of this replica.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Members(Vec<NodeId>);
-
-/// The position of a member in [`Members`].
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) struct MemberIndex(usize);
-
-impl Members {
-    /// `ids` without doubles, which the caller has checked to be no more than [`MAX_MEMBERS`].
-    pub(crate) fn new(mut ids: Vec<NodeId>) -> Members {
-        ids.sort_unstable();
-        assert!(ids.len() <= MAX_MEMBERS, "a configuration has at most {MAX_MEMBERS} members");
-        Members(ids)
-    }
-
-    pub(crate) fn index_of(&self, node: NodeId) -> Option<MemberIndex> {
-        if mutated(Mutant::NodeIdsAsIndices) {
-            return usize::try_from(node.0.checked_sub(1)?).ok().map(MemberIndex);
-        }
-        self.0.binary_search(&node).ok().map(MemberIndex)
-    }
-
-    pub(crate) fn id(&self, index: MemberIndex) -> NodeId {
-        self.0[index.0]
-    }
-
-    pub(crate) fn ids(&self) -> &[NodeId] {
-        &self.0
-    }
-
-    pub(crate) fn indices(&self) -> impl Iterator<Item = MemberIndex> + use<> {
-        (0..self.0.len()).map(MemberIndex)
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
-    }
-}
-
-/// One `T` for each member.
-#[derive(Clone, Debug)]
-pub(crate) struct PerMember<T>(Vec<T>);
-
-impl<T: Clone> PerMember<T> {
-    pub(crate) fn new(members: &Members, initial: T) -> Self {
-        PerMember(vec![initial; members.len()])
-    }
-
-    pub(crate) fn iter(&self) -> std::slice::Iter<'_, T> {
-        self.0.iter()
-    }
-}
-
-impl<T> std::ops::Index<MemberIndex> for PerMember<T> {
-    type Output = T;
-
-    fn index(&self, index: MemberIndex) -> &T {
-        &self.0[index.0]
-    }
-}
-
-impl<T> std::ops::IndexMut<MemberIndex> for PerMember<T> {
-    fn index_mut(&mut self, index: MemberIndex) -> &mut T {
-        &mut self.0[index.0]
-    }
-}
-
-/// A set of members.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct MemberSet(u64);
-
-impl MemberSet {
-    pub(crate) fn insert(&mut self, index: MemberIndex) {
-        self.0 |= 1 << index.0;
-    }
-
-    pub(crate) fn contains(self, index: MemberIndex) -> bool {
-        self.0 & (1 << index.0) != 0
-    }
-
-    pub(crate) fn len(self) -> usize {
-        self.0.count_ones() as usize
-    }
-}
 
 /// How many members make a quorum of each phase.
 ///
@@ -118,10 +29,8 @@ impl Quorums {
     /// Returns `None` unless `prepare + accept > members`, and both lie in `1..=members`.
     #[must_use]
     pub fn flexible(members: usize, prepare: usize, accept: usize) -> Option<Quorums> {
-        let possible = 1..=members;
-        let intersect = prepare + accept > members;
-        (possible.contains(&prepare) && possible.contains(&accept) && intersect)
-            .then_some(Quorums { prepare, accept })
+        let quorums = Quorums { prepare, accept };
+        quorums.fit(members).then_some(quorums)
     }
 
     /// How many promises phase 1 needs.
@@ -134,6 +43,38 @@ impl Quorums {
     #[must_use]
     pub fn accept(self) -> usize {
         self.accept
+    }
+
+    /// Whether these are possible quorums of so many members, of which any two of different phases intersect.
+    pub(crate) fn fit(self, members: usize) -> bool {
+        let possible = 1..=members;
+        possible.contains(&self.prepare)
+            && possible.contains(&self.accept)
+            && self.prepare + self.accept > members
+    }
+
+    /// Whether so many promises complete phase 1.
+    pub(crate) fn enough_promises(self, promises: usize) -> bool {
+        promises + usize::from(mutated(Mutant::PrepareQuorumOffByOne)) >= self.prepare
+    }
+
+    /// Whether so many acceptances under one ballot make a value chosen.
+    pub(crate) fn enough_acceptances(self, acceptances: usize) -> bool {
+        acceptances + usize::from(mutated(Mutant::AcceptQuorumOffByOne)) >= self.accept
+    }
+
+    /// Whether a leader that hears from so many members can have a value chosen.
+    pub(crate) fn enough_for_a_leader(self, members: usize) -> bool {
+        members >= self.accept
+    }
+
+    /// The greatest number that a phase 2 quorum has reached; `reached` has that of each member.
+    pub(crate) fn reached_by_quorum<T: Ord + Copy>(self, reached: impl Iterator<Item = T>) -> T {
+        let mut descending: Vec<T> = Vec::with_capacity(MAX_MEMBERS);
+        descending.extend(reached);
+        descending.sort_unstable_by(|one, other| other.cmp(one));
+        let needed = self.accept - usize::from(mutated(Mutant::ReadQuorumOffByOne));
+        descending[needed.saturating_sub(1)]
     }
 }
 
@@ -159,13 +100,17 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_names_and_not_indices() {
-        let members = Members::new(vec![NodeId(70), NodeId(3), NodeId(1000)]);
-        assert_eq!(members.index_of(NodeId(1000)), Some(MemberIndex(2)));
-        assert_eq!(members.index_of(NodeId(2)), None);
-        let mut set = MemberSet::default();
-        set.insert(MemberIndex(2));
-        set.insert(MemberIndex(2));
-        assert_eq!((set.len(), set.contains(MemberIndex(2)), set.contains(MemberIndex(0))), (1, true, false));
+    fn each_phase_needs_as_many_members_as_its_quorum_has() {
+        let quorums = Quorums::flexible(5, 4, 2).expect("4 + 2 > 5");
+        assert_eq!([3, 4, 5].map(|promises| quorums.enough_promises(promises)), [false, true, true]);
+        assert_eq!([1, 2, 3].map(|accepted| quorums.enough_acceptances(accepted)), [false, true, true]);
+        assert_eq!([1, 2, 3].map(|members| quorums.enough_for_a_leader(members)), [false, true, true]);
+    }
+
+    #[test]
+    fn a_quorum_has_reached_what_all_of_its_members_have() {
+        let reached_by = |quorums: Quorums| quorums.reached_by_quorum([7, 9, 3, 8].into_iter());
+        assert_eq!(reached_by(Quorums::majority(4)), 7);
+        assert_eq!(Quorums::flexible(4, 3, 2).map(reached_by), Some(8));
     }
 }

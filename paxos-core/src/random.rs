@@ -1,7 +1,7 @@
-//! Randomness that comes from the seed alone.
+//! Random numbers that depend on the seed alone.
 
-/// A splitmix64 generator (Steele, Lea and Flood, *Fast Splittable Pseudorandom Number Generators*): enough to
-/// keep candidates apart, and the same on every machine.
+/// A splitmix64 generator (Steele, Lea and Flood, *Fast Splittable Pseudorandom Number Generators*): enough
+/// to keep candidates apart, and the same on every machine.
 #[derive(Clone, Debug)]
 #[allow(unreachable_pub, reason = "reachable with the feature `sim`")]
 pub struct Random(u64);
@@ -14,7 +14,7 @@ impl Random {
         Random(seed)
     }
 
-    /// A number in `0..bound`; 0 if `bound` is.
+    /// A number in `0..bound`; 0 if `bound` is 0.
     pub fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -28,13 +28,13 @@ impl Random {
 
 #[cfg(feature = "sim")]
 impl Random {
-    /// The stream of one concern: drawing more of one does not change another.
+    /// The stream of numbers for one concern: drawing more of one stream does not change another.
     pub(crate) fn stream(seed: u64, concern: &str) -> Random {
         let name = concern.bytes().fold(seed, |name, byte| Random(name ^ u64::from(byte)).below(u64::MAX));
         Random(name)
     }
 
-    /// A position in something of `length`.
+    /// A position below `length`.
     #[expect(clippy::cast_possible_truncation, reason = "it is below a length")]
     pub fn index(&mut self, length: usize) -> usize {
         self.below(length as u64) as usize

@@ -1,32 +1,67 @@
-//! What a slot holds: a no-op, or a batch of commands.
+//! The value of a slot: a no-op, a batch of commands, or a membership.
 //!
-//! A [`Value`] is one contiguous run of bytes. The leader lays a batch out once; after that the same bytes go
-//! to every peer and to disk without another copy, and the commands handed to the state machine are slices of
-//! them. Commands are opaque to the protocol; [`crate::session`] gives them identity.
+//! A [`Value`] is a [kind](ValueKind) and one contiguous run of bytes. The leader lays a batch out once;
+//! after that the same bytes go to every peer and to disk without another copy, and the commands handed to
+//! the state machine are slices of them. Commands are opaque to the protocol; [`crate::session`] gives them
+//! identity.
 //!
-//! Layout: for each command its length as four little-endian bytes, then the command. No bytes at all is the
-//! no-op that fills a hole (*Paxos Made Simple*, section 3).
+//! Layout of commands: for each its length as four little-endian bytes, then the command. No bytes at all is
+//! the no-op that fills a hole (*Paxos Made Simple*, section 3). A membership is laid out as
+//! [`Membership::encode`] does.
 
 use std::iter::FusedIterator;
 use std::ops::Range;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use crate::membership::Membership;
+
 /// Bytes that each command takes in a batch beyond its own.
 const LENGTH_BYTES: usize = 4;
 
 /// The value of one slot. Cheap to clone: clones share the bytes.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Value(Bytes);
+pub struct Value {
+    kind: ValueKind,
+    bytes: Bytes,
+}
 
-/// The bytes given are not the layout of a batch.
+/// What a value is, and how its bytes are laid out.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[non_exhaustive]
+pub enum ValueKind {
+    /// A batch of commands, or the no-op.
+    #[default]
+    Commands,
+    /// The membership that is in force behind the slot.
+    Membership,
+}
+
+impl ValueKind {
+    /// The number of the kind on disks and in messages. It never changes.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        match self {
+            ValueKind::Commands => 0,
+            ValueKind::Membership => 1,
+        }
+    }
+
+    /// The kind with this number; `None` if this version knows none.
+    #[must_use]
+    pub fn from_number(number: u8) -> Option<ValueKind> {
+        [ValueKind::Commands, ValueKind::Membership].into_iter().find(|kind| kind.number() == number)
+    }
+}
+
+/// The bytes are not the layout of a value of their kind.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct MalformedValue;
 
 impl std::fmt::Display for MalformedValue {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("a value is not a well-formed batch of commands")
+        formatter.write_str("a value is not well-formed")
     }
 }
 
@@ -36,7 +71,7 @@ impl Value {
     /// The value that does nothing.
     #[must_use]
     pub fn no_op() -> Value {
-        Value(Bytes::new())
+        Value::default()
     }
 
     /// A batch of `commands`, in this order. No commands make a no-op.
@@ -53,46 +88,85 @@ impl Value {
             bytes.put_u32_le(length);
             bytes.extend_from_slice(command);
         }
-        Value(bytes.freeze())
+        Value { kind: ValueKind::Commands, bytes: bytes.freeze() }
     }
 
-    /// Takes bytes from a peer or a disk for a value, if they are one.
+    /// A membership, which is in force behind the slot of this value once it is chosen.
+    #[must_use]
+    pub fn membership(membership: &Membership) -> Value {
+        Value { kind: ValueKind::Membership, bytes: membership.encode() }
+    }
+
+    /// Parses bytes that come from a peer or a disk.
     ///
     /// # Errors
     ///
-    /// [`MalformedValue`] if the lengths inside do not add up to the length of `bytes`.
-    pub fn parse(bytes: Bytes) -> Result<Value, MalformedValue> {
+    /// [`MalformedValue`] if the lengths inside commands do not add up to the length of `bytes`, or if they
+    /// are no membership.
+    pub fn parse(kind: ValueKind, bytes: Bytes) -> Result<Value, MalformedValue> {
+        match kind {
+            ValueKind::Commands => Value::parse_commands(bytes),
+            ValueKind::Membership => match Membership::decode(&bytes) {
+                Ok(_) => Ok(Value { kind, bytes }),
+                Err(_) => Err(MalformedValue),
+            },
+        }
+    }
+
+    fn parse_commands(bytes: Bytes) -> Result<Value, MalformedValue> {
         let mut rest = &bytes[..];
         while !rest.is_empty() {
             let (length, after) = rest.split_first_chunk::<LENGTH_BYTES>().ok_or(MalformedValue)?;
             let length = u32::from_le_bytes(*length) as usize;
             rest = after.get(length..).ok_or(MalformedValue)?;
         }
-        Ok(Value(bytes))
+        Ok(Value { kind: ValueKind::Commands, bytes })
     }
 
-    /// The commands, in order; none for a no-op. Each shares this value's bytes.
+    /// What this value is.
+    #[must_use]
+    pub fn kind(&self) -> ValueKind {
+        self.kind
+    }
+
+    /// The commands, in order; none for a no-op or a membership. Each shares this value's bytes.
     #[must_use]
     pub fn commands(&self) -> Commands<'_> {
-        Commands { bytes: &self.0, position: 0 }
+        let position = match self.kind {
+            ValueKind::Commands => 0,
+            ValueKind::Membership => self.bytes.len(),
+        };
+        Commands { bytes: &self.bytes, position }
+    }
+
+    /// The membership, if this value is one.
+    #[must_use]
+    #[expect(clippy::missing_panics_doc, reason = "a value of this kind was encoded or parsed as one")]
+    pub fn as_membership(&self) -> Option<Membership> {
+        match self.kind {
+            ValueKind::Commands => None,
+            ValueKind::Membership => Some(
+                Membership::decode(&self.bytes).expect("a value of this kind was encoded or parsed as one"),
+            ),
+        }
     }
 
     /// Whether this is the no-op.
     #[must_use]
     pub fn is_no_op(&self) -> bool {
-        self.0.is_empty()
+        self.kind == ValueKind::Commands && self.bytes.is_empty()
     }
 
-    /// The bytes as they go to peers and disks; [`Value::parse`] takes them back.
+    /// The bytes as they go to peers and disks; [`Value::parse`] takes them back, with the kind.
     #[must_use]
     pub fn as_bytes(&self) -> &Bytes {
-        &self.0
+        &self.bytes
     }
 
     /// How many bytes the value has.
     #[must_use]
     pub fn size_bytes(&self) -> usize {
-        self.0.len()
+        self.bytes.len()
     }
 
     /// How many bytes `command` adds to a batch.
@@ -102,7 +176,52 @@ impl Value {
     }
 }
 
-/// The commands of a [`Value`], in order: see [`Value::commands`]. Counting or skipping them touches no reference count.
+/// The commands in brackets, for traces and logs: short text as it is, other commands by length and a
+/// fingerprint, which is the same on every node.
+impl std::fmt::Display for Value {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.as_membership() {
+            Some(membership) => write!(formatter, "[{membership}]"),
+            None if self.is_no_op() => formatter.write_str("no-op"),
+            None => ShownCommands(self.commands()).fmt(formatter),
+        }
+    }
+}
+
+/// Shows commands as [`Value`] does.
+pub(crate) struct ShownCommands<I>(pub(crate) I);
+
+/// More commands of one value are counted, not shown.
+const MAX_SHOWN_COMMANDS: usize = 8;
+/// Longer commands are shown by their fingerprint.
+const MAX_SHOWN_BYTES: usize = 32;
+
+impl<I: Iterator<Item: AsRef<[u8]>> + Clone> std::fmt::Display for ShownCommands<I> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("[")?;
+        for (index, command) in self.0.clone().take(MAX_SHOWN_COMMANDS).enumerate() {
+            let command = command.as_ref();
+            formatter.write_str(if index == 0 { "" } else { ", " })?;
+            let is_text = command.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' ');
+            match std::str::from_utf8(command) {
+                Ok(text) if is_text && text.len() <= MAX_SHOWN_BYTES => formatter.write_str(text)?,
+                _ => write!(formatter, "{} bytes #{:08x}", command.len(), fingerprint(command))?,
+            }
+        }
+        match self.0.clone().count().saturating_sub(MAX_SHOWN_COMMANDS) {
+            0 => formatter.write_str("]"),
+            more => write!(formatter, " and {more} more]"),
+        }
+    }
+}
+
+/// FNV-1a: tells commands apart in a trace, and nothing else.
+fn fingerprint(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+}
+
+/// The commands of a [`Value`], in order: see [`Value::commands`]. Counting or skipping them touches no
+/// reference count.
 #[derive(Clone, Debug)]
 pub struct Commands<'a> {
     bytes: &'a Bytes,
@@ -151,14 +270,14 @@ mod tests {
         fn commands_come_back_in_order(commands: Vec<Vec<u8>>) {
             let commands: Vec<Bytes> = commands.into_iter().map(Bytes::from).collect();
             let value = Value::batch(&commands);
-            let parsed = Value::parse(value.as_bytes().clone()).expect("what batch lays out is well formed");
+            let parsed = Value::parse(ValueKind::Commands, value.as_bytes().clone()).expect("what batch lays out is well formed");
             prop_assert_eq!(parsed.commands().collect::<Vec<_>>(), commands);
         }
 
         #[test]
         fn any_bytes_are_refused_or_taken_whole(bytes: Vec<u8>) {
             let bytes = Bytes::from(bytes);
-            if let Ok(value) = Value::parse(bytes.clone()) {
+            if let Ok(value) = Value::parse(ValueKind::Commands, bytes.clone()) {
                 let commands: Vec<Bytes> = value.commands().collect();
                 let again = Value::batch(&commands);
                 prop_assert_eq!(again.as_bytes(), &bytes);
@@ -171,7 +290,7 @@ mod tests {
         let value = Value::batch(&[Bytes::from_static(b"command")]);
         for length in 1..value.size_bytes() {
             assert_eq!(
-                Value::parse(value.as_bytes().slice(..length)),
+                Value::parse(ValueKind::Commands, value.as_bytes().slice(..length)),
                 Err(MalformedValue),
                 "cut to {length}"
             );
@@ -191,10 +310,46 @@ mod tests {
     }
 
     #[test]
+    fn a_membership_is_a_value_without_commands() {
+        let membership = Membership::new(&[1, 2, 3].map(crate::NodeId)).expect("these members fit");
+        let value = Value::membership(&membership);
+        assert_eq!((value.kind(), value.is_no_op()), (ValueKind::Membership, false));
+        assert_eq!((value.commands().count(), value.as_membership()), (0, Some(membership)));
+        assert_eq!(value.to_string(), "[epoch 0: 1 2 3]");
+        let parse = |kind| Value::parse(kind, value.as_bytes().clone());
+        assert_eq!(parse(ValueKind::Membership), Ok(value.clone()));
+        assert_eq!(parse(ValueKind::Commands), Err(MalformedValue));
+        let commands = Value::batch(&[Bytes::from_static(b"x")]);
+        assert_eq!(Value::parse(ValueKind::Membership, commands.as_bytes().clone()), Err(MalformedValue));
+        assert_eq!(commands.as_membership(), None);
+    }
+
+    #[test]
+    fn a_kind_is_known_by_its_number() {
+        for kind in [ValueKind::Commands, ValueKind::Membership] {
+            assert_eq!(ValueKind::from_number(kind.number()), Some(kind));
+        }
+        assert_eq!(ValueKind::from_number(2), None);
+    }
+
+    #[test]
     fn an_empty_command_is_not_a_no_op() {
         let value = Value::batch(&[Bytes::new()]);
         assert!(!value.is_no_op());
         assert_eq!(value.commands().count(), 1);
+    }
+
+    #[test]
+    fn a_value_is_shown_in_a_line_of_bounded_length() {
+        let shown = |commands: &[&'static [u8]]| {
+            let commands: Vec<Bytes> = commands.iter().map(|command| Bytes::from_static(command)).collect();
+            Value::batch(&commands).to_string()
+        };
+        assert_eq!(shown(&[]), "no-op");
+        assert_eq!(shown(&[b"x = 1", b""]), "[x = 1, ]");
+        assert_eq!(shown(&[b"a\nb"]), "[3 bytes #28e4c710]");
+        assert_eq!(shown(&[&[b'x'; 33]]), "[33 bytes #e997d407]");
+        assert_eq!(shown(&[&b"x"[..]; 10]), "[x, x, x, x, x, x, x, x and 2 more]");
     }
 
     #[test]
@@ -204,6 +359,6 @@ mod tests {
         assert_eq!(commands.each_ref().map(Value::bytes_for), [4 + 3, 4 + 5]);
         assert_eq!((value.size_bytes(), value.as_bytes().len()), (16, 16));
         assert_eq!(Value::no_op().size_bytes(), 0);
-        assert!(MalformedValue.to_string().contains("not a well-formed batch"));
+        assert!(MalformedValue.to_string().contains("not well-formed"));
     }
 }

@@ -1,18 +1,19 @@
-//! Basic Paxos, every state of it: three acceptors, and proposers whose messages are lost, doubled and overtaken in all
-//! possible ways. The acceptors and proposers are the real ones of `paxos_core::basic`.
+//! Basic Paxos, every state of it: three acceptors, and proposers whose messages are lost, doubled and
+//! overtaken in all possible ways. The acceptors and proposers are the real ones of `paxos_core::basic`.
 //!
-//! What is sent is never taken out of the network, so that any message may be delivered at any time, any number of
-//! times, or never. Acceptors and proposers are built anew from what they have stored for every step, so that each
-//! step may be the first one after a crash.
+//! Messages are never taken out of the network, so that any message may be delivered at any time, any number
+//! of times, or never. For every step, acceptors and proposers are built anew from their stored records, so
+//! that each step may be the first one after a crash.
 //!
-//! The properties are the steps of the paper's argument (`paxos_core::basic` tells it whole). Suppose that two values
-//! are chosen, at `m < n`. *Every two quorums meet*, so some acceptor has accepted `m` and promised `n`. It has
-//! accepted `m` before, since *who has promised accepts nothing below*. So its promise has told of `m`, or of something
-//! later that had the same value, and the proposal `n` had to carry that value: *P2c*. So there is *one value chosen*.
-//! A model that is broken on purpose shows for each step that the argument needs it.
+//! The properties are the steps of the paper's argument (`paxos_core::basic` has all of it). Suppose that
+//! two values are chosen, at `m < n`. *Every two quorums meet*, so some acceptor has accepted `m` and
+//! promised `n`. It has accepted `m` before, since *who has promised accepts nothing below*. So its promise
+//! has reported `m`, or a later proposal with the same value, and the proposal `n` had to carry that
+//! value: *P2c*. So there is *one value chosen*. A model that is broken on purpose shows for each step that
+//! the argument needs it.
 //!
-//! `cargo test -p paxos-core --test basic_model -- --nocapture` prints how many states there are: 17 289 with two
-//! proposers; 387 950 with three, where states are one that differ only in which acceptor is which.
+//! `cargo test -p paxos-core --test basic_model -- --nocapture` prints how many states there are: 17 289 with
+//! two proposers; 387 950 with three, where states are one that differ only in which acceptor is which.
 
 #[path = "basic_model/symmetry.rs"]
 mod symmetry;
@@ -31,15 +32,15 @@ const ACCEPTORS: usize = 3;
 /// The value that a proposer would like: its own number.
 type Value = u64;
 
-/// What is broken on purpose.
+/// The step of the argument that is broken on purpose.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Broken {
     Nothing,
     /// Acceptors forget their promises.
     PromisesForgotten,
-    /// Promises tell of nothing that was accepted.
+    /// Promises report no accepted proposal.
     ReportsForgotten,
-    /// A proposer takes one answer for a quorum.
+    /// A proposer takes a single answer for a quorum.
     QuorumsTooSmall,
 }
 
@@ -66,7 +67,7 @@ struct Stored {
     accepted: Option<(Ballot, Value)>,
 }
 
-/// An attempt of a proposer, as what it has heard.
+/// An attempt of a proposer: the answers that it has heard.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Attempt {
     ballot: Ballot,
@@ -273,8 +274,8 @@ impl State {
         chosen
     }
 
-    /// P2c: there is a majority that has promised `ballot`, in which nobody has accepted anything below, or the
-    /// highest proposal below that anybody in it has accepted has this value.
+    /// P2c: there is a majority of acceptors that have promised `ballot`, such that none of them has accepted
+    /// anything below, or the highest proposal below that they have accepted has this value.
     fn allows(&self, _: &BasicPaxos, ballot: Ballot, value: Value) -> bool {
         let has_promised = |acceptor: usize| {
             let above = |message: &Message| matches!(message, Message::Promise { from, ballot: promised, .. } if *from == acceptor && *promised >= ballot);

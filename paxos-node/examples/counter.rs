@@ -1,13 +1,9 @@
-//! Embeds a state machine of its own: a counter on three nodes of one process.
+//! Embeds a state machine: a counter, on three nodes in one process.
 //! `cargo run -p paxos-node --example counter`
 
 use std::io::{Read, Result as IoResult};
 
-use bytes::Bytes;
-use paxos_core::{NodeId, Slot};
-use paxos_node::{Node, NodeSettings, SnapshotWriter, StateMachine};
-use paxos_storage::{Identity, memory::MemoryStorage};
-use paxos_transport::memory::MemoryNetwork;
+use paxos_node::prelude::*;
 
 /// The sum of all numbers that were ever proposed.
 #[derive(Default)]
@@ -50,6 +46,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         let applied = node.client().propose(Bytes::copy_from_slice(&number.to_le_bytes())).await?;
         println!("node {} added {number} in slot {}", node.status().borrow().node, applied.slot);
     }
-    println!("the sum, read on the last node: {}", nodes[2].client().read().await?.0);
+    println!("the sum, read on the last node: {}", nodes[2].client().read_with(|counter| counter.0).await?);
     Ok(())
 }

@@ -1,16 +1,26 @@
 //! What the fuzz targets call, and the tests that replay what was found. No part of the interface.
 
 pub use crate::cli::options::fuzz_config as config;
+pub use crate::fronts::resp::fuzzing::resp;
 pub use crate::kv::fuzzing::{command, snapshot};
-pub use crate::resp::fuzzing::resp;
+pub use crate::runtime::introductions::fuzz as introduction;
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::path::{Path, PathBuf};
+
+    use clap::Args;
+
     use super::*;
+    use crate::cli::options::{LogOptions, ServeOptions};
+
+    fn corpus(target: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target)
+    }
 
     fn replay(target: &str, run: impl Fn(&[u8])) {
-        let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
-        paxos_core::fuzzing::replay(&corpus, 200, run);
+        paxos_core::fuzzing::replay(&corpus(target), 200, run);
     }
 
     #[test]
@@ -29,7 +39,22 @@ mod tests {
     }
 
     #[test]
+    fn introductions_that_were_found_are_harmless() {
+        replay("introduction", introduction);
+    }
+
+    #[test]
     fn configurations_that_were_found_are_harmless() {
         replay("config", config);
+    }
+
+    #[test]
+    fn the_configuration_with_everything_has_each_option_that_a_file_may_hold() {
+        let command = ServeOptions::augment_args(LogOptions::augment_args(clap::Command::new("serve")));
+        let options = command.get_arguments().filter(|option| !option.is_hide_set());
+        let names = options.filter_map(clap::Arg::get_long).filter(|name| *name != "config");
+        let text = std::fs::read_to_string(corpus("config").join("everything.toml")).expect("it is there");
+        let given: toml::Table = toml::from_str(&text).expect("it is in order");
+        assert_eq!(given.keys().map(String::as_str).collect::<BTreeSet<_>>(), names.collect());
     }
 }

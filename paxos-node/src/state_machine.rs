@@ -1,38 +1,79 @@
-//! What the user of the library brings: a deterministic state machine.
+//! The trait that a user of the library implements: a deterministic state machine.
 
 use std::io;
 
 use bytes::Bytes;
 use paxos_core::Slot;
 
-/// Writes a picture of a state; runs once, on a thread of its own, while the state machine goes on.
+/// Writes a snapshot of a state; runs once, on a thread of its own, while the state machine goes on.
 pub type SnapshotWriter = Box<dyn FnOnce(&mut dyn io::Write) -> io::Result<()> + Send>;
 
 /// A state machine as in *Paxos Made Simple*, section 3: every node runs one, and all of them apply the same
 /// commands in the same order.
 ///
-/// Apply must depend on nothing but the state and its arguments: no clock, no randomness, no hash order. Two
-/// nodes that have applied the same slots must have the same [`digest`](StateMachine::digest).
+/// [`apply`](StateMachine::apply) may depend on nothing but the state and its arguments: no clock, no
+/// randomness, no hash order. Two nodes that have applied the same slots must have the same
+/// [`digest`](StateMachine::digest).
 pub trait StateMachine: Send + Sync + 'static {
     /// Applies a chosen command and answers with its response.
     ///
-    /// Called once for each command, in slot order; several commands may share a slot. Must not panic on any
-    /// bytes: a command that makes no sense gets a response that says so.
+    /// Called once for each command, in slot order; several commands may share a slot. A call may take long
+    /// (see [`ApplyMode`](crate::ApplyMode)): the node goes on meanwhile, and refuses new commands once too
+    /// many wait.
+    ///
+    /// # Panics
+    ///
+    /// It must not, on any bytes: answer a malformed command with a response that says so. If it does, the
+    /// node stops with [`NodeError::StateMachinePanicked`](crate::NodeError::StateMachinePanicked), and no
+    /// reader sees the state any more. The command stays chosen: every node applies it, and this one does so
+    /// again when it is started again, so fix the state machine first.
     fn apply(&mut self, slot: Slot, command: &Bytes) -> Bytes;
 
-    /// Takes a picture of the state as it is now.
+    /// Takes a snapshot of the present state.
     ///
-    /// This call blocks the node, so make it cheap (share, do not copy); the writer it returns does not.
+    /// Nothing is applied during this call, so make it cheap (share, do not copy). The writer that it returns
+    /// runs while later commands are applied.
     fn snapshot(&self) -> SnapshotWriter;
 
-    /// Replaces the state by one that a [`SnapshotWriter`] wrote, on this node or on another.
+    /// Replaces the state by the one that a [`SnapshotWriter`] wrote, on this node or on another. Readers
+    /// wait meanwhile.
     ///
     /// # Errors
     ///
-    /// Whatever reading fails with, or [`io::ErrorKind::InvalidData`] for bytes that are no snapshot. The node
+    /// An error of the reader, or [`io::ErrorKind::InvalidData`] for bytes that are no snapshot. The node
     /// stops then.
     fn restore(&mut self, snapshot: &mut dyn io::Read) -> io::Result<()>;
 
-    /// A number that tells different states apart; shown in the status so that nodes can be compared.
+    /// How many bytes of memory the state takes, overhead included; 0 if that is not known. Compared with
+    /// [`NodeSettings::memory_limit_bytes`](crate::NodeSettings::memory_limit_bytes). Called after each slot,
+    /// so keep a running count.
+    fn memory_bytes(&self) -> u64 {
+        0
+    }
+
+    /// Whether a command may make the state larger. While memory is short, commands that do not are still
+    /// taken on, so that something can be deleted. Called only then, before the command is proposed, so on
+    /// any bytes that a client sends.
+    #[must_use]
+    fn needs_memory(command: &Bytes) -> bool
+    where
+        Self: Sized,
+    {
+        let _ = command;
+        true
+    }
+
+    /// Whether a command may take more than a few milliseconds if it is applied to the present state. Even
+    /// with [`ApplyMode::Inline`](crate::ApplyMode::Inline) such a command is applied on a thread of its own.
+    /// In that mode this is called before every command, so it must be quick. Nodes need not agree on it.
+    #[must_use]
+    fn takes_long(&self, command: &Bytes) -> bool {
+        let _ = command;
+        false
+    }
+
+    /// A number that tells different states apart: nodes compare it at equal slots, and show it in their
+    /// status. Called several times a second while commands are applied, so keep a running digest rather than
+    /// to compute it from the whole state.
     fn digest(&self) -> u64;
 }

@@ -1,39 +1,170 @@
-//! What a node knows about itself.
+//! What a node shows of itself.
 
-use paxos_core::{Ballot, NodeId, Role, Slot};
+use std::sync::Arc;
 
-/// A node's view of itself and of the log, as of some moment of the recent past.
+use paxos_core::{Ballot, Epoch, Membership, NodeId, Role, Slot, Standing};
+use paxos_storage::FoundingId;
+use paxos_transport::{CertificateStatus, PeerStatus};
+
+use crate::runtime::introductions::Nodes;
+
+/// A node's view of itself and of the log, a moment ago.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
 pub struct Status {
     /// The node.
     pub node: NodeId,
-    /// What it is doing.
+    /// Its role in the protocol.
     pub role: Role,
-    /// Whom it takes for the leader, if anyone. May be mistaken; reads and writes never rely on it.
+    /// The node that it takes for the leader, if any. It may be mistaken; neither reads nor writes rely on
+    /// it.
     pub leader: Option<NodeId>,
+    /// The membership in force, as far as it knows; `None` before it has recovered.
+    pub membership: Option<Membership>,
+    /// What it is in that membership; `None` before it has recovered.
+    pub standing: Option<Standing>,
+    /// The membership that its cluster was founded with; `None` while it belongs to none.
+    pub founding_membership: Option<Membership>,
+    /// If it leads: how far the members are. Empty otherwise.
+    pub progress: Arc<[MemberProgress]>,
     /// The highest ballot it has promised.
     pub ballot: Ballot,
     /// Every slot up to here is known to be chosen.
     pub chosen: Slot,
     /// Every slot up to here is applied.
     pub applied: Slot,
-    /// The highest chosen slot that any peer has told of: how far this node has to go.
+    /// The highest slot that any peer has reported as chosen: this node has to catch up to it.
     pub known_chosen: Slot,
-    /// Set while this node makes up for damage to its log: the last slot of which it has lost what it had accepted. It
-    /// accepts and applies meanwhile, but neither promises nor leads.
+    /// The founding of the cluster that it is a member of; `None` while it belongs to none, or if the
+    /// founding has no name yet.
+    pub founding: Option<FoundingId>,
+    /// Whether it is a member of a cluster, so that it may promise and accept values.
+    pub is_founded: bool,
+    /// While it is not: the nodes that it still has to meet, or that still have to meet each other, before
+    /// the cluster is founded.
+    pub waiting_for: Vec<NodeId>,
+    /// Peers that this node refuses, or that refuse it; the log says why.
+    pub refused: Vec<NodeId>,
+    /// Set while this node repairs damage to its log: the last slot for which it has lost what it had
+    /// accepted. Meanwhile it accepts and applies, but neither promises nor leads.
     pub repairs_through: Option<Slot>,
+    /// Peers whose state differs from that of this node, though both have applied the same slots.
+    pub diverged: Vec<NodeId>,
+    /// Whether there are such peers, and no majority of the members, this node included, has this node's
+    /// state: it may be the one that is wrong.
+    pub is_in_doubt: bool,
+    /// A digest of the state, as of a slot that may lie a little behind `applied`.
+    pub digest: Digest,
+    /// How many messages and connections of peers could not be decoded since this node was started. Anything
+    /// but 0 means that a node is faulty, or of a version that this one does not know.
+    pub misunderstood: u64,
+    /// Set while the node recovers what its storage holds: it takes part in nothing yet.
+    pub recovering: Option<Recovering>,
+    /// How its peers are connected, a second ago or less.
+    pub peers: Arc<[PeerStatus]>,
+    /// When the certificates end by which it and its peers know each other.
+    pub certificates: Arc<[CertificateStatus]>,
+}
+
+/// How far a member is, as far as the leader knows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct MemberProgress {
+    /// The member.
+    pub node: NodeId,
+    /// Every slot up to here is known to it to be chosen.
+    pub chosen: Slot,
+    /// Whether the leader has heard from it within an election timeout.
+    pub is_heard: bool,
+}
+
+/// A digest of the state after a slot: nodes with digests of the same slot have equal ones.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Digest {
+    /// Every slot up to here was applied to the state, and no other.
+    pub slot: Slot,
+    /// The result of [`StateMachine::digest`](crate::StateMachine::digest).
+    pub value: u64,
+}
+
+/// How far the recovery of a node has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Recovering {
+    /// It reads its log.
+    Log,
+    /// It restores the state from its newest snapshot.
+    Snapshot {
+        /// How many bytes it has read.
+        done_bytes: u64,
+        /// How many bytes the snapshot has.
+        size_bytes: u64,
+    },
+}
+
+impl std::fmt::Display for Recovering {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Recovering::Log => formatter.write_str("reading the log"),
+            Recovering::Snapshot { done_bytes, size_bytes } => {
+                write!(formatter, "restoring a snapshot: {done_bytes} of {size_bytes} bytes")
+            }
+        }
+    }
 }
 
 impl Status {
-    /// How many slots are known to be chosen and not yet applied here.
+    /// How many slots are known to be chosen and not applied here yet.
     #[must_use]
     pub fn lag(&self) -> u64 {
         self.known_chosen.0.saturating_sub(self.applied.0)
     }
 
-    /// Whether the node knows a leader, has applied all that it knows to be chosen, and misses nothing of its log.
+    /// The epoch of the membership in force, as far as the node knows.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.membership.as_ref().map_or(Epoch(0), Membership::epoch)
+    }
+
+    /// How many chosen slots a member does not know yet, if this node leads.
+    #[must_use]
+    pub fn lag_of(&self, node: NodeId) -> Option<u64> {
+        let progress = self.progress.iter().find(|progress| progress.node == node)?;
+        Some(self.chosen.0.saturating_sub(progress.chosen.0))
+    }
+
+    /// Whether the node is a member of a cluster, knows a leader, has applied everything that it knows to be
+    /// chosen, and repairs nothing.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.leader.is_some() && self.lag() == 0 && self.repairs_through.is_none()
+        self.why_not_ready().is_none()
+    }
+
+    /// What keeps the node from being ready, in words.
+    #[must_use]
+    pub fn why_not_ready(&self) -> Option<String> {
+        if let Some(recovering) = self.recovering {
+            return Some(recovering.to_string());
+        }
+        if !self.is_founded {
+            let reason = "belongs to no cluster yet";
+            return Some(match &self.waiting_for[..] {
+                [] => String::from(reason),
+                nodes => format!("{reason}: waiting to meet {}", Nodes(nodes)),
+            });
+        }
+        match self.standing {
+            Some(Standing::Removed { .. }) => return Some(String::from("was removed from the cluster")),
+            Some(Standing::Outsider) => return Some(String::from("was not added to the cluster yet")),
+            _ => {}
+        }
+        if self.is_in_doubt {
+            return Some(format!("its state differs from that of {}", Nodes(&self.diverged)));
+        }
+        if self.leader.is_none() {
+            return Some(String::from("knows no leader"));
+        }
+        let is_behind = self.lag() > 0 || self.repairs_through.is_some();
+        is_behind.then(|| String::from("catching up"))
     }
 }

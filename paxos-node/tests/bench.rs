@@ -1,4 +1,4 @@
-//! `paxos-node bench`, as a user runs it.
+//! `paxos-node bench` as a user runs it: `src/cli/bench`.
 #![cfg(all(feature = "file", feature = "memory", feature = "quic", feature = "tcp"))]
 
 mod support;
@@ -130,7 +130,7 @@ fn what_can_not_be_measured_is_refused_in_one_line() {
     assert!(last_line(&output).contains("--client"), "it says what to look at: {}", last_line(&output));
 }
 
-/// Interrupts a long run so long after it has written for the first time.
+/// Interrupts a long run this long after its first output.
 fn interrupt_after(pause: Duration) {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let data = directory.path().display().to_string();

@@ -1,4 +1,4 @@
-//! Damaged data directories: which nodes come back by themselves, and which are refused.
+//! Damaged data directories: which nodes repair themselves, and which are refused; `paxos-node wal`.
 
 mod support;
 
@@ -194,24 +194,6 @@ fn a_node_that_comes_back_with_another_disk_is_refused_and_stops() {
     assert_eq!(code, Some(4), "{line}");
 }
 
-#[test]
-fn a_new_cluster_begins_when_two_of_three_have_met_and_the_third_joins_later() {
-    let mut cluster = Cluster::new(3, &["--request-timeout", "300ms"]);
-    cluster.start(1);
-    let reply = cluster.client(1).ask(&["SET", "k", "v"]);
-    assert!(reply.starts_with("-CLUSTERDOWN"), "one of three has met nobody: {reply}");
-    wait("node 1 says for whom it waits", || cluster.log(1).contains("met more of its peers").then_some(()));
-    cluster.start(2);
-    cluster.wait_for_leader();
-    write_numbers(&cluster, 1, 3);
-    cluster.start(3);
-    cluster.wait_for_leader();
-    cluster.wait_for_equal_states();
-    cluster.kill(1);
-    cluster.wait_for_leader();
-    assert_numbers(&cluster, 3, 3);
-}
-
 /// As the README tells it.
 #[test]
 fn a_lost_node_is_replaced_by_one_with_a_new_id() {
@@ -235,6 +217,10 @@ fn a_lost_node_is_replaced_by_one_with_a_new_id() {
     cluster.wait_for_equal_states();
     cluster.stop(1);
     cluster.stop(2);
+    for id in [1, 2] {
+        let output = run(&["refound", "--data", &cluster.data(id), "--members", "1,2,4"]);
+        assert!(output.status.success(), "{}", last_line(&output));
+    }
     for id in [1, 2, 4] {
         let arguments = without(cluster.serve_arguments(id), 3);
         cluster.start_with(id, &arguments);

@@ -1,5 +1,7 @@
-//! What a node's driver does in which order, and how it waits, seen from its transport and its state machine.
+//! In which order a node's driver works, how it waits, and how it ends: `src/runtime/driver`.
 #![cfg(feature = "memory")]
+
+mod support;
 
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,33 +12,37 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use bytes::Bytes;
 use paxos_core::{NodeId, Role, Slot};
-use paxos_node::{Node, NodeSettings, SnapshotWriter, StateMachine, Status, WriterMode};
+use paxos_node::{Node, NodeError, NodeSettings, SnapshotWriter, StateMachine, Status, WriterMode};
 use paxos_storage::{Identity, memory::MemoryStorage};
 use paxos_transport::memory::{MemoryNetwork, MemoryTransport};
 use paxos_transport::{Lane, PeerStatus, Received, SendOutcome, Transport};
 use tokio::time::{sleep, timeout};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+use support::embedded::{Lengths, alone, disk, until};
 
-/// What was seen of a node.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// As long as a node may poll.
+const LONGEST_POLL: Duration = Duration::from_secs(1);
+
+/// What a node was seen to do.
 #[derive(Default)]
 struct Seen {
-    /// How often it looked for frames.
+    /// How often it polled for frames.
     looks: AtomicUsize,
-    deeds: Mutex<Vec<Deed>>,
+    events: Mutex<Vec<Event>>,
 }
 
-/// What others may wait for.
+/// Something that a node does for others.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Deed {
+enum Event {
     /// A frame on the lane of commands: of a follower, that it has accepted one.
     Sent,
     Applied(Slot),
 }
 
 impl Seen {
-    fn note(&self, deed: Deed) {
-        self.deeds.lock().unwrap_or_else(PoisonError::into_inner).push(deed);
+    fn note(&self, event: Event) {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).push(event);
     }
 
     fn looks(&self) -> usize {
@@ -62,7 +68,7 @@ impl Transport for Watched {
 
     fn send(&self, to: NodeId, lane: Lane, frame: Bytes) -> SendOutcome {
         if lane == Lane::Log {
-            self.seen.note(Deed::Sent);
+            self.seen.note(Event::Sent);
         }
         self.transport.send(to, lane, frame)
     }
@@ -86,7 +92,7 @@ struct Noting(Arc<Seen>);
 
 impl StateMachine for Noting {
     fn apply(&mut self, slot: Slot, _: &Bytes) -> Bytes {
-        self.0.note(Deed::Applied(slot));
+        self.0.note(Event::Applied(slot));
         Bytes::new()
     }
 
@@ -112,7 +118,10 @@ fn start(
     let seen = Arc::new(Seen::default());
     let transport = Watched { transport: network.bind(node), seen: Arc::clone(&seen) };
     let storage = Box::new(MemoryStorage::new(Identity::new("watched", node)));
-    let settings = NodeSettings { writer: WriterMode::Inline, busy_poll, ..NodeSettings::new(node, members) };
+    let settings = NodeSettings::new(node, members).with(|settings| {
+        settings.writer = WriterMode::Inline;
+        settings.busy_poll = busy_poll;
+    });
     let machine = Noting(Arc::clone(&seen));
     let node = Node::start(settings, Box::new(transport), storage, machine).expect("it starts");
     (node, seen)
@@ -132,7 +141,7 @@ async fn ready(node: &Node<Noting>) {
 
 #[tokio::test]
 async fn a_node_that_has_worked_looks_for_more_before_it_sleeps() {
-    let (node, seen) = start_alone(PATIENCE).await;
+    let (node, seen) = start_alone(LONGEST_POLL).await;
     node.client().read().await.expect("it leads");
     let before = seen.looks();
     sleep(Duration::from_millis(100)).await;
@@ -158,9 +167,10 @@ async fn a_node_without_work_sleeps() {
     }
 }
 
-/// Has commands chosen, one after the other, so that each accept tells that the slot before is chosen. Gives what a
-/// follower did, or `None` if it did not answer each slot once, as when a frame was late and sent again.
-async fn follow(commands: usize) -> Option<Vec<Deed>> {
+/// Has commands chosen, one after the other, so that each accept tells that the slot before is chosen. Gives
+/// what a follower did, or `None` if it did not answer each slot once, as when a frame was late and sent
+/// again.
+async fn follow(commands: usize) -> Option<Vec<Event>> {
     let (network, members) = (MemoryNetwork::new(), [1, 2, 3].map(NodeId));
     let started = members.map(|id| start(&network, id, members.to_vec(), Duration::ZERO));
     for (node, _) in &started {
@@ -173,9 +183,9 @@ async fn follow(commands: usize) -> Option<Vec<Deed>> {
         leader.client().propose(Bytes::new()).await.expect("there is a leader");
     }
     let answers = leader.status().borrow().chosen.0;
-    let deeds = seen.deeds.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let sent = deeds.iter().filter(|deed| **deed == Deed::Sent).count();
-    (u64::try_from(sent) == Ok(answers)).then_some(deeds)
+    let events = seen.events.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let sent = events.iter().filter(|event| **event == Event::Sent).count();
+    (u64::try_from(sent) == Ok(answers)).then_some(events)
 }
 
 #[tokio::test]
@@ -188,16 +198,65 @@ async fn a_follower_answers_before_it_applies_what_the_same_accept_has_told() {
             undisturbed = follow(COMMANDS).await;
         }
     }
-    let deeds = undisturbed.expect("some attempt is not disturbed");
+    let events = undisturbed.expect("some attempt is not disturbed");
     let (mut sent, mut answered_first) = (0, 0);
-    for deed in &deeds {
-        match deed {
-            Deed::Sent => sent += 1,
+    for event in &events {
+        match event {
+            Event::Sent => sent += 1,
             // It has answered for this slot, and already for the next one.
-            Deed::Applied(slot) if sent > slot.0 => answered_first += 1,
-            Deed::Applied(_) => {}
+            Event::Applied(slot) if sent > slot.0 => answered_first += 1,
+            Event::Applied(_) => {}
         }
     }
     // Now and then a heartbeat tells of a slot before the next accept does.
-    assert!(answered_first > COMMANDS / 2, "{answered_first} times of {COMMANDS}: {deeds:?}");
+    assert!(answered_first > COMMANDS / 2, "{answered_first} times of {COMMANDS}: {events:?}");
+}
+
+/// A transport that ends when `has_ended` is set.
+struct Ending {
+    transport: MemoryTransport,
+    has_ended: Arc<Mutex<bool>>,
+}
+
+#[async_trait]
+impl Transport for Ending {
+    fn local_node(&self) -> NodeId {
+        self.transport.local_node()
+    }
+
+    fn max_frame_bytes(&self) -> usize {
+        self.transport.max_frame_bytes()
+    }
+
+    fn send(&self, to: NodeId, lane: Lane, frame: Bytes) -> SendOutcome {
+        self.transport.send(to, lane, frame)
+    }
+
+    fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<Option<Received>> {
+        if *self.has_ended.lock().unwrap_or_else(PoisonError::into_inner) {
+            return Poll::Ready(None);
+        }
+        self.transport.poll_receive(context)
+    }
+
+    fn peers(&self) -> Vec<PeerStatus> {
+        self.transport.peers()
+    }
+
+    async fn close(&mut self) {
+        self.transport.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_node_whose_transport_has_ended_says_so() {
+    let has_ended = Arc::new(Mutex::new(false));
+    let transport = MemoryNetwork::new().bind(NodeId(1));
+    let transport = Box::new(Ending { transport, has_ended: Arc::clone(&has_ended) });
+    let storage = Box::new(disk(NodeId(1)));
+    let mut node = Node::start(alone(), transport, storage, Lengths::default()).expect("it starts");
+    until(&node, "it leads", |status| status.role == Role::Leader).await;
+    *has_ended.lock().unwrap_or_else(PoisonError::into_inner) = true;
+    let error = timeout(PATIENCE, node.failed()).await.expect("it fails in time");
+    assert!(matches!(error, NodeError::TransportClosed), "{error}");
 }

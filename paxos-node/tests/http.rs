@@ -1,12 +1,11 @@
-//! What the HTTP front does with clients that ask for too much.
+//! HTTP clients that ask for too much: `src/fronts/http.rs`.
 #![cfg(feature = "memory")]
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use metrics_exporter_prometheus::PrometheusBuilder;
 use paxos_core::NodeId;
-use paxos_node::http::{self, HEADER_TIMEOUT, MAX_CONNECTIONS, MAX_HEADER_BYTES};
+use paxos_node::fronts::http::{self, HEADER_TIMEOUT, MAX_CONNECTIONS, MAX_HEADER_BYTES};
 use paxos_node::kv::Store;
 use paxos_node::{Node, NodeSettings, WriterMode};
 use paxos_storage::{Identity, memory::MemoryStorage};
@@ -21,14 +20,14 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A node with its front. Both end with the test.
 async fn start() -> (SocketAddr, Node<Store>, watch::Sender<bool>) {
     let id = NodeId(1);
-    let settings = NodeSettings { writer: WriterMode::Inline, ..NodeSettings::new(id, vec![id]) };
+    let settings = NodeSettings::new(id, vec![id]).with(|settings| settings.writer = WriterMode::Inline);
     let transport = Box::new(MemoryNetwork::new().bind(id));
     let storage = Box::new(MemoryStorage::new(Identity::new("http", id)));
     let node = Node::start(settings, transport, storage, Store::default()).expect("the node starts");
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("there are free ports");
     let address = listener.local_addr().expect("it is bound");
     let (stop, stopped) = watch::channel(false);
-    let metrics = PrometheusBuilder::new().build_recorder().handle();
+    let metrics = http::recorder().handle();
     tokio::spawn(http::serve(listener, node.client(), metrics, stopped));
     (address, node, stop)
 }

@@ -1,12 +1,13 @@
-//! Every command's reply to the byte, in both versions of the protocol, from a node within this process.
+//! Every command's reply to the byte, in both versions of the protocol: `src/fronts/resp`.
 #![cfg(feature = "memory")]
 
 use std::io::Write as _;
 use std::time::Duration;
 
 use paxos_core::NodeId;
+use paxos_node::fronts::resp;
 use paxos_node::kv::Store;
-use paxos_node::{Node, NodeSettings, WriterMode, resp};
+use paxos_node::{Node, NodeSettings, WriterMode};
 use paxos_storage::{Identity, memory::MemoryStorage};
 use paxos_transport::memory::MemoryNetwork;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -26,9 +27,9 @@ struct Server {
 }
 
 impl Server {
-    async fn start(options: resp::Options) -> Server {
+    async fn start(front: resp::RespSettings) -> Server {
         let id = NodeId(1);
-        let settings = NodeSettings { writer: WriterMode::Inline, ..NodeSettings::new(id, vec![id]) };
+        let settings = NodeSettings::new(id, vec![id]).with(|settings| settings.writer = WriterMode::Inline);
         let transport = Box::new(MemoryNetwork::new().bind(id));
         let storage = Box::new(MemoryStorage::new(Identity::new("golden", id)));
         let node = Node::start(settings, transport, storage, Store::default()).expect("the node starts");
@@ -38,7 +39,7 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("there are free ports");
         let address = listener.local_addr().expect("it is bound");
         let (stop, stopped) = watch::channel(false);
-        let front = tokio::spawn(resp::serve(listener, node.client(), options, stopped));
+        let front = tokio::spawn(resp::serve(listener, node.client(), front, stopped));
         Server { address, stop, front, node }
     }
 
@@ -53,8 +54,8 @@ impl Server {
     }
 }
 
-/// Sends a line of words as a request and checks the reply to the byte. The words are divided by spaces; `\s` in
-/// one stands for a space and `\n` for a line break.
+/// Sends a line of words as a request and checks the reply to the byte. The words are divided by spaces; `\s`
+/// in one stands for a space and `\n` for a line break.
 async fn expect(client: &mut TcpStream, line: &str, expected: &str) {
     let words: Vec<String> =
         line.split(' ').map(|word| word.replace("\\s", " ").replace("\\n", "\n")).collect();
@@ -69,8 +70,8 @@ async fn expect(client: &mut TcpStream, line: &str, expected: &str) {
     assert_eq!(reply, expected, "{line}");
 }
 
-/// Requests with their replies in RESP2 and, where they differ, in RESP3. Each reply must be followed by nothing
-/// but the next one.
+/// Requests with their replies in RESP2 and, where they differ, in RESP3. Each reply must be followed by
+/// nothing but the next one.
 const GOLDEN: &[(&str, &str, Option<&str>)] = &[
     ("FLUSHALL", "+OK\r\n", None),
     ("PING", "+PONG\r\n", None),
@@ -87,6 +88,7 @@ const GOLDEN: &[(&str, &str, Option<&str>)] = &[
          configuration is correct?\r\n",
         None,
     ),
+    ("AUTH default secret", "+OK\r\n", None),
     ("AUTH user secret", "-WRONGPASS invalid username-password pair or user is disabled.\r\n", None),
     ("AUTH", "-ERR wrong number of arguments for 'auth' command\r\n", None),
     ("AUTH a b c", "-ERR syntax error\r\n", None),
@@ -118,6 +120,8 @@ const GOLDEN: &[(&str, &str, Option<&str>)] = &[
     ("MSET a 1 b 2", "+OK\r\n", None),
     ("MSET a 1 b", "-ERR wrong number of arguments for 'mset' command\r\n", None),
     ("MGET a none b", "*3\r\n$1\r\n1\r\n$-1\r\n$1\r\n2\r\n", Some("*3\r\n$1\r\n1\r\n_\r\n$1\r\n2\r\n")),
+    ("TYPE k", "+string\r\n", None),
+    ("TYPE none", "+none\r\n", None),
     // Integers.
     ("INCR n", ":1\r\n", None),
     ("DECR n", ":0\r\n", None),
@@ -134,6 +138,10 @@ const GOLDEN: &[(&str, &str, Option<&str>)] = &[
     ("DBSIZE", ":3\r\n", None),
     ("SCAN 0 COUNT 100", "*2\r\n$1\r\n0\r\n*3\r\n$1\r\nn\r\n$1\r\nl\r\n$1\r\nk\r\n", None),
     ("SCAN 0 MATCH k* COUNT 100", "*2\r\n$1\r\n0\r\n*1\r\n$1\r\nk\r\n", None),
+    ("SCAN 0 TYPE String MATCH l COUNT 100", "*2\r\n$1\r\n0\r\n*1\r\n$1\r\nl\r\n", None),
+    ("SCAN 0 TYPE list", "*2\r\n$1\r\n0\r\n*0\r\n", None),
+    ("SCAN 0 TYPE nonsense COUNT 5", "*2\r\n$1\r\n0\r\n*0\r\n", None),
+    ("SCAN 0 TYPE list COUNT", "-ERR syntax error\r\n", None),
     ("SCAN 0 COUNT 0", "-ERR syntax error\r\n", None),
     ("SCAN x", "-ERR invalid cursor\r\n", None),
     ("FLUSHDB ASYNC", "+OK\r\n", None),
@@ -176,7 +184,8 @@ const GOLDEN: &[(&str, &str, Option<&str>)] = &[
     ("CLIENT FOO", "-ERR unknown subcommand 'FOO'. Try CLIENT HELP.\r\n", None),
     ("CLIENT", "-ERR wrong number of arguments for 'client' command\r\n", None),
     // About the node.
-    ("COMMAND COUNT", ":36\r\n", None),
+    ("ROLE now", "-ERR wrong number of arguments for 'role' command\r\n", None),
+    ("COMMAND COUNT", ":38\r\n", None),
     ("COMMAND DOCS", "*0\r\n", Some("%0\r\n")),
     ("COMMAND INFO get", "*1\r\n$-1\r\n", Some("*1\r\n_\r\n")),
     ("CONFIG GET save", "*2\r\n$4\r\nsave\r\n$0\r\n\r\n", Some("%1\r\n$4\r\nsave\r\n$0\r\n\r\n")),
@@ -187,7 +196,7 @@ const GOLDEN: &[(&str, &str, Option<&str>)] = &[
         None,
     ),
     ("WATCH k", "-ERR WATCH is not supported: use SET with NX, XX or GET, or one MULTI/EXEC block\r\n", None),
-    ("UNWATCH", "-ERR WATCH is not supported: use SET with NX, XX or GET, or one MULTI/EXEC block\r\n", None),
+    ("UNWATCH", "+OK\r\n", None),
     ("FOO bar", "-ERR unknown command 'FOO', with args beginning with: 'bar' \r\n", None),
     // Transactions.
     ("EXEC", "-ERR EXEC without MULTI\r\n", None),
@@ -196,7 +205,9 @@ const GOLDEN: &[(&str, &str, Option<&str>)] = &[
     ("MULTI", "+OK\r\n", None),
     ("MULTI", "-ERR MULTI calls can not be nested\r\n", None),
     ("WATCH k", "-ERR WATCH inside MULTI is not allowed\r\n", None),
-    ("EXEC", "*0\r\n", None),
+    ("UNWATCH", "+QUEUED\r\n", None),
+    ("SCAN 0 TYPE list", "+QUEUED\r\n", None),
+    ("EXEC", "*2\r\n+OK\r\n*2\r\n$1\r\n0\r\n*0\r\n", None),
     ("MULTI", "+OK\r\n", None),
     ("PING", "+QUEUED\r\n", None),
     ("SET t 1", "+QUEUED\r\n", None),
@@ -245,8 +256,9 @@ const GOLDEN: &[(&str, &str, Option<&str>)] = &[
     ("GET t", "$1\r\n2\r\n", None),
     // The version of the protocol.
     ("HELLO 4", "-NOPROTO unsupported protocol version\r\n", None),
-    ("HELLO 2 FOO", "-ERR Syntax error in HELLO\r\n", None),
-    ("HELLO 3 AUTH user secret", "-ERR there are no users or passwords here: connect without AUTH\r\n", None),
+    ("HELLO 2 FOO", "-ERR Syntax error in HELLO option 'FOO'\r\n", None),
+    ("HELLO 3 AUTH user secret", "-WRONGPASS invalid username-password pair or user is disabled.\r\n", None),
+    ("HELLO 3 AUTH default", "-ERR Syntax error in HELLO option 'AUTH'\r\n", None),
     (
         "HELLO",
         "*14\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$5\r\n7.0.0\r\n$5\r\nproto\r\n:2\r\n$2\r\nid\r\n:1\r\n\
@@ -266,7 +278,7 @@ const GOLDEN: &[(&str, &str, Option<&str>)] = &[
 
 #[tokio::test]
 async fn each_command_answers_to_the_byte_in_both_versions() {
-    let server = Server::start(resp::Options::default()).await;
+    let server = Server::start(resp::RespSettings::default()).await;
     for is_resp3 in [false, true] {
         let mut client = server.client().await;
         if is_resp3 {
@@ -285,7 +297,7 @@ async fn each_command_answers_to_the_byte_in_both_versions() {
 
 #[tokio::test]
 async fn each_command_is_in_the_table() {
-    let server = Server::start(resp::Options::default()).await;
+    let server = Server::start(resp::RespSettings::default()).await;
     let mut client = server.client().await;
     client.write_all(b"COMMAND LIST\r\nINFO\r\nQUIT\r\n").await.expect("it is sent");
     let mut reply = String::new();
@@ -301,7 +313,7 @@ async fn each_command_is_in_the_table() {
         assert!(is_tried, "{name} is missing in the table");
     }
     for field in
-        ["redis_version:7.0.0\r\n", "node_id:1\r\n", "role:leader\r\n", "leader_id:1\r\n", "lag:0\r\n"]
+        ["redis_version:7.0.0\r\n", "node_id:1\r\n", "paxos_role:leader\r\n", "leader_id:1\r\n", "lag:0\r\n"]
     {
         assert!(info.contains(field), "{field:?} in {info}");
     }
@@ -310,8 +322,9 @@ async fn each_command_is_in_the_table() {
 
 #[tokio::test]
 async fn a_client_that_never_reads_its_replies_is_cut_off() {
-    let options = resp::Options { write_timeout: Duration::from_millis(300), ..resp::Options::default() };
-    let server = Server::start(options).await;
+    let settings =
+        resp::RespSettings::default().with(|settings| settings.write_timeout = Duration::from_millis(300));
+    let server = Server::start(settings).await;
     let mut lazy = server.client().await;
     let value = "x".repeat(1 << 20);
     let set = format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${}\r\n{value}\r\n", value.len());
@@ -330,7 +343,7 @@ async fn a_client_that_never_reads_its_replies_is_cut_off() {
 
 #[tokio::test]
 async fn a_node_stops_while_a_client_never_pauses() {
-    let server = Server::start(resp::Options::default()).await;
+    let server = Server::start(resp::RespSettings::default()).await;
     let mut asking = std::net::TcpStream::connect(server.address).expect("the front listens");
     let mut answered = asking.try_clone().expect("it can be shared");
     let reader = std::thread::spawn(move || std::io::copy(&mut answered, &mut std::io::sink()));

@@ -1,4 +1,4 @@
-//! What the fuzz target calls, and the test that replays what was found (`tests/fuzz.rs`).
+//! The function that the fuzz target calls, and the test that replays its corpus (`tests/fuzz.rs`).
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -6,12 +6,17 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use bytes::Bytes;
-use paxos_core::{Ballot, Entry, HardState, NodeId, Slot, SnapshotMeta, Value, Write, WriteNumber};
-use paxos_storage::file::{self, FileStorage, Options};
-use paxos_storage::{Error, ErrorKind, Identity, Storage};
+use paxos_core::{
+    Ballot, Entry, Epoch, HardState, Member, Membership, NodeId, Slot, SnapshotMeta, Value, Write,
+    WriteNumber,
+};
+use paxos_storage::file::{self, FileSettings, FileStorage};
+use paxos_storage::{Error, ErrorKind, Founding, FoundingId, Identity, Registry, Storage};
 
 /// How many slots are in the log before it is changed.
 const SLOTS: u64 = 6;
+/// The slot that holds a membership.
+const MEMBERSHIP_SLOT: u64 = 4;
 const BLOCK: usize = 4096;
 const SNAPSHOT: &[u8] = b"a state as it was given";
 const SNAPSHOT_SLOT: Slot = Slot(2);
@@ -25,17 +30,17 @@ struct TemplateFile {
     contents: Vec<u8>,
 }
 
-/// A directory of a node in which something was changed. Either it is refused, or what is recovered is what was
-/// written, and the node can go on with it.
+/// Changes the directory of a node and recovers it. Recovery must fail, or return what was written so that
+/// the node can continue with it.
 ///
-/// The bytes are changes, one after the other: a file (1 byte; its number in the order of names), what is done
-/// with it (1 byte), where (3 bytes), how many bytes follow (1 byte), and these. Where the second byte is above 127 the
-/// block gets right checksums again, as from somebody who means harm. Then nothing is right about what is
-/// recovered, but nothing may panic or take memory without bound either.
+/// The bytes are a list of changes: the file (1 byte; its number in the order of names), the kind of change
+/// (1 byte), the offset (3 bytes), the count of bytes that follow (1 byte), and these. If the kind is above
+/// 127, the block gets right checksums again, as an attacker would do. Then the recovered data may be wrong,
+/// but recovery must not panic or allocate memory without bound.
 ///
 /// # Panics
 ///
-/// If neither is so.
+/// If recovery breaks this.
 pub(crate) fn recovery(changes: &[u8]) {
     let directory = tempfile::tempdir().expect("there is room for temporary files");
     let path = directory.path();
@@ -58,7 +63,7 @@ pub(crate) fn recovery(changes: &[u8]) {
         rest = next;
     }
     if is_forged {
-        drop(FileStorage::open(path, Options::default()).and_then(|mut storage| storage.recover()));
+        drop(FileStorage::open(path, FileSettings::default()).and_then(|mut storage| storage.recover()));
         drop(file::inspect(path));
         return;
     }
@@ -70,9 +75,9 @@ pub(crate) fn recovery(changes: &[u8]) {
 
 /// Opens the directory twice and checks what comes back.
 fn check(path: &Path) -> Result<(), Error> {
-    let mut storage = FileStorage::open(path, Options::default())?;
+    let mut storage = FileStorage::open(path, FileSettings::default())?;
     let recovered = storage.recover()?;
-    let mut next = recovered.snapshot.map_or(Slot::ZERO, |meta| meta.slot).next();
+    let mut next = recovered.snapshot.as_ref().map_or(Slot::ZERO, |meta| meta.slot).next();
     for (slot, entry) in &recovered.entries {
         let is_told = *slot == next || *slot <= recovered.incomplete_through.next();
         assert!(is_told, "slots {next} to {slot} are missing in between, and nothing is said of it");
@@ -80,6 +85,8 @@ fn check(path: &Path) -> Result<(), Error> {
         next = slot.next();
     }
     assert!(recovered.hard_state.promised <= ballot(), "no promise comes from nowhere");
+    let is_ours = |meta: &SnapshotMeta| meta.membership == membership();
+    assert!(recovered.snapshot.as_ref().is_none_or(is_ours), "a snapshot has the membership that was given");
     if recovered.snapshot.is_some()
         && let Some(state) = storage.read_snapshot(SNAPSHOT_SLOT, 0, 1000)?
     {
@@ -89,7 +96,7 @@ fn check(path: &Path) -> Result<(), Error> {
     let write = Write::new(WriteNumber(1), hard_state(slot), vec![(slot, entry_of(slot))]);
     drop(storage.persist(write)?);
     drop(storage);
-    let mut storage = FileStorage::open(path, Options::default())?;
+    let mut storage = FileStorage::open(path, FileSettings::default())?;
     let again = storage.recover()?;
     let is_it = |(found, entry): &(Slot, Entry)| *found == slot && entry.value() == entry_of(slot).value();
     let is_there = again.entries.iter().any(is_it);
@@ -106,7 +113,7 @@ fn change(path: &Path, name: &str, kind: u8, at: u64, bytes: &[u8]) {
     match kind % 8 {
         0..=2 => contents[place..end].copy_from_slice(&bytes[..end - place]),
         3 => contents.iter_mut().skip(place).zip(bytes).for_each(|(byte, mask)| *byte ^= mask),
-        // A whole block of zeros, as from a disk that has forgotten it.
+        // A whole block of zeros, as if the disk had lost it.
         4 => contents.iter_mut().skip(place & !4095).take(4096).for_each(|byte| *byte = 0),
         5 => contents.truncate(place),
         6 => contents = bytes.to_vec(),
@@ -115,7 +122,7 @@ fn change(path: &Path, name: &str, kind: u8, at: u64, bytes: &[u8]) {
     write(&path, &contents, contents.len() as u64);
 }
 
-/// Makes the checksums of a block right again, whatever it is.
+/// Corrects the checksums of a block of any kind.
 fn reseal(path: &Path, at: usize) {
     let Ok(mut contents) = fs::read(path) else { return };
     let Some(block) = contents.get_mut(at..) else { return };
@@ -169,7 +176,9 @@ fn template() -> Vec<TemplateFile> {
 
 fn fill(path: &Path) -> Result<(), Error> {
     file::format(path, &Identity::new("fuzz", NodeId(1)))?;
-    let mut storage = FileStorage::open(path, Options::default())?;
+    let mut storage = FileStorage::open(path, FileSettings::default())?;
+    let founding = Founding { id: Some(FoundingId(1)), membership: membership() };
+    storage.remember(&Registry { founding: Some(founding), ..Registry::default() })?;
     storage.recover()?;
     for number in 1..=SLOTS {
         let slot = Slot(number);
@@ -178,8 +187,14 @@ fn fill(path: &Path) -> Result<(), Error> {
     }
     storage.write_snapshot(SNAPSHOT_SLOT, 0, SNAPSHOT)?;
     let (size_bytes, checksum) = (SNAPSHOT.len() as u64, crc32c::crc32c(SNAPSHOT));
-    storage.finish_snapshot(SnapshotMeta { slot: SNAPSHOT_SLOT, size_bytes, checksum })?;
-    storage.mark()
+    let meta = SnapshotMeta { slot: SNAPSHOT_SLOT, size_bytes, checksum, membership: membership() };
+    storage.finish_snapshot(meta)?;
+    storage.prove_last_write()
+}
+
+fn membership() -> Membership {
+    let members = [1, 2, 3].map(|id| Member::voter(NodeId(id), format!("host-{id}:7000")));
+    Membership::of(members.to_vec()).expect("these members fit")
 }
 
 fn ballot() -> Ballot {
@@ -192,5 +207,9 @@ fn hard_state(slot: Slot) -> HardState {
 
 fn entry_of(slot: Slot) -> Entry {
     let command = Bytes::from(format!("the command in slot {slot}"));
-    Entry::Accepted { ballot: ballot(), value: Value::batch(&[command]) }
+    let value = match slot.0 {
+        MEMBERSHIP_SLOT => Value::membership(&membership().in_epoch(Epoch(1))),
+        _ => Value::batch(&[command]),
+    };
+    Entry::Accepted { ballot: ballot(), value }
 }

@@ -1,4 +1,4 @@
-//! What every backend must do, as a test that anyone can run over an own one.
+//! A test suite for the contract of [`Storage`], to run on any backend.
 //!
 //! ```
 //! # #[cfg(feature = "memory")] {
@@ -6,7 +6,7 @@
 //! use paxos_storage::conformance::{self, Backend};
 //! use paxos_storage::{Identity, Storage, memory::MemoryStorage};
 //!
-//! /// Makes storages, and opens them again after a crash.
+//! /// Makes storages, and reopens them after a crash.
 //! struct Memory(MemoryStorage);
 //!
 //! impl Backend for Memory {
@@ -28,28 +28,30 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use paxos_core::{
-    Ballot, Entry, HardState, NodeId, Recovered, Slot, SnapshotMeta, Value, Write, WriteNumber,
+    Ballot, Change, Entry, Epoch, HardState, Member, Membership, NodeId, Quorums, Recovered, Slot,
+    SnapshotMeta, Value, Write, WriteNumber,
 };
 
-use crate::{ErrorKind, MAX_PEERS, Storage, StorageId};
+use crate::{ErrorKind, Founding, FoundingId, KnownPeer, Registry, Start, Storage, StorageId};
 
-/// How the suite gets at storages of a backend.
+/// Makes the storages that the suite tests.
 pub trait Backend {
-    /// A new, empty storage; the one before is no longer used.
+    /// Makes a new, empty storage. The one before is not used any more.
     fn make(&mut self) -> Box<dyn Storage>;
 
-    /// The storage that was made last, which has been dropped without a word, opened again.
+    /// Reopens the storage that was made last. It was dropped without any last call, as in a crash.
     fn open_again(&mut self) -> Box<dyn Storage>;
 }
 
-/// Checks every promise of [`Storage`].
+/// Tests every promise of [`Storage`].
 ///
 /// # Panics
 ///
-/// With the name of the promise that is broken.
+/// If the backend breaks a promise; the message names it.
 pub fn check(backend: &mut dyn Backend) {
     what_was_persisted_is_recovered(backend);
-    the_storages_of_peers_are_remembered(backend);
+    a_membership_is_a_value_like_others(backend);
+    a_node_and_its_peers_are_remembered(backend);
     the_latest_entry_of_a_slot_counts(backend);
     merged_writes_are_proved_together(backend);
     large_and_many_writes_survive(backend);
@@ -59,10 +61,10 @@ pub fn check(backend: &mut dyn Backend) {
     a_snapshot_from_a_peer_may_leave_a_gap(backend);
 }
 
-/// A storage and a model of what it must hold.
+/// A storage, and a model of its contents.
 struct Checked<'a> {
     backend: &'a mut dyn Backend,
-    /// `None` only between a crash and the opening after it.
+    /// `None` only between a crash and reopening.
     storage: Option<Box<dyn Storage>>,
     next: u64,
     hard_state: HardState,
@@ -104,7 +106,7 @@ impl<'a> Checked<'a> {
         assert_eq!(durable.numbers(), numbers, "{}: the proof is that of the write", self.promise);
     }
 
-    fn save_snapshot(&mut self, slot: u64, bytes: &[u8]) -> SnapshotMeta {
+    fn save_snapshot(&mut self, slot: u64, bytes: &[u8]) {
         let promise = self.promise;
         let meta = meta(slot, bytes);
         let mut offset = 0;
@@ -115,10 +117,10 @@ impl<'a> Checked<'a> {
             offset += piece.len() as u64;
         }
         self.storage()
-            .finish_snapshot(meta)
-            .unwrap_or_else(|error| panic!("{}: finish_snapshot: {error}", self.promise));
+            .finish_snapshot(meta.clone())
+            .unwrap_or_else(|error| panic!("{promise}: finish_snapshot: {error}"));
+        assert_eq!(self.storage().newest_snapshot(), Some(meta.clone()), "{promise}: newest snapshot");
         self.snapshot = Some(meta);
-        meta
     }
 
     fn compact(&mut self, through: u64) {
@@ -142,14 +144,14 @@ impl<'a> Checked<'a> {
         }
     }
 
-    /// Drops the storage as a crash would, opens it again and compares everything with the model.
+    /// Drops the storage as a crash would, reopens it, and compares its contents with the model.
     fn crash_and_compare(&mut self) {
         self.storage = None;
         self.storage = Some(self.backend.open_again());
         let promise = self.promise;
         let recovered = recover(self.storage(), promise);
         self.next = 1;
-        let after = self.snapshot.map_or(Slot::ZERO, |meta| meta.slot);
+        let after = self.snapshot.as_ref().map_or(Slot::ZERO, |meta| meta.slot);
         let expected: Vec<_> =
             self.entries.range(after.next()..).map(|(slot, entry)| (*slot, entry.clone())).collect();
         let entries: Vec<_> = recovered.entries.into_iter().filter(|(slot, _)| *slot > after).collect();
@@ -171,7 +173,21 @@ fn accepted(slot: u64, round: u64, bytes: usize) -> (Slot, Entry) {
 }
 
 fn meta(slot: u64, bytes: &[u8]) -> SnapshotMeta {
-    SnapshotMeta { slot: Slot(slot), size_bytes: bytes.len() as u64, checksum: crc32c::crc32c(bytes) }
+    let (size_bytes, checksum) = (bytes.len() as u64, crc32c::crc32c(bytes));
+    SnapshotMeta { slot: Slot(slot), size_bytes, checksum, membership: membership(slot) }
+}
+
+/// A membership of its own for each epoch: with addresses, a learner, a removed member and other quorums than
+/// majorities.
+fn membership(epoch: u64) -> Membership {
+    let voter = |id| Member::voter(NodeId(id), format!("host-{id}.example:{}", 7000 + epoch));
+    let founding = Membership::of((1..=5).map(voter).collect()).expect("these members fit");
+    let ballot = Ballot { round: epoch, node: NodeId(2) };
+    let add = Change::AddLearner { node: NodeId(6), address: String::from("[::1]:7000") };
+    let changed = founding.changed(&add, ballot).expect("6 is new");
+    let changed = changed.changed(&Change::Remove { node: NodeId(1) }, ballot).expect("1 is a member");
+    let quorums = Quorums::flexible(4, 3, 2).expect("3 + 2 > 4");
+    changed.with_quorums(quorums).expect("there are four voters").in_epoch(Epoch(epoch))
 }
 
 fn what_was_persisted_is_recovered(backend: &mut dyn Backend) {
@@ -185,20 +201,44 @@ fn what_was_persisted_is_recovered(backend: &mut dyn Backend) {
     checked.crash_and_compare();
 }
 
-fn the_storages_of_peers_are_remembered(backend: &mut dyn Backend) {
+fn a_membership_is_a_value_like_others(backend: &mut dyn Backend) {
+    let mut checked = Checked::new(backend, "a membership is a value like others");
+    let ballot = Ballot { round: 1, node: NodeId(1) };
+    let value = |epoch| Value::membership(&membership(epoch));
+    checked.persist(vec![
+        (Slot(1), Entry::Chosen { value: value(1) }),
+        (Slot(2), Entry::Accepted { ballot, value: value(2) }),
+        accepted(3, 1, 10),
+    ]);
+    checked.crash_and_compare();
+    checked.persist(vec![accepted(2, 2, 10), (Slot(3), Entry::Accepted { ballot, value: value(2) })]);
+    checked.crash_and_compare();
+}
+
+fn a_node_and_its_peers_are_remembered(backend: &mut dyn Backend) {
     let mut storage = backend.make();
-    assert!(storage.known_peers().is_empty(), "a new storage knows no peers");
+    assert_eq!(storage.registry(), Registry::default(), "a new storage remembers nothing");
     recover(storage.as_mut(), "a new storage is recovered");
-    let most = u64::try_from(MAX_PEERS).expect("a small number");
-    let storages = |nodes: u64| (1..=nodes).map(|node| (NodeId(node), StorageId(u128::from(node) << 100)));
-    for nodes in [2, most, 1] {
-        let peers = storages(nodes).collect();
-        storage.remember_peers(&peers).expect("peers are remembered");
-        assert_eq!(storage.known_peers(), peers, "peers are known once they are remembered");
+    let nodes = |count: usize| (1..).map(NodeId).take(count);
+    let start = |number: u64| Start { number, nonce: number.wrapping_mul(0x9e37_79b9_7f4a_7c15) };
+    let peer =
+        |node: NodeId| KnownPeer { storage: StorageId(u128::from(node.0) << 100), start: start(node.0) };
+    let founding = |epoch, id| Founding { id, membership: membership(epoch) };
+    for (peers, founding) in [
+        (2, None),
+        (Registry::MAX_PEERS, Some(founding(u64::MAX - 7000, Some(FoundingId(u128::MAX - 1))))),
+        (1, Some(founding(3, None))),
+        (0, Some(founding(1, Some(FoundingId(7))))),
+    ] {
+        let peers_known = nodes(peers).map(|node| (node, peer(node))).collect();
+        let registry =
+            Registry { start: start(peers as u64), is_superseded: peers == 1, founding, peers: peers_known };
+        storage.remember(&registry).expect("a registry is remembered");
+        assert_eq!(storage.registry(), registry, "a registry is known once it is remembered");
         drop(storage);
         storage = backend.open_again();
-        assert_eq!(storage.known_peers(), peers, "peers are remembered after a crash");
-        recover(storage.as_mut(), "a storage that remembers peers is recovered");
+        assert_eq!(storage.registry(), registry, "a registry is remembered after a crash");
+        recover(storage.as_mut(), "a storage that remembers a registry is recovered");
     }
 }
 
@@ -241,7 +281,7 @@ fn snapshots_come_back_and_two_are_kept(backend: &mut dyn Backend) {
     assert_eq!(checked.read_snapshot(7, 999).as_deref(), Some(&bytes[7..]), "the newest snapshot comes back");
     assert_eq!(checked.read_snapshot(5, 1 << 20).as_deref(), Some(&bytes[5..]), "so does the one before");
     assert_eq!(checked.read_snapshot(3, 1000), None, "an older one is gone");
-    let (newest, old) = (checked.snapshot, meta(6, b"old"));
+    let (newest, old) = (checked.snapshot.clone(), meta(6, b"old"));
     checked.storage().write_snapshot(old.slot, 0, b"old").expect("an old snapshot is written");
     checked.storage().finish_snapshot(old).expect("an old snapshot is no error");
     checked.snapshot = newest;
@@ -254,7 +294,7 @@ fn a_snapshot_that_does_not_match_is_refused(backend: &mut dyn Backend) {
     let right = meta(2, b"right");
     for (bytes, offset) in [(&b"wrong"[..], 0), (b"righ", 0), (b"rightly", 0)] {
         checked.storage().write_snapshot(Slot(2), offset, bytes).expect("a piece is written");
-        let refused = checked.storage().finish_snapshot(right).expect_err("it does not match");
+        let refused = checked.storage().finish_snapshot(right.clone()).expect_err("it does not match");
         assert_eq!(refused.kind(), ErrorKind::SnapshotMismatch, "{}", checked.promise);
     }
     checked.crash_and_compare();

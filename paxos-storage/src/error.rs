@@ -1,4 +1,4 @@
-//! What can go wrong with a storage.
+//! The errors of a storage, and what they mean for the node.
 
 use std::fmt;
 use std::io;
@@ -6,98 +6,159 @@ use std::path::PathBuf;
 
 use paxos_core::Slot;
 
-/// What an [`Error`] means for whoever runs the node.
+/// What an [`Error`] means for the node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The directory can't be used as it is; it has not been touched.
+    /// The storage can't be opened or made as asked. Nothing was changed.
     Unusable,
-    /// An operation failed; the storage does nothing more.
+    /// An operation failed. The storage refuses all further calls.
     Failed,
-    /// The disk is full. The write, or the unfinished snapshot, is not stored, and nothing else is lost; the storage
-    /// goes on.
+    /// The disk is full, or too many files are open. The write, or the unfinished snapshot, was not stored;
+    /// nothing else is lost. The storage can still be used, and the call can be repeated later.
     Full,
-    /// Something that had been acknowledged is missing or altered.
+    /// Acknowledged data is missing or altered.
     Damaged,
-    /// A snapshot is not what it should be; the storage goes on.
+    /// A snapshot's bytes are not what was announced. The unfinished snapshot was dropped, and the storage
+    /// can still be used.
     SnapshotMismatch,
 }
 
-/// What went wrong.
+/// An error of a storage. [`kind`](Error::kind) tells what it means for the node.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// There is no formatted storage in the directory.
-    #[error("{} holds no node's data: is the disk mounted? If the node is new, run 'paxos-node format' first", directory.display())]
+    /// The directory was never made a storage by [`format`](fn@crate::file::format).
+    #[error("{} holds no node's data: is the disk mounted?", directory.display())]
     NotFormatted {
         /// The directory.
         directory: PathBuf,
     },
-    /// A directory to be formatted is not empty.
-    #[error("{} is not empty: format only makes empty directories a node's own", directory.display())]
+    /// A directory that should become a storage has other files in it.
+    #[error("{} is not empty: only an empty directory can become a node's data directory", directory.display())]
     NotEmpty {
         /// The directory.
         directory: PathBuf,
     },
-    /// Another process has the directory open.
-    #[error("{} is in use by another process", directory.display())]
+    /// A directory that should become a storage is one already.
+    #[error("{} is a node's data directory already", directory.display())]
+    AlreadyFormatted {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// The volume is too small for a few segments of the log.
+    #[error(
+        "{} is on a volume of {volume_bytes} bytes, too small for segments of {segment_bytes} bytes: they may have at \
+         most {limit_bytes}",
+        directory.display()
+    )]
+    VolumeTooSmall {
+        /// The directory.
+        directory: PathBuf,
+        /// The size of the volume.
+        volume_bytes: u64,
+        /// The configured size of a segment.
+        segment_bytes: usize,
+        /// The largest segment for this volume.
+        limit_bytes: u64,
+    },
+    /// The directory is open already, in this process or another one.
+    #[error("{} is in use already, by this process or another one", directory.display())]
     Locked {
         /// The directory.
         directory: PathBuf,
     },
-    /// The directory was written by a version that this one does not know.
-    #[error("{} is of format version {version}, which this program does not know", file.display())]
+    /// The directory was written in a version of the format that this library can't read.
+    #[error("{} has format version {version}, which this version of the program can't read", file.display())]
     UnknownVersion {
-        /// The file that says so.
+        /// The file with this version.
         file: PathBuf,
         /// Its version.
         version: u16,
     },
-    /// The name of the cluster does not fit into the format.
+    /// A part of the log is whole, but holds what this library does not know: a newer one has written it.
+    #[error(
+        "{} holds {content} at byte {offset}, which this version of the program can't read: use the newer one \
+         that wrote it",
+        file.display()
+    )]
+    UnknownContent {
+        /// The file.
+        file: PathBuf,
+        /// Where in the file the part begins, in bytes.
+        offset: u64,
+        /// What is not known.
+        content: &'static str,
+    },
+    /// The newest snapshot was written before memberships were part of snapshots, and the registry has no
+    /// founding to take its membership from. [`remember`](crate::Storage::remember) the founding, and recover
+    /// again.
+    #[error("the snapshot of slot {slot} names no members, and those that founded the cluster are not known")]
+    MembershipUnknown {
+        /// The slot that the snapshot covers.
+        slot: Slot,
+    },
+    /// The cluster's name is empty or too long for the format.
     #[error("a cluster's name has 1 to {limit} bytes")]
     ClusterName {
-        /// The longest name.
+        /// The longest name, in bytes.
         limit: usize,
     },
     /// An operation of the operating system failed.
     #[error("{operation} {}: {source}", path.display())]
     Io {
-        /// What was tried.
+        /// The operation.
         operation: &'static str,
-        /// On which file.
+        /// The file or directory.
         path: PathBuf,
-        /// What came of it.
+        /// The system's error.
         source: io::Error,
     },
-    /// The storage has failed before.
-    #[error("the storage has stopped after: {cause}")]
+    /// An earlier call has failed, so that the storage refuses this one.
+    #[error("the storage has stopped after an error: {cause}")]
     Stopped {
-        /// The first failure.
+        /// The text of that failure.
         cause: String,
     },
-    /// There is no room for the next part of the log, or for a snapshot.
+    /// The disk has no space for the next segment of the log, or for a snapshot.
     #[error("no space for {}: {source}; free some space on this disk", path.display())]
     Full {
-        /// What was to be made.
+        /// The file that should have been written.
         path: PathBuf,
-        /// What came of it.
+        /// The system's error.
         source: io::Error,
     },
-    /// A value is longer than any storage takes.
-    #[error("a value of {size_bytes} bytes is longer than the {limit_bytes} that a storage takes")]
+    /// A file can't be opened because the limit on open files is reached.
+    #[error("no file descriptor for {}: {source}; raise the limit on open files", path.display())]
+    NoDescriptor {
+        /// The file that should have been opened.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// A value is longer than [`MAX_VALUE_BYTES`](crate::MAX_VALUE_BYTES).
+    #[error("a value has {size_bytes} bytes, and a storage accepts at most {limit_bytes}")]
     TooLarge {
-        /// Its size.
+        /// The size of the value.
         size_bytes: usize,
-        /// The longest value.
+        /// The longest value that is accepted.
         limit_bytes: usize,
     },
-    /// Something that had been acknowledged is missing or altered.
+    /// Acknowledged data is missing or altered.
     #[error("{0}")]
     Damaged(Damage),
-    /// A snapshot is not what it should be.
+    /// An error of a backend outside this crate; made by [`Error::foreign`].
+    #[error("{source}")]
+    Foreign {
+        /// What it means for the node.
+        kind: ErrorKind,
+        /// The backend's own error.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A snapshot's bytes are not what was announced.
     #[error("the snapshot of slot {slot} is not whole: {problem}")]
     SnapshotMismatch {
-        /// Its slot.
+        /// The slot that the snapshot covers.
         slot: Slot,
         /// What is wrong.
         problem: &'static str,
@@ -105,62 +166,84 @@ pub enum Error {
 }
 
 impl Error {
-    /// What this means for whoever runs the node.
+    /// Wraps an error of a backend outside this crate. `kind` decides how the node reacts: after
+    /// [`Failed`](ErrorKind::Failed) and [`Damaged`](ErrorKind::Damaged) it stops; after
+    /// [`Full`](ErrorKind::Full) and [`SnapshotMismatch`](ErrorKind::SnapshotMismatch) it continues, so the
+    /// backend must be as usable as before the call.
+    ///
+    /// ```
+    /// use paxos_storage::{Error, ErrorKind};
+    ///
+    /// let error = Error::foreign(ErrorKind::Failed, "the database has lost its connection");
+    /// assert_eq!(error.kind(), ErrorKind::Failed);
+    /// ```
+    #[must_use]
+    pub fn foreign(kind: ErrorKind, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+        Error::Foreign { kind, source: source.into() }
+    }
+
+    /// What this error means for the node.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
             Error::NotFormatted { .. }
             | Error::NotEmpty { .. }
+            | Error::AlreadyFormatted { .. }
+            | Error::VolumeTooSmall { .. }
             | Error::Locked { .. }
             | Error::UnknownVersion { .. }
+            | Error::UnknownContent { .. }
+            | Error::MembershipUnknown { .. }
             | Error::ClusterName { .. } => ErrorKind::Unusable,
             Error::Io { .. } | Error::Stopped { .. } | Error::TooLarge { .. } => ErrorKind::Failed,
-            Error::Full { .. } => ErrorKind::Full,
+            Error::Full { .. } | Error::NoDescriptor { .. } => ErrorKind::Full,
+            Error::Foreign { kind, .. } => *kind,
             Error::Damaged(_) => ErrorKind::Damaged,
             Error::SnapshotMismatch { .. } => ErrorKind::SnapshotMismatch,
         }
     }
 }
 
-/// Where stable storage has lost something, and what.
+/// Damage to acknowledged data: where it is and what it may have cost.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Damage {
     /// The damaged (or missing) file.
     pub file: PathBuf,
-    /// Where in the file the damage begins.
+    /// Where in the file the damage begins, in bytes.
     pub offset: u64,
     /// What is wrong there.
     pub cause: DamageCause,
-    /// The slots whose values may be lost, first and last. `None` if none is and the promise is intact, or if that
-    /// can't be told.
+    /// The first and last slot whose values may be lost. `None` means: no slot if the promise is intact, and
+    /// otherwise that the slots are unknown.
     pub slots: Option<(Slot, Slot)>,
-    /// Whether the newest promise is still known. Then the node can learn from its peers what was chosen; otherwise it
-    /// can't take part under its id again.
+    /// Whether the newest promise is still known. If so, the node can learn the lost values from its peers.
+    /// If not, it must never take part under its id again: it could break a promise.
     pub is_promise_intact: bool,
 }
 
 /// What to do about a node that may have forgotten a promise.
-const REPLACE: &str = "replace this node by one with a new id, as the README tells under 'Replacing a node'";
+const REPLACE: &str = "replace this node by one with a new id";
 
 /// What is wrong with a damaged file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum DamageCause {
-    /// A frame is bad, and there is proof that it was acknowledged.
+    /// A frame is unreadable, and a later one proves that it was acknowledged.
     Frame,
-    /// A frame is whole, but not in its place.
+    /// A frame is whole, but another one belongs in its place.
     MisplacedFrame,
-    /// The disk can't read what it stored.
+    /// The disk reports a read error.
     Unreadable,
-    /// A segment's header is bad.
+    /// The header of a segment is unreadable.
     SegmentHeader,
-    /// A segment is not there.
+    /// The file of a segment is missing.
     MissingSegment,
     /// The segment was written by another node or storage.
     ForeignSegment,
-    /// The description of the directory is missing, or neither of its copies can be read.
+    /// META, which describes the directory, is missing or unreadable in both copies.
     Meta,
-    /// A snapshot is not there, or not what it should be.
+    /// A snapshot is missing, or its size or checksum is wrong.
     Snapshot,
 }
 
@@ -171,15 +254,15 @@ impl fmt::Display for Damage {
             (Some((first, last)), true) => {
                 write!(
                     formatter,
-                    "; slots {first} to {last} may be lost; the promise is intact, so they are learned anew"
+                    "; slots {first} to {last} may be lost; the promise is intact, so this node learns them from its peers"
                 )
             }
-            (None, true) => formatter.write_str("; nothing is lost by it"),
+            (None, true) => formatter.write_str("; nothing is lost"),
             (Some((first, last)), false) => {
-                write!(formatter, "; slots {first} to {last} may be lost, and the promise, too: {REPLACE}")
+                write!(formatter, "; slots {first} to {last} and the promise may be lost: {REPLACE}")
             }
             (None, false) => {
-                write!(formatter, "; which slots are lost is unknown, and the promise may be, too: {REPLACE}")
+                write!(formatter, "; unknown slots and the promise may be lost: {REPLACE}")
             }
         }
     }

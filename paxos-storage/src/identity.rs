@@ -1,10 +1,10 @@
-//! Whose storage it is.
+//! Which node of which cluster a storage belongs to.
 
 use std::fmt;
 
 use paxos_core::NodeId;
 
-/// A number that a storage is given when it is made, and that no other storage has.
+/// A random number that a storage gets when it is made, so that peers recognise a wiped disk.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct StorageId(pub u128);
 
@@ -14,7 +14,7 @@ impl fmt::Display for StorageId {
     }
 }
 
-/// What a storage belongs to: a node of a cluster, and which of the storages that node ever had.
+/// The cluster and node that a storage belongs to, and the id that tells it from other storages of that node.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Identity {
     cluster: String,
@@ -23,13 +23,13 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// The identity of a new storage for `node` of `cluster`; no other storage has the same.
+    /// The identity of a new storage for `node` of `cluster`, with a random [`StorageId`].
     #[must_use]
     pub fn new(cluster: &str, node: NodeId) -> Identity {
         Identity { cluster: cluster.to_owned(), node, storage: StorageId(fastrand::u128(..)) }
     }
 
-    /// An identity as it was when it was made.
+    /// The identity of an existing storage, as a backend has read it back.
     #[must_use]
     pub fn existing(cluster: String, node: NodeId, storage: StorageId) -> Identity {
         Identity { cluster, node, storage }
@@ -41,19 +41,20 @@ impl Identity {
         &self.cluster
     }
 
-    /// The node.
+    /// The node that the storage belongs to.
     #[must_use]
     pub fn node(&self) -> NodeId {
         self.node
     }
 
-    /// Which of all storages it is.
+    /// The storage's own id.
     #[must_use]
     pub fn storage(&self) -> StorageId {
         self.storage
     }
 
-    /// A number that two storages have in common only by the rarest chance: 64-bit FNV-1a of all three parts.
+    /// A 64-bit FNV-1a hash of all three parts. Each frame and segment carries it, so that recovery
+    /// recognises files of other storages.
     #[cfg(feature = "file")]
     pub(crate) fn fingerprint(&self) -> u64 {
         let parts = [self.cluster.as_bytes(), &self.node.0.to_le_bytes(), &self.storage.0.to_le_bytes()];

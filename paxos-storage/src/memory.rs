@@ -1,15 +1,16 @@
 //! Storage in memory, for tests and measurements.
 //!
-//! Clones share what is stored, so a node can be stopped and started again within one process. When the process
-//! ends everything is forgotten: such a node must never come back under its old id.
+//! Clones share their contents, so a node can be stopped and restarted within one process. When the process
+//! ends, everything is lost: the node must never come back under its old id then.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::{Bytes, BytesMut};
-use paxos_core::{Durable, Entry, HardState, NodeId, Recovered, Slot, SnapshotMeta, Write};
+use paxos_core::{Durable, Entry, HardState, Recovered, Slot, SnapshotMeta, Write};
 
-use crate::{Error, Identity, MAX_PEERS, MAX_VALUE_BYTES, Storage, StorageId};
+use crate::lock::lock;
+use crate::{Error, Identity, MAX_VALUE_BYTES, Registry, Storage};
 
 /// Storage in memory. Never fails, never blocks.
 #[derive(Clone, Debug)]
@@ -22,21 +23,21 @@ pub struct MemoryStorage {
 struct Contents {
     hard_state: HardState,
     entries: BTreeMap<Slot, Entry>,
-    /// The newest last; at most two.
+    /// At most two, the newest last.
     snapshots: Vec<(SnapshotMeta, Bytes)>,
-    partial: BTreeMap<Slot, BytesMut>,
-    peers: BTreeMap<NodeId, StorageId>,
+    unfinished_snapshots: BTreeMap<Slot, BytesMut>,
+    registry: Registry,
 }
 
 impl MemoryStorage {
-    /// An empty storage.
+    /// Makes an empty storage.
     #[must_use]
     pub fn new(identity: Identity) -> MemoryStorage {
         MemoryStorage { identity, contents: Arc::default() }
     }
 
     fn contents(&self) -> MutexGuard<'_, Contents> {
-        self.contents.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.contents)
     }
 }
 
@@ -45,21 +46,21 @@ impl Storage for MemoryStorage {
         &self.identity
     }
 
-    fn known_peers(&self) -> BTreeMap<NodeId, StorageId> {
-        self.contents().peers.clone()
+    fn registry(&self) -> Registry {
+        self.contents().registry.clone()
     }
 
-    fn remember_peers(&mut self, peers: &BTreeMap<NodeId, StorageId>) -> Result<(), Error> {
-        assert!(peers.len() <= MAX_PEERS, "no more peers are remembered than there is room for");
-        self.contents().peers.clone_from(peers);
+    fn remember(&mut self, registry: &Registry) -> Result<(), Error> {
+        registry.assert_bounded();
+        self.contents().registry.clone_from(registry);
         Ok(())
     }
 
     fn recover(&mut self) -> Result<Recovered, Error> {
         let mut contents = self.contents();
-        contents.partial.clear();
-        let snapshot = contents.snapshots.last().map(|(meta, _)| *meta);
-        let after = snapshot.map_or(Slot::ZERO, |meta| meta.slot).next();
+        contents.unfinished_snapshots.clear();
+        let snapshot = contents.snapshots.last().map(|(meta, _)| meta.clone());
+        let after = snapshot.as_ref().map_or(Slot::ZERO, |meta| meta.slot).next();
         let entries = contents.entries.range(after..).map(|(slot, entry)| (*slot, entry.clone()));
         Ok(Recovered {
             hard_state: contents.hard_state,
@@ -82,26 +83,26 @@ impl Storage for MemoryStorage {
 
     fn write_snapshot(&mut self, slot: Slot, offset: u64, piece: &[u8]) -> Result<(), Error> {
         let mut contents = self.contents();
-        let partial = contents.partial.entry(slot).or_default();
+        let snapshot = contents.unfinished_snapshots.entry(slot).or_default();
         if offset == 0 {
-            partial.clear();
+            snapshot.clear();
         }
-        if partial.len() as u64 != offset {
+        if snapshot.len() as u64 != offset {
             return Err(Error::SnapshotMismatch { slot, problem: "a piece came out of order" });
         }
-        partial.extend_from_slice(piece);
+        snapshot.extend_from_slice(piece);
         Ok(())
     }
 
     fn finish_snapshot(&mut self, meta: SnapshotMeta) -> Result<(), Error> {
         let mut contents = self.contents();
-        let bytes = contents.partial.remove(&meta.slot).unwrap_or_default().freeze();
+        let bytes = contents.unfinished_snapshots.remove(&meta.slot).unwrap_or_default().freeze();
         let mismatch = |problem| Err(Error::SnapshotMismatch { slot: meta.slot, problem });
         if bytes.len() as u64 != meta.size_bytes {
-            return mismatch("it has another size");
+            return mismatch("its size differs");
         }
         if crc32c::crc32c(&bytes) != meta.checksum {
-            return mismatch("it has another checksum");
+            return mismatch("its checksum differs");
         }
         if contents.snapshots.last().is_none_or(|(newest, _)| newest.slot < meta.slot) {
             contents.snapshots.push((meta, bytes));
@@ -122,7 +123,7 @@ impl Storage for MemoryStorage {
     }
 
     fn newest_snapshot(&self) -> Option<SnapshotMeta> {
-        self.contents().snapshots.last().map(|(meta, _)| *meta)
+        self.contents().snapshots.last().map(|(meta, _)| meta.clone())
     }
 
     fn compact(&mut self, through: Slot) -> Result<(), Error> {
@@ -132,7 +133,7 @@ impl Storage for MemoryStorage {
         Ok(())
     }
 
-    fn mark(&mut self) -> Result<(), Error> {
+    fn prove_last_write(&mut self) -> Result<(), Error> {
         Ok(())
     }
 }

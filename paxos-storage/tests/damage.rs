@@ -1,4 +1,4 @@
-//! What the write-ahead log makes of damage: torn tails are cut, the rest is told or refused.
+//! Damage to the write-ahead log: torn tails are cut; other damage is reported, or recovery fails.
 #![cfg(feature = "file")]
 
 mod support;
@@ -6,9 +6,11 @@ mod support;
 use std::fs;
 use std::path::Path;
 
-use paxos_core::{Entry, HardState, Slot, SnapshotMeta, Write, WriteNumber};
+use paxos_core::{Entry, HardState, Slot, Write, WriteNumber};
 use paxos_storage::{DamageCause, Storage};
-use support::{BLOCK, Files, Outcome, damage, log_of, long_log, overwrite, put, repairable, slots, value};
+use support::{
+    BLOCK, Files, Outcome, damage, log_of, long_log, overwrite, put, repairable, slots, snapshot, value,
+};
 
 type Tear = fn(&Path, usize);
 
@@ -80,7 +82,8 @@ fn several_lost_frames_may_have_held_any_slot_that_was_not_chosen_before() {
 
 #[test]
 fn damage_with_nothing_whole_behind_it_is_refused_with_place_and_slots() {
-    // The header of the last frame proves the one before; its own payload is torn, so the newest promise is unsure.
+    // The header of the last frame proves the one before. Its own payload is torn, so the newest promise may
+    // be lost.
     let files = log_of(3);
     overwrite(&files.segments()[0], 2 * BLOCK + 128, &[0xa5; 8]);
     overwrite(&files.segments()[0], 3 * BLOCK + 128, &[0xa5; 8]);
@@ -94,8 +97,8 @@ fn damage_with_nothing_whole_behind_it_is_refused_with_place_and_slots() {
 fn a_mark_proves_the_last_frame() -> Outcome {
     let files = log_of(2);
     let (mut storage, _) = files.recover()?;
-    storage.mark()?;
-    storage.mark()?;
+    storage.prove_last_write()?;
+    storage.prove_last_write()?;
     drop(storage);
     overwrite(&files.segments()[0], 4 * BLOCK, &[1]);
     assert_eq!(
@@ -162,13 +165,13 @@ fn a_segment_with_lost_slots_is_freed_only_when_a_snapshot_covers_them() -> Outc
     let before = repairable(&files);
     let (mut storage, _) = files.recover()?;
     let covered = Slot(before.2 - 1);
-    storage.finish_snapshot(SnapshotMeta { slot: covered, size_bytes: 0, checksum: 0 })?;
+    storage.finish_snapshot(snapshot(covered, b""))?;
     storage.compact(covered)?;
     drop(storage);
     assert_eq!(repairable(&files).2, before.2, "the last lost slot is not in the snapshot");
     let (mut storage, _) = files.recover()?;
     let covered = Slot(before.2);
-    storage.finish_snapshot(SnapshotMeta { slot: covered, size_bytes: 0, checksum: 0 })?;
+    storage.finish_snapshot(snapshot(covered, b""))?;
     storage.compact(covered)?;
     drop(storage);
     let (there, chosen, through) = repairable(&files);
@@ -189,7 +192,7 @@ fn a_bad_newest_snapshot_is_replaced_by_a_later_one_and_missed_until_then() -> O
     let files = log_of(6);
     let (mut storage, _) = files.recover()?;
     for (slot, state) in [(2, b"older"), (4, b"newer")] {
-        let meta = SnapshotMeta { slot: Slot(slot), size_bytes: 5, checksum: crc32c::crc32c(state) };
+        let meta = snapshot(Slot(slot), state);
         storage.write_snapshot(meta.slot, 0, state)?;
         storage.finish_snapshot(meta)?;
     }
@@ -200,14 +203,14 @@ fn a_bad_newest_snapshot_is_replaced_by_a_later_one_and_missed_until_then() -> O
     assert_eq!(names.len(), 2, "what was not finished is gone: {names:?}");
     overwrite(&files.path(&names[1]), 0, b"N");
     let (mut storage, recovered) = files.recover()?;
-    assert_eq!(recovered.snapshot.map(|meta| meta.slot), Some(Slot(2)), "the one before is taken");
+    assert_eq!(recovered.snapshot.as_ref().map(|meta| meta.slot), Some(Slot(2)), "the one before is taken");
     assert_eq!((slots(&recovered), recovered.hard_state.chosen), (vec![3, 4, 5, 6], Slot(2)));
     assert_eq!(recovered.incomplete_through, Slot(0), "the log holds all that was accepted since");
     assert_eq!(storage.read_snapshot(Slot(4), 0, 10)?, None, "nobody is given what is bad");
     let entry = |index: usize| &recovered.entries[index].1;
     assert!(matches!(entry(1), Entry::Accepted { .. }), "the snapshot may have passed over slot 4");
     assert!(matches!(entry(2), Entry::Chosen { .. }), "the watermark said so of slot 5");
-    let later = SnapshotMeta { slot: Slot(4), size_bytes: 5, checksum: crc32c::crc32c(b"newer") };
+    let later = snapshot(Slot(4), b"newer");
     storage.write_snapshot(later.slot, 0, b"newer")?;
     storage.finish_snapshot(later)?;
     assert_eq!(storage.read_snapshot(Slot(4), 0, 10)?.as_deref(), Some(&b"newer"[..]));
@@ -220,7 +223,7 @@ fn a_bad_newest_snapshot_is_replaced_by_a_later_one_and_missed_until_then() -> O
 fn below_a_lost_snapshot_everything_that_the_log_has_not_is_missed() -> Outcome {
     let files = Files::new(256 << 10);
     let mut storage = long_log(&files)?;
-    storage.finish_snapshot(SnapshotMeta { slot: Slot(150), size_bytes: 0, checksum: 0 })?;
+    storage.finish_snapshot(snapshot(Slot(150), b""))?;
     storage.compact(Slot(150))?;
     drop(storage);
     fs::remove_file(files.path(&files.snapshots()[0])).expect("a snapshot can be removed");
@@ -228,12 +231,12 @@ fn below_a_lost_snapshot_everything_that_the_log_has_not_is_missed() -> Outcome 
     assert_eq!((chosen, through), (0, there[0] - 1), "the log begins at slot {}", there[0]);
     assert_eq!(repairable(&files).2, through, "the next start finds the same");
     let (mut storage, _) = files.recover()?;
-    storage.finish_snapshot(SnapshotMeta { slot: Slot(20), size_bytes: 0, checksum: 0 })?;
+    storage.finish_snapshot(snapshot(Slot(20), b""))?;
     drop(storage);
     assert_eq!(repairable(&files).1, 20, "an earlier snapshot is a beginning");
     assert_eq!(repairable(&files).2, through, "but what lies above it is still missing");
     let (mut storage, _) = files.recover()?;
-    storage.finish_snapshot(SnapshotMeta { slot: Slot(150), size_bytes: 0, checksum: 0 })?;
+    storage.finish_snapshot(snapshot(Slot(150), b""))?;
     drop(storage);
     assert_eq!(repairable(&files), ((151..=200).collect(), 199, 0));
     Ok(())

@@ -1,4 +1,4 @@
-//! The write-ahead log keeps the contract.
+//! The write-ahead log passes the conformance suite, and what else a directory must do.
 #![cfg(feature = "file")]
 
 mod support;
@@ -7,12 +7,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use paxos_core::{Ballot, Entry, HardState, NodeId, Slot, SnapshotMeta, Write, WriteNumber};
+use paxos_core::{Ballot, Entry, HardState, NodeId, Slot, Write, WriteNumber};
 use paxos_storage::conformance::{self, Backend};
-use paxos_storage::file::{self, FileStorage, Options};
+use paxos_storage::file::{self, FileSettings, FileStorage};
 use paxos_storage::{Damage, DamageCause, Error, MAX_VALUE_BYTES, Storage};
 use proptest::prelude::*;
-use support::{BLOCK, Files, Outcome, accepted, formatted, identity, long_log, overwrite, put, slots, value};
+use support::{
+    BLOCK, Files, Outcome, accepted, formatted, identity, long_log, overwrite, put, slots, snapshot, value,
+};
 
 impl Backend for Files {
     fn make(&mut self) -> Box<dyn Storage> {
@@ -27,7 +29,7 @@ impl Backend for Files {
 
 #[test]
 fn conforms() {
-    conformance::check(&mut Files::new(Options::default().segment_bytes));
+    conformance::check(&mut Files::new(FileSettings::default().segment_bytes));
 }
 
 #[test]
@@ -41,7 +43,7 @@ fn segments_are_freed_behind_a_snapshot_and_nothing_else_is_lost() -> Outcome {
     let mut storage = long_log(&files)?;
     let before = files.segments().len();
     assert!(before > 8, "the log takes several segments: {before}");
-    let meta = SnapshotMeta { slot: Slot(150), size_bytes: 5, checksum: crc32c::crc32c(b"state") };
+    let meta = snapshot(Slot(150), b"state");
     storage.write_snapshot(meta.slot, 0, b"state")?;
     storage.finish_snapshot(meta)?;
     storage.compact(Slot(150))?;
@@ -57,7 +59,7 @@ fn segments_are_freed_behind_a_snapshot_and_nothing_else_is_lost() -> Outcome {
 fn the_hard_state_outlives_compaction_of_everything() -> Outcome {
     let files = Files::new(64 << 10);
     let mut storage = long_log(&files)?;
-    let meta = SnapshotMeta { slot: Slot(1000), size_bytes: 0, checksum: 0 };
+    let meta = snapshot(Slot(1000), b"");
     storage.finish_snapshot(meta)?;
     storage.compact(Slot(1000))?;
     drop(storage);
@@ -106,19 +108,53 @@ fn a_value_beyond_the_limit_is_refused_and_one_at_the_limit_is_kept() -> Outcome
 fn a_directory_is_opened_by_its_owner_alone_and_only_once() -> Outcome {
     let parent = tempfile::tempdir().expect("a temporary directory can be made");
     let directory = parent.path().join("new");
-    let opened = |path: &Path| FileStorage::open(path, Options::default()).map(|_| ());
+    let opened = |path: &Path| FileStorage::open(path, FileSettings::default()).map(|_| ());
     assert!(matches!(opened(&directory), Err(Error::NotFormatted { .. })), "nothing is there");
     assert!(matches!(opened(parent.path()), Err(Error::NotFormatted { .. })), "an empty directory");
     let own = identity(7);
     file::format(&directory, &own)?;
-    assert!(matches!(file::format(&directory, &own), Err(Error::NotEmpty { .. })));
-    let storage = FileStorage::open(&directory, Options::default())?;
+    assert!(matches!(file::format(&directory, &own), Err(Error::AlreadyFormatted { .. })));
+    assert_eq!(file::identity(&directory)?, own);
+    let storage = FileStorage::open(&directory, FileSettings::default())?;
     assert_eq!(storage.identity(), &own);
     assert!(matches!(opened(&directory), Err(Error::Locked { .. })));
     drop(storage);
     opened(&directory)?;
     fs::remove_file(directory.join("META")).expect("META can be removed");
     assert!(matches!(opened(&directory), Err(Error::Damaged(Damage { cause: DamageCause::Meta, .. }))));
+    Ok(())
+}
+
+#[test]
+fn a_new_file_system_and_what_formatting_has_left_are_formatted_and_nothing_else_is() -> Outcome {
+    let parent = tempfile::tempdir().expect("a temporary directory can be made");
+    let make = |name: &str, files: &[&str]| {
+        let directory = parent.path().join(name);
+        fs::create_dir(&directory).expect("it can be made");
+        for file in files {
+            fs::write(directory.join(file), b"x").expect("it can be written");
+        }
+        directory
+    };
+    let new = make("new", &[]);
+    fs::create_dir(new.join("lost+found")).expect("it can be made");
+    file::format(&new, &identity(7))?;
+    let begun = make("begun", &["LOCK", "META.new", "wal-000000000001.new"]);
+    file::format(&begun, &identity(7))?;
+    let (_, recovered) = (|| {
+        let mut storage = FileStorage::open(&begun, FileSettings::default())?;
+        storage.recover().map(|recovered| (storage, recovered))
+    })()?;
+    assert!(recovered.entries.is_empty());
+    for (name, files) in [
+        ("other", &["a file"][..]),
+        ("segments", &["LOCK", "wal-000000000001"]),
+        ("more", &["LOCK", "META.new", "a file"]),
+    ] {
+        let directory = make(name, files);
+        assert!(matches!(file::format(&directory, &identity(7)), Err(Error::NotEmpty { .. })), "{name}");
+        assert_eq!(fs::read_dir(&directory).expect("it is there").count(), files.len(), "it is not touched");
+    }
     Ok(())
 }
 
@@ -162,10 +198,10 @@ proptest! {
                 }
                 Step::Snapshot => {
                     snapshot = Slot(snapshot.0 + 10);
-                    storage.finish_snapshot(SnapshotMeta { slot: snapshot, size_bytes: 0, checksum: 0 })?;
+                    storage.finish_snapshot(support::snapshot(snapshot, b""))?;
                     storage.compact(snapshot)?;
                 }
-                Step::Mark => storage.mark()?,
+                Step::Mark => storage.prove_last_write()?,
                 Step::Crash => {
                     drop(storage);
                     let (again, recovered) = files.recover()?;

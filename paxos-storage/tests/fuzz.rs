@@ -1,4 +1,4 @@
-//! Replays what the fuzz target was given or has found, through the function that the target calls.
+//! Replays the fuzz corpus and past findings, through the function that the fuzz target calls.
 #![cfg(feature = "file")]
 
 #[path = "../fuzz/recovery.rs"]

@@ -1,8 +1,9 @@
-//! The bytes of format version 1, kept: what this version writes, and what every later one must read.
+//! Golden files of each version of the format: this version writes the newest and reads all.
 //!
-//! Files are kept without the zeros at their ends. If the format has to change, it gets a new version, new files beside
-//! these, and code that still reads these. `PAXOS_WRITE_GOLDEN=1 cargo test -p paxos-storage --test golden` writes
-//! them.
+//! The directories are named after the version of META. That of segments and frames is 1 in the first two,
+//! and 2 in the third. META and segments lack the zeros at their ends. A changed format gets a new version,
+//! new files beside these, and code that still reads these.
+//! `PAXOS_WRITE_GOLDEN=1 cargo test -p paxos-storage --test golden` writes them.
 #![cfg(feature = "file")]
 
 mod support;
@@ -11,24 +12,64 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use paxos_core::{Ballot, Entry, HardState, NodeId, Recovered, Slot, SnapshotMeta, Write, WriteNumber};
-use paxos_storage::file::{self, FileStorage, Options};
-use paxos_storage::{Identity, Storage, StorageId};
+use paxos_core::{
+    Ballot, Change, Entry, Epoch, HardState, Member, Membership, NodeId, Quorums, Slot, SnapshotMeta, Value,
+    Write, WriteNumber,
+};
+use paxos_storage::file::{self, FileSettings, FileStorage};
+use paxos_storage::{Error, Founding, FoundingId, Identity, KnownPeer, Registry, Start, Storage, StorageId};
 use support::{Outcome, accepted, put, value};
+use tempfile::TempDir;
 
 const STATE: &[u8] = b"the state after slot 2";
 
-fn golden() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/version-1")
+fn golden(version: u16) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/version-{version}"))
 }
 
-/// A directory with something of everything in it.
+/// The membership that founded the cluster. Version 2 holds only the ids and the epoch.
+fn founding() -> Membership {
+    let voter = |id: u64| Member::voter(NodeId(id), format!("host-{id}.example:7000"));
+    let members = vec![voter(1), voter(2).with_priority(0), voter(3)];
+    let quorums = Quorums::flexible(3, 3, 1).expect("3 + 1 > 3");
+    let membership = Membership::of(members).and_then(|membership| membership.with_quorums(quorums));
+    membership.expect("these members fit").in_epoch(Epoch(1))
+}
+
+/// What is known of that if only ids and epoch are.
+fn founding_of_ids() -> Membership {
+    Membership::new(&[1, 2, 3].map(NodeId)).expect("these members fit").in_epoch(Epoch(1))
+}
+
+/// The membership behind slot 2, of version 3.
+fn changed() -> Membership {
+    let ballot = Ballot { round: 2, node: NodeId(1) };
+    let add = Change::AddLearner { node: NodeId(4), address: String::from("host-4.example:7000") };
+    let changed = founding().changed(&add, ballot).expect("4 is new");
+    changed.changed(&Change::Remove { node: NodeId(2) }, ballot).expect("2 is a member")
+}
+
+/// The registry in the directory. Version 1 holds only the storages of the peers.
+fn registry() -> Registry {
+    let peer = |(node, storage)| {
+        let start = Start { number: 40 + node, nonce: 50 + node };
+        (NodeId(node), KnownPeer { storage: StorageId(storage), start })
+    };
+    Registry {
+        start: Start { number: 9, nonce: 0xfeed },
+        is_superseded: false,
+        founding: Some(Founding { id: Some(FoundingId(0xabcd << 64)), membership: founding() }),
+        peers: [(1, 11), (2, 22)].map(peer).into(),
+    }
+}
+
+/// A directory that uses every part of the format.
 fn write_everything(directory: &Path) -> Outcome {
     let identity =
         Identity::existing(String::from("golden"), NodeId(3), StorageId(0x0123_4567_89ab_cdef << 32));
     file::format(directory, &identity)?;
-    let mut storage = FileStorage::open(directory, Options::default())?;
-    storage.remember_peers(&BTreeMap::from([(NodeId(1), StorageId(11)), (NodeId(2), StorageId(22))]))?;
+    let mut storage = FileStorage::open(directory, FileSettings::default())?;
+    storage.remember(&registry())?;
     storage.recover()?;
     for slot in 1..=3 {
         let _ = put(&mut storage, slot, 50)?;
@@ -36,26 +77,24 @@ fn write_everything(directory: &Path) -> Outcome {
     let ballot = Ballot { round: 7, node: NodeId(2) };
     let chosen = (Slot(4), Entry::Chosen { value: value(4, 5000) });
     let hard_state = HardState { promised: ballot, chosen: Slot(4) };
-    let _ = storage.persist(Write::new(WriteNumber(4), hard_state, vec![chosen, accepted(5, 0)]))?;
-    for (slot, state) in [(1, &STATE[..5]), (2, STATE)] {
+    let entries = vec![chosen, accepted(5, 0), membership_entry()];
+    let _ = storage.persist(Write::new(WriteNumber(4), hard_state, entries))?;
+    for (slot, state, membership) in [(1, &STATE[..5], founding()), (2, STATE, changed())] {
         let (size_bytes, checksum) = (state.len() as u64, crc32c::crc32c(state));
         storage.write_snapshot(Slot(slot), 0, state)?;
-        storage.finish_snapshot(SnapshotMeta { slot: Slot(slot), size_bytes, checksum })?;
+        storage.finish_snapshot(SnapshotMeta { slot: Slot(slot), size_bytes, checksum, membership })?;
     }
-    storage.mark()
+    storage.prove_last_write()
 }
 
-/// What is recovered from such a directory.
-fn everything(storage: &mut FileStorage) -> Result<Recovered, paxos_storage::Error> {
-    assert_eq!((storage.identity().node(), storage.identity().cluster()), (NodeId(3), "golden"));
-    assert_eq!(storage.known_peers().get(&NodeId(2)), Some(&StorageId(22)));
-    let recovered = storage.recover()?;
-    let state = storage.read_snapshot(Slot(2), 0, 1000)?;
-    assert_eq!(state.as_deref(), Some(STATE));
-    Ok(recovered)
+/// The entry of slot 6, of version 3.
+fn membership_entry() -> (Slot, Entry) {
+    let ballot = Ballot { round: 7, node: NodeId(2) };
+    let next = changed().changed(&Change::Promote { node: NodeId(4) }, ballot).expect("4 is a learner");
+    (Slot(6), Entry::Accepted { ballot, value: Value::membership(&next) })
 }
 
-/// The files of a directory without the zeros at their ends, but for those that are no part of the format.
+/// The files of a directory that belong to the format, META and segments without the zeros at their ends.
 fn trimmed(directory: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
     for file in fs::read_dir(directory).expect("the directory is there") {
@@ -63,8 +102,10 @@ fn trimmed(directory: &Path) -> BTreeMap<String, Vec<u8>> {
         let name = file.file_name().to_string_lossy().into_owned();
         let mut bytes = fs::read(file.path()).expect("the file is readable");
         let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-        bytes.truncate(used);
-        // The next segment is made ahead of time, or not yet.
+        if !name.starts_with("snapshot-") {
+            bytes.truncate(used);
+        }
+        // The next segment may have been prepared already.
         let is_log = name.starts_with("wal-") && !name.starts_with("wal-000000000002");
         if is_log || name == "META" || name.starts_with("snapshot-") {
             files.insert(name, bytes);
@@ -74,18 +115,18 @@ fn trimmed(directory: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 #[test]
-fn what_is_written_is_what_version_1_has_always_written() -> Outcome {
+fn what_is_written_is_what_version_3_has_always_written() -> Outcome {
     let directory = tempfile::tempdir().expect("a temporary directory can be made");
     let path = directory.path().join("data");
     write_everything(&path)?;
     let written = trimmed(&path);
     if std::env::var_os("PAXOS_WRITE_GOLDEN").is_some() {
-        fs::create_dir_all(golden()).expect("the directory can be made");
+        fs::create_dir_all(golden(3)).expect("the directory can be made");
         for (name, bytes) in &written {
-            fs::write(golden().join(name), bytes).expect("the file can be written");
+            fs::write(golden(3).join(name), bytes).expect("the file can be written");
         }
     }
-    let expected = trimmed(&golden());
+    let expected = trimmed(&golden(3));
     let names = |files: &BTreeMap<String, Vec<u8>>| files.keys().cloned().collect::<Vec<_>>();
     assert_eq!(names(&written), names(&expected));
     for (name, bytes) in &written {
@@ -99,18 +140,103 @@ fn what_is_written_is_what_version_1_has_always_written() -> Outcome {
 }
 
 #[test]
-fn what_version_1_has_written_is_read() -> Outcome {
+fn what_version_1_has_written_is_read_and_goes_on_as_version_3() -> Outcome {
+    let peers = registry()
+        .peers
+        .into_iter()
+        .map(|(node, peer)| (node, KnownPeer { start: Start::default(), ..peer }));
+    let remembered = Registry { peers: peers.collect(), ..Registry::default() };
+    let (directory, mut storage) = opened(1, &remembered);
+    assert_eq!(file::inspect(directory.path())?.memberships, []);
+    // Nothing tells which members the snapshot belongs to, until the node does.
+    for _ in 0..2 {
+        assert!(matches!(storage.recover(), Err(Error::MembershipUnknown { slot: Slot(2) })));
+    }
+    storage.remember(&registry())?;
+    reads_and_goes_on(&directory, storage, &founding(), &[])
+}
+
+#[test]
+fn what_version_2_has_written_is_read_and_goes_on_as_version_3() -> Outcome {
+    let registry = registry();
+    let membership = founding_of_ids();
+    let founding = registry.founding.map(|founding| Founding { membership, ..founding });
+    let (directory, storage) = opened(2, &Registry { founding, ..registry });
+    reads_and_goes_on(&directory, storage, &founding_of_ids(), &[])
+}
+
+#[test]
+fn what_version_3_has_written_is_read() -> Outcome {
+    let (directory, storage) = opened(3, &registry());
+    let memberships = file::inspect(directory.path())?.memberships;
+    let told: Vec<String> = memberships.iter().map(ToString::to_string).collect();
+    let [one, two, three] = [1, 2, 3].map(|id| format!("voter {id} at host-{id}.example:7000"));
+    let four = "4 at host-4.example:7000";
+    assert_eq!(
+        told,
+        [
+            format!("founding: epoch 1, {one}, {two}, {three}; quorums of 3 and 1"),
+            format!(
+                "snapshot of slot 2: epoch 3, {one}, {three}, learner {four}; quorums of 2 and 1; removed: 2"
+            ),
+            format!("snapshot of slot 1: epoch 1, {one}, {two}, {three}; quorums of 3 and 1"),
+            format!(
+                "slot 6, accepted: epoch 4, {one}, {three}, voter {four}; quorums of 3 and 1; removed: 2"
+            ),
+        ]
+    );
+    reads_and_goes_on(&directory, storage, &changed(), &[membership_entry()])
+}
+
+/// A copy of the directory of this version, with this registry in it.
+fn opened(version: u16, remembered: &Registry) -> (TempDir, FileStorage) {
     let directory = tempfile::tempdir().expect("a temporary directory can be made");
-    for (name, bytes) in trimmed(&golden()) {
+    for (name, bytes) in trimmed(&golden(version)) {
         fs::write(directory.path().join(name), bytes).expect("the file can be written");
     }
-    let mut storage = FileStorage::open(directory.path(), Options::default())?;
-    let recovered = everything(&mut storage)?;
+    let storage = FileStorage::open(directory.path(), FileSettings::default()).expect("it can be opened");
+    assert_eq!(storage.registry(), *remembered);
+    assert_eq!((storage.identity().node(), storage.identity().cluster()), (NodeId(3), "golden"));
+    (directory, storage)
+}
+
+/// Recovers the directory, writes to it, and recovers it again.
+fn reads_and_goes_on(
+    directory: &TempDir,
+    mut storage: FileStorage,
+    membership: &Membership,
+    more: &[(Slot, Entry)],
+) -> Outcome {
+    let recovered = storage.recover()?;
+    let (size_bytes, checksum, membership) = (STATE.len() as u64, crc32c::crc32c(STATE), membership.clone());
+    let snapshot = SnapshotMeta { slot: Slot(2), size_bytes, checksum, membership };
+    assert_eq!(storage.read_snapshot(Slot(2), 0, 1000)?.as_deref(), Some(STATE));
     let ballot = Ballot { round: 7, node: NodeId(2) };
     assert_eq!(recovered.hard_state, HardState { promised: ballot, chosen: Slot(4) });
-    assert_eq!(recovered.snapshot.map(|meta| meta.slot), Some(Slot(2)));
-    let entries = vec![accepted(3, 50), (Slot(4), Entry::Chosen { value: value(4, 5000) }), accepted(5, 0)];
-    assert_eq!((recovered.entries, recovered.incomplete_through), (entries, Slot::ZERO));
-    let _ = put(&mut storage, 6, 100)?;
+    assert_eq!((&recovered.snapshot, storage.newest_snapshot()), (&Some(snapshot.clone()), Some(snapshot)));
+    let mut entries =
+        vec![accepted(3, 50), (Slot(4), Entry::Chosen { value: value(4, 5000) }), accepted(5, 0)];
+    entries.extend(more.iter().cloned());
+    assert_eq!((&recovered.entries, recovered.incomplete_through), (&entries, Slot::ZERO));
+    let _ = put(&mut storage, 7, 100)?;
+    storage.remember(&registry())?;
+    drop(storage);
+    let mut storage = FileStorage::open(directory.path(), FileSettings::default())?;
+    assert_eq!(storage.registry(), registry());
+    entries.push(accepted(7, 100));
+    assert_eq!(storage.recover()?.entries, entries);
+    let state = snapshot_of_slot_7();
+    storage.write_snapshot(Slot(7), 0, STATE)?;
+    storage.finish_snapshot(state.clone())?;
+    storage.compact(Slot(7))?;
+    assert!(!directory.path().join("snapshot-00000000000000000001").exists());
+    drop(storage);
+    let recovered = FileStorage::open(directory.path(), FileSettings::default())?.recover()?;
+    assert_eq!((recovered.snapshot, recovered.entries), (Some(state), Vec::new()));
     Ok(())
+}
+
+fn snapshot_of_slot_7() -> SnapshotMeta {
+    let (size_bytes, checksum, membership) = (STATE.len() as u64, crc32c::crc32c(STATE), changed());
+    SnapshotMeta { slot: Slot(7), size_bytes, checksum, membership }
 }

@@ -1,11 +1,13 @@
-//! Making the certificates of a cluster.
+//! Makes the certificates of a cluster.
 //!
 //! | file | holds | goes to |
 //! |---|---|---|
 //! | `ca.pem` | the certificate of the cluster's CA | every node |
-//! | `ca-key.pem` | its key: who has it can add nodes | nobody; keep it safe |
+//! | `ca-key.pem` | the CA's key, with which anybody could add nodes | no node; keep it safe |
 //! | `node-ID.pem` | the certificate of a node | that node |
 //! | `node-ID-key.pem` | its key | that node |
+//! | `admin.pem` | the certificate of the cluster's operators | operators |
+//! | `admin-key.pem` | its key, with which anybody could operate the cluster | operators; no node |
 
 use std::fmt::Display;
 use std::fs::OpenOptions;
@@ -16,7 +18,7 @@ use std::path::{Path, PathBuf};
 use paxos_core::NodeId;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose,
+    KeyUsagePurpose, SanType,
 };
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, DnsName, UnixTime};
@@ -25,20 +27,25 @@ use crate::Error;
 
 /// Certificates and keys of a cluster, in PEM form.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct ClusterCerts {
     /// The CA's certificate.
     pub authority: String,
     /// The CA's key.
     pub authority_key: String,
-    /// For each node its certificate and key.
+    /// The certificate and key of each node.
     pub nodes: Vec<(NodeId, String, String)>,
+    /// The certificate and key of the operators.
+    pub operator: (String, String),
 }
 
-/// Makes a CA for `cluster` and a certificate for each of `nodes`, which also names `hosts` (names or addresses).
+/// Makes a CA for `cluster`, a certificate for its operators, and one for each of `nodes`, which also names
+/// `hosts` (names or addresses).
 ///
 /// # Errors
 ///
-/// [`Error::Name`] if the name of the cluster or a host can't stand in a certificate.
+/// [`Error::Name`] if the name of the cluster or of a host is not valid in a certificate. [`Error::Tls`] if
+/// keys or certificates can't be made.
 pub fn make_cluster(cluster: &str, nodes: &[NodeId], hosts: &[String]) -> Result<ClusterCerts, Error> {
     let authority = Authority::new(cluster, KeyPair::generate().map_err(tls_error)?)?;
     let nodes = nodes.iter().map(|node| {
@@ -47,19 +54,21 @@ pub fn make_cluster(cluster: &str, nodes: &[NodeId], hosts: &[String]) -> Result
     });
     Ok(ClusterCerts {
         nodes: nodes.collect::<Result<_, Error>>()?,
+        operator: authority.certify_operator()?,
         authority: authority.issuer.pem(),
         authority_key: authority.issuer.key().serialize_pem(),
     })
 }
 
-/// Sees to it that a directory holds a CA for `cluster`, and a certificate and key for each of `nodes`; those that
-/// it makes also name `hosts`. Keys can be read by their owner only. Returns the files that it has written: what was
-/// there already stays as it is.
+/// Adds what is missing to a directory: a CA for `cluster`, and a certificate and key for its operators and
+/// for each of `nodes`. New certificates of nodes also name `hosts`. Only the owner can read the keys.
+/// Existing files are not changed. Returns the files that were written.
 ///
 /// # Errors
 ///
-/// [`Error::Write`] if a file can't be written. [`Error::Certificate`] if what is there already is not the CA of this
-/// cluster with its key and certificates by this CA with their keys; nothing is written then.
+/// [`Error::Write`] if a file can't be written. [`Error::Certificate`] if existing files are not the CA of
+/// this cluster, or not certificates by this CA, or lack their keys; nothing is written then. [`Error::Name`]
+/// and [`Error::Tls`] as in [`make_cluster`].
 pub fn write_cluster(
     directory: &Path,
     cluster: &str,
@@ -68,34 +77,93 @@ pub fn write_cluster(
 ) -> Result<Vec<PathBuf>, Error> {
     std::fs::create_dir_all(directory)
         .map_err(|source| Error::Write { file: directory.to_owned(), source })?;
-    let mut files = Vec::new();
+    let mut missing = MissingFiles::default();
     let pair = FilePair::new(directory, "ca");
     let authority = if let Some((certificate, key)) = pair.read()? {
         Authority::load(cluster, &pair, &certificate, &key)?
     } else {
         let authority = Authority::new(cluster, KeyPair::generate().map_err(tls_error)?)?;
-        files.push((pair.certificate, authority.issuer.pem(), 0o644));
-        files.push((pair.key, authority.issuer.key().serialize_pem(), 0o600));
+        missing.push(pair, (authority.issuer.pem(), authority.issuer.key().serialize_pem()));
         authority
     };
-    for &node in nodes {
-        let pair = FilePair::new(directory, &format!("node-{node}"));
-        if let Some((certificate, _)) = pair.read()? {
-            authority.check_issued(&pair.certificate, &certificate)?;
-        } else {
-            let (certificate, key) = authority.certify(node, hosts)?;
-            files.push((pair.certificate, certificate, 0o644));
-            files.push((pair.key, key, 0o600));
-        }
+    missing.add_nodes(directory, &authority, nodes, hosts)?;
+    let pair = FilePair::new(directory, "admin");
+    if let Some((certificate, _)) = pair.read()? {
+        authority.check_issued(&pair.certificate, &certificate, webpki::KeyUsage::client_auth())?;
+    } else {
+        missing.push(pair, authority.certify_operator()?);
     }
-    let write = |(file, text, mode): (PathBuf, String, u32)| {
-        write(&file, &text, mode)?;
-        Ok(file)
-    };
-    files.into_iter().map(write).collect()
+    missing.write()
 }
 
-/// A CA that can sign.
+/// Adds a certificate and key for each of `nodes` to a directory that has the CA of `cluster` with its key,
+/// as [`write_cluster`] does. Returns the files that were written.
+///
+/// # Errors
+///
+/// [`Error::Certificate`] if there is no such CA, and otherwise as [`write_cluster`].
+pub fn add_nodes(
+    directory: &Path,
+    cluster: &str,
+    nodes: &[NodeId],
+    hosts: &[String],
+) -> Result<Vec<PathBuf>, Error> {
+    let pair = FilePair::new(directory, "ca");
+    let problem = match (read(&pair.certificate)?, read(&pair.key)?) {
+        (Some(certificate), Some(key)) => {
+            let authority = Authority::load(cluster, &pair, &certificate, &key)?;
+            let mut missing = MissingFiles::default();
+            missing.add_nodes(directory, &authority, nodes, hosts)?;
+            return missing.write();
+        }
+        (None, None) => wrong(&pair.certificate, "is missing: nodes can be added only to a CA made before"),
+        (None, Some(_)) => wrong(&pair.certificate, "is missing: put it back beside its key"),
+        (Some(_), None) => {
+            wrong(&pair.key, "is missing: the key of the CA is needed to add nodes; put it back")
+        }
+    };
+    Err(problem)
+}
+
+/// Files to write, each with its text and mode.
+#[derive(Default)]
+struct MissingFiles(Vec<(PathBuf, String, u32)>);
+
+impl MissingFiles {
+    fn push(&mut self, pair: FilePair, (certificate, key): (String, String)) {
+        self.0.push((pair.certificate, certificate, 0o644));
+        self.0.push((pair.key, key, 0o600));
+    }
+
+    /// Adds the files of those of `nodes` that have none.
+    fn add_nodes(
+        &mut self,
+        directory: &Path,
+        authority: &Authority,
+        nodes: &[NodeId],
+        hosts: &[String],
+    ) -> Result<(), Error> {
+        for &node in nodes {
+            let pair = FilePair::new(directory, &format!("node-{node}"));
+            if let Some((certificate, _)) = pair.read()? {
+                authority.check_issued(&pair.certificate, &certificate, webpki::KeyUsage::server_auth())?;
+            } else {
+                self.push(pair, authority.certify(node, hosts)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn write(self) -> Result<Vec<PathBuf>, Error> {
+        let write = |(file, text, mode): (PathBuf, String, u32)| {
+            write(&file, &text, mode)?;
+            Ok(file)
+        };
+        self.0.into_iter().map(write).collect()
+    }
+}
+
+/// The CA of a cluster with its key, which can sign certificates.
 struct Authority {
     cluster: String,
     issuer: CertifiedIssuer<'static, KeyPair>,
@@ -112,7 +180,7 @@ impl Authority {
         Ok(Authority { cluster: cluster.to_owned(), issuer })
     }
 
-    /// The CA whose certificate and key these are.
+    /// Reads an existing CA, and checks that it belongs to `cluster` and that its key fits.
     fn load(cluster: &str, files: &FilePair, certificate: &str, key: &str) -> Result<Authority, Error> {
         let key = KeyPair::from_pem(key).map_err(|error| wrong(&files.key, error))?;
         let authority = Authority::new(cluster, key)?;
@@ -121,20 +189,20 @@ impl Authority {
             webpki::anchor_from_trusted_cert(&stored).map_err(|error| wrong(&files.certificate, error))?;
         let own = webpki::anchor_from_trusted_cert(authority.issuer.der());
         let own = own.map_err(|error| Error::Tls { problem: error.to_string() })?;
-        // Signatures of this one hold for that one if both have the same name and key.
+        // A certificate that this CA signs is valid under the stored one if both have the same name and key.
         if stored.subject_public_key_info != own.subject_public_key_info {
             return Err(wrong(&files.key, "does not fit the certificate beside it"));
         }
         if stored.subject != own.subject {
             return Err(wrong(
                 &files.certificate,
-                format!("not the CA of cluster {cluster}; name its cluster"),
+                format!("not the CA of cluster {cluster}: use the name of the cluster that it was made for"),
             ));
         }
         Ok(authority)
     }
 
-    /// A certificate for a node and its key.
+    /// Makes a certificate for a node, and its key.
     fn certify(&self, node: NodeId, hosts: &[String]) -> Result<(String, String), Error> {
         let name = format!("node-{node}.{}", self.cluster);
         let mut names = vec![name.clone()];
@@ -144,32 +212,50 @@ impl Authority {
             }
             names.push(host.clone());
         }
-        let mut params = CertificateParams::new(names).map_err(tls_error)?;
+        let params = CertificateParams::new(names).map_err(tls_error)?;
+        self.sign(params, name, &[ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth])
+    }
+
+    /// Makes a certificate for operators, and its key. It can't be that of a node: its name is of another
+    /// kind, and it is not for servers.
+    fn certify_operator(&self) -> Result<(String, String), Error> {
+        let mut params = CertificateParams::default();
+        let name = format!("paxos://{}/operator", self.cluster);
+        params.subject_alt_names.push(SanType::URI(name.try_into().map_err(tls_error)?));
+        let common_name = format!("{} cluster operator", self.cluster);
+        self.sign(params, common_name, &[ExtendedKeyUsagePurpose::ClientAuth])
+    }
+
+    fn sign(
+        &self,
+        mut params: CertificateParams,
+        common_name: String,
+        usages: &[ExtendedKeyUsagePurpose],
+    ) -> Result<(String, String), Error> {
         params.use_authority_key_identifier_extension = true;
-        params.distinguished_name.push(DnType::CommonName, name);
+        params.distinguished_name.push(DnType::CommonName, common_name);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages =
-            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        params.extended_key_usages = usages.to_vec();
         let key = KeyPair::generate().map_err(tls_error)?;
         let certificate = params.signed_by(&key, &self.issuer).map_err(tls_error)?;
         Ok((certificate.pem(), key.serialize_pem()))
     }
 
-    /// Checks that this CA has signed a certificate.
-    fn check_issued(&self, file: &Path, certificate: &str) -> Result<(), Error> {
+    /// Checks that this CA has signed an existing certificate.
+    fn check_issued(&self, file: &Path, certificate: &str, usage: webpki::KeyUsage) -> Result<(), Error> {
         let parsed = parse(file, certificate)?;
         let anchor =
             webpki::anchor_from_trusted_cert(self.issuer.der()).map_err(|error| wrong(file, error))?;
-        let node = webpki::EndEntityCert::try_from(&parsed).map_err(|error| wrong(file, error))?;
-        let usage = webpki::KeyUsage::server_auth();
+        let parsed = webpki::EndEntityCert::try_from(&parsed).map_err(|error| wrong(file, error))?;
         let algorithms = webpki::ALL_VERIFICATION_ALGS;
-        node.verify_for_usage(algorithms, &[anchor], &[], UnixTime::now(), usage, None, None)
+        parsed
+            .verify_for_usage(algorithms, &[anchor], &[], UnixTime::now(), usage, None, None)
             .map(drop)
             .map_err(|error| wrong(file, format!("not signed by the CA beside it ({error})")))
     }
 }
 
-/// A certificate and its key in files beside each other.
+/// The files of a certificate and of its key.
 struct FilePair {
     certificate: PathBuf,
     key: PathBuf,
@@ -183,7 +269,7 @@ impl FilePair {
         }
     }
 
-    /// What both hold; `None` if neither is there. One without the other is an error.
+    /// Reads both; `None` if neither exists. One without the other is an error.
     fn read(&self) -> Result<Option<(String, String)>, Error> {
         let missing = |file: &Path, other: &Path| {
             let problem =

@@ -1,7 +1,7 @@
-//! What every backend must do, as a test that anyone can run over an own one.
+//! A test suite for the contract of [`Transport`], to run on any backend.
 //!
-//! Run it where the network itself loses next to nothing, as on one machine: frames may get lost, but a backend
-//! that loses many would not be told from one that is wrong.
+//! Run it on a network that loses next to nothing, such as the loopback interface: the suite accepts a few
+//! lost frames, but can't tell a very lossy network from a faulty backend.
 //!
 //! ```
 //! # #[cfg(feature = "memory")]
@@ -26,6 +26,8 @@
 //! # fn main() {}
 //! ```
 
+mod set_peers;
+
 use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::task::Poll;
@@ -38,77 +40,97 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::{Lane, Received, SendOutcome, Transport, TransportExt};
 
-/// The nodes that the suite starts.
+/// The ids of the nodes that the suite starts.
 pub const NODES: [NodeId; 3] = [NodeId(1), NodeId(2), NodeId(7)];
 
-/// How long anything may take before it counts as broken.
+/// A step that takes longer than this fails.
 const PATIENCE: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(5);
-/// How long a frame may be on its way before it counts as lost.
+/// A frame that takes longer than this counts as lost, and is sent again.
 const FRAME_PATIENCE: Duration = Duration::from_millis(500);
-/// Far more than all queues and windows between two nodes hold.
+/// Frame lengths near these are tried one by one: buffers of backends may end there.
+const EDGES_BYTES: [usize; 6] = [0, 1500, 16 << 10, 64 << 10, 128 << 10, 192 << 10];
+/// How far from such a length.
+const AROUND_EDGE_BYTES: usize = 8;
+/// More bytes than all queues and windows between two nodes hold.
 const FLOOD_BYTES: usize = 1 << 30;
 
-type Ends = [Box<dyn Transport>];
+type Transports = [Box<dyn Transport>];
 
-/// How the suite gets at transports of a backend.
+/// Makes the transports that the suite tests.
 #[async_trait]
 pub trait Backend: Send {
-    /// The end of one of [`NODES`], set up to reach the others. Called again for a node whose end has been
-    /// dropped, as when a node is started again.
+    /// Starts the transport of one of [`NODES`], configured to reach the others. Called again for a node
+    /// whose transport was dropped, as when a node restarts.
     async fn start(&mut self, node: NodeId) -> Box<dyn Transport>;
+
+    /// The address of a node that was started, for [`Transport::set_peers`]. A backend without addresses, or
+    /// with fixed peers, keeps the default.
+    fn address(&self, node: NodeId) -> String {
+        let _ = node;
+        String::new()
+    }
+
+    /// Does what [`start`](Backend::start) does, with another address than before. A backend without
+    /// addresses keeps the default.
+    async fn start_elsewhere(&mut self, node: NodeId) -> Box<dyn Transport> {
+        self.start(node).await
+    }
 }
 
-/// Checks every promise of [`Transport`].
+/// Checks every promise of [`Transport`]. Of a backend that does not support
+/// [`set_peers`](Transport::set_peers), all others.
 ///
 /// # Panics
 ///
-/// With the promise that is broken.
+/// If the backend breaks a promise; the message names it.
 pub async fn check(backend: &mut dyn Backend) {
-    let mut ends = Vec::new();
+    let mut transports = Vec::new();
     for node in NODES {
-        ends.push(backend.start(node).await);
+        transports.push(backend.start(node).await);
     }
-    for end in &ends {
-        wait_for_peers(end.as_ref()).await;
+    for transport in &transports {
+        wait_for_peers(transport.as_ref()).await;
     }
-    frames_arrive_on_every_lane(&mut ends).await;
-    frames_of_every_size_arrive(&mut ends).await;
-    what_can_not_be_sent_is_told(&ends);
-    receiving_is_cancel_safe(&mut ends).await;
-    many_are_received_at_once(&mut ends).await;
-    a_flood_stays_bounded_and_leaves_control_free(&mut ends).await;
-    traffic_is_counted(&ends);
-    a_node_that_is_started_again_is_found_again(backend, &mut ends).await;
-    sending_to_a_node_that_is_gone_is_bounded(&mut ends).await;
-    closing_ends_everything(&mut ends).await;
+    frames_arrive_on_every_lane(&mut transports).await;
+    frames_of_every_size_arrive(&mut transports).await;
+    frames_of_mixed_sizes_arrive_whole_or_not_at_all(&mut transports).await;
+    what_can_not_be_sent_is_told(&transports);
+    receiving_is_cancel_safe(&mut transports).await;
+    many_are_received_at_once(&mut transports).await;
+    a_flood_stays_bounded_and_leaves_control_free(&mut transports).await;
+    traffic_is_counted(&transports);
+    set_peers::peers_change_while_transports_run(backend, &mut transports).await;
+    a_node_that_is_started_again_is_found_again(backend, &mut transports).await;
+    sending_to_a_node_that_is_gone_is_bounded(&mut transports).await;
+    closing_ends_everything(&mut transports).await;
 }
 
-async fn wait_for_peers(end: &dyn Transport) {
-    let own = end.local_node();
+async fn wait_for_peers(transport: &dyn Transport) {
+    let own = transport.local_node();
     let others: Vec<NodeId> = NODES.into_iter().filter(|node| *node != own).collect();
     let deadline = Instant::now() + PATIENCE;
-    while !others.iter().all(|node| end.is_connected(*node)) {
+    while !others.iter().all(|node| transport.is_connected(*node)) {
         assert!(Instant::now() < deadline, "node {own} reaches all others in time");
         sleep(PAUSE).await;
     }
-    let peers: Vec<NodeId> = end.peers().iter().map(|status| status.peer).collect();
+    let peers: Vec<NodeId> = transport.peers().iter().map(|status| status.peer).collect();
     assert_eq!(peers, others, "the status of node {own} lists all others");
 }
 
-/// Sends a frame again and again until it arrives, as any may get lost; others that arrive are dropped.
-async fn send_until_received(ends: &mut Ends, from: usize, to: usize, lane: Lane, frame: &Bytes) {
-    let (sender, target) = (ends[from].local_node(), ends[to].local_node());
+/// Sends a frame repeatedly until it arrives, since frames may get lost. Drops all others that arrive.
+async fn send_until_received(transports: &mut Transports, from: usize, to: usize, lane: Lane, frame: &Bytes) {
+    let (sender, target) = (transports[from].local_node(), transports[to].local_node());
     let deadline = Instant::now() + PATIENCE;
     loop {
         assert!(Instant::now() < deadline, "a frame of {} bytes on {lane:?} arrives in time", frame.len());
-        let patience = match ends[from].send(target, lane, frame.clone()) {
+        let patience = match transports[from].send(target, lane, frame.clone()) {
             SendOutcome::Queued => FRAME_PATIENCE,
             _ => PAUSE,
         };
         let until = Instant::now() + patience;
         while let Ok(received) =
-            timeout(until.saturating_duration_since(Instant::now()), ends[to].receive()).await
+            timeout(until.saturating_duration_since(Instant::now()), transports[to].receive()).await
         {
             let received = received.expect("an open transport goes on receiving");
             if received.frame == *frame && received.lane == lane {
@@ -119,40 +141,93 @@ async fn send_until_received(ends: &mut Ends, from: usize, to: usize, lane: Lane
     }
 }
 
-async fn frames_arrive_on_every_lane(ends: &mut Ends) {
-    for from in 0..ends.len() {
-        for to in (0..ends.len()).filter(|to| *to != from) {
+async fn frames_arrive_on_every_lane(transports: &mut Transports) {
+    for from in 0..transports.len() {
+        for to in (0..transports.len()).filter(|to| *to != from) {
             for lane in Lane::ALL {
-                let frame = Bytes::from(format!("from {from} to {to} on {lane:?}"));
-                send_until_received(ends, from, to, lane, &frame).await;
+                send_until_received(transports, from, to, lane, &greeting(from, to, lane)).await;
             }
         }
     }
 }
 
-async fn frames_of_every_size_arrive(ends: &mut Ends) {
-    let max = ends[0].max_frame_bytes();
+fn greeting(from: usize, to: usize, lane: Lane) -> Bytes {
+    Bytes::from(format!("from {from} to {to} on {lane:?}"))
+}
+
+async fn frames_of_every_size_arrive(transports: &mut Transports) {
+    let max = transports[0].max_frame_bytes();
     let sizes = [0, 1, 1000, 1500, 16 << 10, 64 << 10, (64 << 10) + 1, 1 << 20, max - 1, max];
     for size in sizes.into_iter().filter(|size| *size <= max) {
         let frame: Bytes = (0..=250).cycle().take(size).collect::<Vec<u8>>().into();
         for lane in Lane::ALL {
-            send_until_received(ends, 0, 2, lane, &frame).await;
+            send_until_received(transports, 0, 2, lane, &frame).await;
         }
     }
 }
 
-fn what_can_not_be_sent_is_told(ends: &Ends) {
+/// Sends long and short frames in one burst: each frame that arrives must be one of those sent.
+///
+/// It uses two nodes that have only greeted each other, because late copies of frames that were sent
+/// repeatedly may still arrive at the others.
+async fn frames_of_mixed_sizes_arrive_whole_or_not_at_all(transports: &mut Transports) {
+    let (from, to) = (1, 0);
+    let max = transports[0].max_frame_bytes();
+    let around = |edge: usize| edge.saturating_sub(AROUND_EDGE_BYTES)..=edge + AROUND_EDGE_BYTES;
+    let mut sizes: Vec<usize> =
+        EDGES_BYTES.into_iter().flat_map(around).filter(|size| *size <= max).collect();
+    // Mixes long and short ones.
+    sizes.sort_by_key(|size| pattern(*size as u64, 0));
+    for lane in Lane::ALL {
+        let mut missing = BTreeSet::new();
+        let mut sent = BTreeSet::from([greeting(from, to, lane)]);
+        for (number, size) in (0_u64..).zip(&sizes) {
+            let frame: Bytes = (0..*size as u64).map(|place| pattern(number, place)).collect();
+            if transports[from].send(NODES[to], lane, frame.clone()).is_queued() {
+                missing.insert(frame.clone());
+                sent.insert(frame);
+            }
+        }
+        let queued = missing.len();
+        while !missing.is_empty() {
+            let Ok(received) = timeout(4 * FRAME_PATIENCE, transports[to].receive()).await else { break };
+            let received = received.expect("an open transport goes on receiving");
+            let Received { from: sender, lane: on, frame } = received;
+            if (sender, on) == (NODES[from], lane) {
+                let length = frame.len();
+                assert!(
+                    sent.contains(&frame),
+                    "a frame of {length} bytes arrives on {lane:?} that nobody has sent"
+                );
+                missing.remove(&frame);
+            }
+        }
+        assert!(missing.len() <= queued / 2, "on {lane:?} {} of {queued} frames are lost", missing.len());
+    }
+    for (index, node) in NODES.into_iter().enumerate() {
+        let nonsense: u64 = transports[index].peers().iter().map(|status| status.counters.nonsense).sum();
+        assert_eq!(nonsense, 0, "node {node} understands what it is sent");
+    }
+}
+
+/// The byte at `place` of the frame with this number.
+fn pattern(number: u64, place: u64) -> u8 {
+    let mixed = (number << 32 | place).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9).to_be_bytes()[0]
+}
+
+fn what_can_not_be_sent_is_told(transports: &Transports) {
     let frame = Bytes::from_static(b"frame");
-    let to_nobody = ends[0].send(NodeId(99), Lane::Control, frame.clone());
+    let to_nobody = transports[0].send(NodeId(99), Lane::Control, frame.clone());
     assert_eq!(to_nobody, SendOutcome::UnknownPeer, "node 99 does not exist");
-    let to_itself = ends[0].send(NODES[0], Lane::Control, frame);
+    let to_itself = transports[0].send(NODES[0], Lane::Control, frame);
     assert_eq!(to_itself, SendOutcome::UnknownPeer, "a node is no peer of its own");
-    let size = ends[0].max_frame_bytes() + 1;
-    let too_large = ends[0].send(NODES[1], Lane::Bulk, Bytes::from(vec![0; size]));
+    let size = transports[0].max_frame_bytes() + 1;
+    let too_large = transports[0].send(NODES[1], Lane::Bulk, Bytes::from(vec![0; size]));
     assert_eq!(too_large, SendOutcome::TooLarge, "a frame is bounded");
 }
 
-async fn receiving_is_cancel_safe(ends: &mut Ends) {
+async fn receiving_is_cancel_safe(transports: &mut Transports) {
     const COUNT: u32 = 200;
     let mut missing: BTreeSet<u32> = (0..COUNT).collect();
     let deadline = Instant::now() + PATIENCE;
@@ -161,15 +236,15 @@ async fn receiving_is_cancel_safe(ends: &mut Ends) {
     while !missing.is_empty() {
         assert!(Instant::now() < deadline, "no frame is lost between two calls to receive");
         if next < COUNT {
-            let _ = ends[0].send(NODES[1], Lane::Log, Bytes::copy_from_slice(&next.to_le_bytes()));
+            let _ = transports[0].send(NODES[1], Lane::Log, Bytes::copy_from_slice(&next.to_le_bytes()));
             next += 1;
         }
-        // Dropped again and again before it is ready, sometimes after it has only been looked at.
+        // The future is dropped repeatedly before it is ready, sometimes after a single poll.
         attempts += 1;
         let is_long = attempts.is_multiple_of(4);
         let received = tokio::select! {
             biased;
-            received = ends[1].receive() => received,
+            received = transports[1].receive() => received,
             () = tokio::task::yield_now(), if !is_long => continue,
             () = sleep(Duration::from_millis(1)), if is_long => continue,
         };
@@ -181,53 +256,54 @@ async fn receiving_is_cancel_safe(ends: &mut Ends) {
     }
 }
 
-async fn many_are_received_at_once(ends: &mut Ends) {
+async fn many_are_received_at_once(transports: &mut Transports) {
     for _ in 0..10 {
-        let _ = ends[0].send(NODES[1], Lane::Log, Bytes::from_static(b"one of many"));
+        let _ = transports[0].send(NODES[1], Lane::Log, Bytes::from_static(b"one of many"));
     }
     let mut frames = Vec::new();
     let deadline = Instant::now() + PATIENCE;
     while frames.len() < 10 {
         let patience = deadline.saturating_duration_since(Instant::now());
-        let count = timeout(patience, ends[1].receive_many(&mut frames, 3)).await;
+        let count = timeout(patience, transports[1].receive_many(&mut frames, 3)).await;
         let count = count.expect("what was sent arrives in time");
         assert!((1..=3).contains(&count), "at least one frame, and no more than asked for");
     }
 }
 
-async fn a_flood_stays_bounded_and_leaves_control_free(ends: &mut Ends) {
-    let frame = Bytes::from(vec![7; (256 << 10).min(ends[0].max_frame_bytes())]);
+async fn a_flood_stays_bounded_and_leaves_control_free(transports: &mut Transports) {
+    let frame = Bytes::from(vec![7; (256 << 10).min(transports[0].max_frame_bytes())]);
     let mut is_full = false;
     for round in 0..FLOOD_BYTES / frame.len() {
-        is_full |= ends[0].send(NODES[2], Lane::Bulk, frame.clone()) == SendOutcome::Full;
+        is_full |= transports[0].send(NODES[2], Lane::Bulk, frame.clone()) == SendOutcome::Full;
         if round % 50 == 0 {
             tokio::task::yield_now().await;
         }
     }
     assert!(is_full, "what does not fit into a queue is dropped");
-    let outcome = ends[0].send(NODES[1], Lane::Control, Bytes::from_static(b"urgent"));
+    let outcome = transports[0].send(NODES[1], Lane::Control, Bytes::from_static(b"urgent"));
     assert_eq!(outcome, SendOutcome::Queued, "another peer's lanes are free");
 
     let until = Instant::now() + PATIENCE;
-    let _ = ends[0].send(NODES[2], Lane::Control, Bytes::from_static(b"during the flood"));
+    let _ = transports[0].send(NODES[2], Lane::Control, Bytes::from_static(b"during the flood"));
     let mut bulk_frames = 0;
     loop {
-        let received = timeout(until.saturating_duration_since(Instant::now()), ends[2].receive()).await;
+        let received =
+            timeout(until.saturating_duration_since(Instant::now()), transports[2].receive()).await;
         let received = received.expect("a control frame arrives during a flood").expect("it is open");
         match received.lane {
             Lane::Control if received.frame == b"during the flood"[..] => break,
             Lane::Bulk => bulk_frames += 1,
             _ => {}
         }
-        // Whoever takes frames as fast as they come still gets the urgent one first, or nearly.
+        // The urgent frame overtakes most of the others, however fast they are received.
         assert!(bulk_frames * frame.len() < FLOOD_BYTES / 4, "a control frame overtakes bulk");
-        let _ = ends[0].send(NODES[2], Lane::Bulk, frame.clone());
+        let _ = transports[0].send(NODES[2], Lane::Bulk, frame.clone());
     }
 }
 
-fn traffic_is_counted(ends: &Ends) {
-    let counters = |end: usize, peer: NodeId| {
-        let found = ends[end].peers().into_iter().find(|status| status.peer == peer);
+fn traffic_is_counted(transports: &Transports) {
+    let counters = |index: usize, peer: NodeId| {
+        let found = transports[index].peers().into_iter().find(|status| status.peer == peer);
         found.expect("the peer is listed").counters
     };
     let (out, back) = (counters(0, NODES[2]), counters(2, NODES[0]));
@@ -243,29 +319,29 @@ fn traffic_is_counted(ends: &Ends) {
 
 async fn a_node_that_is_started_again_is_found_again(
     backend: &mut dyn Backend,
-    ends: &mut Vec<Box<dyn Transport>>,
+    transports: &mut Vec<Box<dyn Transport>>,
 ) {
     for (index, node) in NODES.into_iter().enumerate() {
-        let mut old = ends.remove(index);
+        let mut old = transports.remove(index);
         old.close().await;
         drop(old);
-        ends.insert(index, backend.start(node).await);
-        for other in (0..ends.len()).filter(|other| *other != index) {
+        transports.insert(index, backend.start(node).await);
+        for other in (0..transports.len()).filter(|other| *other != index) {
             let frame = Bytes::from(format!("node {node} is back"));
-            send_until_received(ends, index, other, Lane::Log, &frame).await;
-            send_until_received(ends, other, index, Lane::Bulk, &frame).await;
+            send_until_received(transports, index, other, Lane::Log, &frame).await;
+            send_until_received(transports, other, index, Lane::Bulk, &frame).await;
         }
     }
 }
 
-async fn sending_to_a_node_that_is_gone_is_bounded(ends: &mut Vec<Box<dyn Transport>>) {
-    let mut gone = ends.pop().expect("there are three");
+async fn sending_to_a_node_that_is_gone_is_bounded(transports: &mut Vec<Box<dyn Transport>>) {
+    let mut gone = transports.pop().expect("there are three");
     gone.close().await;
     drop(gone);
-    let frame = Bytes::from(vec![7; (64 << 10).min(ends[0].max_frame_bytes())]);
+    let frame = Bytes::from(vec![7; (64 << 10).min(transports[0].max_frame_bytes())]);
     let mut queued_bytes = 0;
     for round in 0..FLOOD_BYTES / frame.len() {
-        if ends[0].send(NODES[2], Lane::Log, frame.clone()).is_queued() {
+        if transports[0].send(NODES[2], Lane::Log, frame.clone()).is_queued() {
             queued_bytes += frame.len();
         }
         if round % 50 == 0 {
@@ -273,16 +349,17 @@ async fn sending_to_a_node_that_is_gone_is_bounded(ends: &mut Vec<Box<dyn Transp
         }
     }
     assert!(queued_bytes < FLOOD_BYTES / 2, "frames for a node that is gone do not pile up");
-    send_until_received(ends, 0, 1, Lane::Control, &Bytes::from_static(b"the others do not notice")).await;
+    send_until_received(transports, 0, 1, Lane::Control, &Bytes::from_static(b"the others do not notice"))
+        .await;
 }
 
-async fn closing_ends_everything(ends: &mut Ends) {
-    for end in ends {
-        end.close().await;
-        end.close().await;
-        let received = poll_fn(|context| Poll::Ready(end.poll_receive(context))).await;
+async fn closing_ends_everything(transports: &mut Transports) {
+    for transport in transports {
+        transport.close().await;
+        transport.close().await;
+        let received = poll_fn(|context| Poll::Ready(transport.poll_receive(context))).await;
         assert_eq!(received, Poll::Ready(None), "a closed transport receives nothing");
-        let outcome = end.send(NODES[1], Lane::Control, Bytes::new());
+        let outcome = transport.send(NODES[1], Lane::Control, Bytes::new());
         assert!(!outcome.is_queued(), "a closed transport sends nothing");
     }
 }

@@ -1,12 +1,12 @@
-//! What has happened between this node and a peer, while it happens.
+//! Counters that several tasks update at once.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::{Dropped, PeerCounters, SendOutcome, Traffic};
 
-/// The counters of a peer while they count.
+/// The counters behind [`PeerCounters`].
 #[derive(Debug, Default)]
-pub(crate) struct Counters {
+pub(crate) struct AtomicPeerCounters {
     sent_frames: AtomicU64,
     sent_bytes: AtomicU64,
     received_frames: AtomicU64,
@@ -14,10 +14,13 @@ pub(crate) struct Counters {
     full: AtomicU64,
     disconnected: AtomicU64,
     too_large: AtomicU64,
+    longest_too_large_bytes: AtomicU64,
     connections: AtomicU64,
+    nonsense: AtomicU64,
+    rivals: AtomicU64,
 }
 
-impl Counters {
+impl AtomicPeerCounters {
     pub(crate) fn on_sent(&self, frame_bytes: usize) {
         add(&self.sent_frames, 1);
         add(&self.sent_bytes, frame_bytes);
@@ -28,12 +31,15 @@ impl Counters {
         add(&self.received_bytes, frame_bytes);
     }
 
-    /// Counts the frame if it was dropped.
-    pub(crate) fn on_outcome(&self, outcome: SendOutcome) {
+    /// Counts a frame if `outcome` says that it was dropped.
+    pub(crate) fn on_outcome(&self, outcome: SendOutcome, frame_bytes: usize) {
         match outcome {
             SendOutcome::Full => add(&self.full, 1),
             SendOutcome::Disconnected => add(&self.disconnected, 1),
-            SendOutcome::TooLarge => add(&self.too_large, 1),
+            SendOutcome::TooLarge => {
+                add(&self.too_large, 1);
+                self.longest_too_large_bytes.fetch_max(frame_bytes as u64, Ordering::Relaxed);
+            }
             SendOutcome::Queued | SendOutcome::UnknownPeer | SendOutcome::Closed => {}
         }
     }
@@ -47,6 +53,16 @@ impl Counters {
         add(&self.connections, 1);
     }
 
+    #[cfg(feature = "network")]
+    pub(crate) fn on_nonsense(&self) {
+        add(&self.nonsense, 1);
+    }
+
+    #[cfg(feature = "network")]
+    pub(crate) fn on_rival(&self) {
+        add(&self.rivals, 1);
+    }
+
     pub(crate) fn snapshot(&self) -> PeerCounters {
         let value = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         PeerCounters {
@@ -56,8 +72,11 @@ impl Counters {
                 full: value(&self.full),
                 disconnected: value(&self.disconnected),
                 too_large: value(&self.too_large),
+                longest_too_large_bytes: value(&self.longest_too_large_bytes),
             },
             connections: value(&self.connections),
+            nonsense: value(&self.nonsense),
+            rivals: value(&self.rivals),
         }
     }
 }

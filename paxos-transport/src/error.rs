@@ -1,59 +1,96 @@
-//! Why a transport could not be set up.
+//! Why a transport could not be set up, or its peers not be changed.
 
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// Why a transport could not be set up. Once it is, nothing fails any more: frames get lost instead.
+use paxos_core::NodeId;
+
+use crate::MAX_PEERS;
+
+/// Why a transport could not be set up. A running transport reports no errors: it drops frames, and tells in
+/// [`PeerStatus`](crate::PeerStatus) why a peer is not connected.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A certificate or key is missing or is not what it should be.
-    #[error(
-        "{file}: {problem}; make certificates with 'paxos-node certs', or name their directory with --certs"
-    )]
+    /// A certificate or key is missing, malformed, or belongs to another node, cluster or CA.
+    #[error("{file}: {problem}")]
     Certificate {
-        /// The file, or what it would hold.
+        /// The file, or the name of the file that the bytes stand for.
         file: String,
         /// What is wrong with it.
         problem: String,
     },
-    /// TLS does not take the certificates as they are.
-    #[error("TLS can't be set up: {problem}; make certificates with 'paxos-node certs'")]
+    /// TLS refuses the certificates or keys.
+    #[error("TLS can't be set up: {problem}")]
     Tls {
-        /// What it says.
+        /// The text of the TLS library.
         problem: String,
     },
-    /// The name of the cluster, or of a host, can't stand in a certificate.
+    /// The name of the cluster or of a host is not valid in a certificate.
     #[error(
-        "{name:?} can't stand in a certificate; use letters, digits and hyphens, in parts joined by dots"
+        "{name:?} is not a valid name in a certificate; use letters, digits and hyphens, in parts joined by dots"
     )]
     Name {
         /// The name.
         name: String,
     },
-    /// A setting does not fit.
+    /// A setting is out of range, or contradicts another one.
     #[error("{setting} {problem}")]
     Config {
-        /// The field of the configuration.
+        /// The field of [`NetworkConfig`](crate::NetworkConfig).
         setting: &'static str,
         /// What is wrong with it.
         problem: &'static str,
     },
-    /// The address can't be listened on.
-    #[error("can't listen for peers on {address}: {source}; is another node running there?")]
+    /// The transport can't listen on its address.
+    #[error("can't listen for peers on {address}: {source}; {}", listen_advice(source))]
     Listen {
         /// The address.
         address: SocketAddr,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// A file could not be written.
+    /// A certificate or key could not be written.
     #[error("{}: {source}; nothing that exists is overwritten", file.display())]
     Write {
         /// The file.
         file: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
+}
+
+/// Why the peers of a transport could not be changed.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SetPeersError {
+    /// The peers of this backend are fixed once it is bound.
+    #[error("this transport can't change its peers while it runs")]
+    NotSupported,
+    /// There are more peers than a transport connects to.
+    #[error("{count} peers are too many: a transport connects to {MAX_PEERS} at most")]
+    TooMany {
+        /// How many there are.
+        count: usize,
+    },
+    /// Two entries have the same id.
+    #[error("node {id} is given twice")]
+    Duplicate {
+        /// The id.
+        id: NodeId,
+    },
+    /// The transport is closed.
+    #[error("the transport is closed")]
+    Closed,
+}
+
+fn listen_advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "is another node running there?",
+        io::ErrorKind::AddrNotAvailable => {
+            "this machine has no such address: listen on one that it has, or on all of them (0.0.0.0 or [::])"
+        }
+        _ => "listen on another address or port",
+    }
 }

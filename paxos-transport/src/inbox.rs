@@ -1,7 +1,8 @@
 //! Frames that have arrived and wait for the user.
 //!
-//! Each pair of peer and lane has a bound of its own, so that one peer can't take the room of another, nor one
-//! lane that of another. Room is taken before a frame is read, so what a peer merely announces is bounded too.
+//! Each pair of peer and lane has its own bound, so that no peer or lane can use up the space of another. A
+//! frame's space is reserved before the frame is read, so a peer can't make this node allocate more by
+//! announcing long frames.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -10,13 +11,13 @@ use bytes::Bytes;
 use paxos_core::NodeId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use crate::limits::{LaneLimit, LaneLimits};
+use crate::lane::{LaneLimit, LaneLimits};
 use crate::{Lane, Received};
 
-/// Once in so many frames the most patient lane goes first, so that it is not starved.
-const PATIENT_TURN: u32 = 16;
+/// On every 16th frame `Bulk` goes first, so that it is not starved.
+const BULK_FIRST_EVERY: u32 = 16;
 
-/// Where the user takes frames.
+/// The receiving side: hands out the frames of all peers.
 #[derive(Debug)]
 pub(crate) struct Inbox {
     lanes: [mpsc::UnboundedReceiver<Arrived>; 3],
@@ -26,42 +27,52 @@ pub(crate) struct Inbox {
 #[derive(Debug)]
 struct Arrived {
     received: Received,
-    /// Given back when the user takes the frame.
-    _room: Room,
+    /// Returned when the user takes the frame.
+    _reservation: Reservation,
 }
 
-/// Room for one frame.
+/// The share of the inbox's bound that one frame takes.
 #[derive(Debug)]
-pub(crate) struct Room(#[expect(dead_code, reason = "held until the frame is taken")] OwnedSemaphorePermit);
+pub(crate) struct Reservation(
+    #[expect(dead_code, reason = "held until the frame is taken")] OwnedSemaphorePermit,
+);
 
-/// Gives each peer its way into an [`Inbox`].
+/// The sending side of an [`Inbox`], from which each peer and lane gets its own [`LaneInbox`].
 #[derive(Clone, Debug)]
-pub(crate) struct InboxSender([mpsc::UnboundedSender<Arrived>; 3]);
+pub(crate) struct InboxSender {
+    lanes: [mpsc::UnboundedSender<Arrived>; 3],
+    /// The capacity of each lane, if all peers share it.
+    shared: Option<[Arc<Semaphore>; 3]>,
+}
 
-/// The way into an [`Inbox`] for one peer on one lane.
+/// The sending side of an [`Inbox`] for one peer on one lane.
 #[derive(Debug)]
 pub(crate) struct LaneInbox {
     from: NodeId,
     lane: Lane,
     limit: LaneLimit,
-    room: Arc<Semaphore>,
+    /// In units of [`LaneLimit::cost`].
+    capacity: Arc<Semaphore>,
     frames: mpsc::UnboundedSender<Arrived>,
 }
 
-/// An empty inbox.
+/// Makes an empty inbox.
 pub(crate) fn inbox() -> (InboxSender, Inbox) {
-    // Bounded all the same: nothing is put in without room.
+    // These channels are bounded all the same: each frame in them holds a reservation.
     let (control_in, control) = mpsc::unbounded_channel();
     let (log_in, log) = mpsc::unbounded_channel();
     let (bulk_in, bulk) = mpsc::unbounded_channel();
-    (InboxSender([control_in, log_in, bulk_in]), Inbox { lanes: [control, log, bulk], turn: 0 })
+    (
+        InboxSender { lanes: [control_in, log_in, bulk_in], shared: None },
+        Inbox { lanes: [control, log, bulk], turn: 0 },
+    )
 }
 
 impl Inbox {
-    /// Takes a frame, of an urgent lane rather than of a patient one. `None` when nobody can put any in.
+    /// Takes a frame, from the most urgent lane that has one. `None` when no sending side is left.
     pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Received>> {
         self.turn = self.turn.wrapping_add(1);
-        let order = if self.turn.is_multiple_of(PATIENT_TURN) { [2, 1, 0] } else { [0, 1, 2] };
+        let order = if self.turn.is_multiple_of(BULK_FIRST_EVERY) { [2, 1, 0] } else { [0, 1, 2] };
         let mut ended = 0;
         for lane in order {
             match self.lanes[lane].poll_recv(context) {
@@ -73,7 +84,7 @@ impl Inbox {
         if ended == self.lanes.len() { Poll::Ready(None) } else { Poll::Pending }
     }
 
-    /// Drops what has arrived and takes nothing more.
+    /// Drops all frames, and accepts no more.
     pub(crate) fn close(&mut self) {
         for lane in &mut self.lanes {
             lane.close();
@@ -83,20 +94,32 @@ impl Inbox {
 }
 
 impl InboxSender {
-    /// Whether there is still somebody to take what is put in.
+    /// Whether the receiving side still exists.
     #[cfg(feature = "memory")]
     pub(crate) fn is_open(&self) -> bool {
-        self.0.iter().all(|lane| !lane.is_closed())
+        self.lanes.iter().all(|lane| !lane.is_closed())
     }
 
     pub(crate) fn for_peer(&self, from: NodeId, lane: Lane, limits: &LaneLimits) -> LaneInbox {
-        let limit = limits.of(lane);
-        // A semaphore counts in 32 bits.
-        let bytes = limit.bytes.clamp(1, u32::MAX as usize);
-        let limit = LaneLimit { bytes, ..limit };
-        let room = Arc::new(Semaphore::new(bytes));
-        LaneInbox { from, lane, limit, room, frames: self.0[lane as usize].clone() }
+        let limit = countable(limits.of(lane));
+        let capacity = match &self.shared {
+            Some(shared) => Arc::clone(&shared[lane as usize]),
+            None => Arc::new(Semaphore::new(limit.bytes)),
+        };
+        LaneInbox { from, lane, limit, capacity, frames: self.lanes[lane as usize].clone() }
     }
+
+    /// A sending side whose peers share the bounds of each lane, instead of having each their own.
+    #[cfg(feature = "network")]
+    pub(crate) fn with_shared_bounds(&self, limits: &LaneLimits) -> InboxSender {
+        let capacity = |lane: Lane| Arc::new(Semaphore::new(countable(limits.of(lane)).bytes));
+        InboxSender { lanes: self.lanes.clone(), shared: Some(Lane::ALL.map(capacity)) }
+    }
+}
+
+/// The limit in what a semaphore can count: 32 bits.
+fn countable(limit: LaneLimit) -> LaneLimit {
+    LaneLimit { bytes: limit.bytes.clamp(1, u32::MAX as usize), ..limit }
 }
 
 impl LaneInbox {
@@ -105,23 +128,23 @@ impl LaneInbox {
         self.lane
     }
 
-    /// Waits for room for a frame; `None` if nobody will take it any more.
+    /// Waits until a frame of this size fits. `None` if the receiving side is gone.
     #[cfg(feature = "network")]
-    pub(crate) async fn room(&self, frame_bytes: usize) -> Option<Room> {
-        let room = Arc::clone(&self.room).acquire_many_owned(self.cost(frame_bytes)).await.ok()?;
-        (!self.frames.is_closed()).then_some(Room(room))
+    pub(crate) async fn reserve(&self, frame_bytes: usize) -> Option<Reservation> {
+        let permits = Arc::clone(&self.capacity).acquire_many_owned(self.cost(frame_bytes)).await.ok()?;
+        (!self.frames.is_closed()).then_some(Reservation(permits))
     }
 
-    /// Room for a frame, if there is any now.
+    /// Reserves space for a frame, if it fits now.
     #[cfg(feature = "memory")]
-    pub(crate) fn room_now(&self, frame_bytes: usize) -> Option<Room> {
-        Arc::clone(&self.room).try_acquire_many_owned(self.cost(frame_bytes)).ok().map(Room)
+    pub(crate) fn try_reserve(&self, frame_bytes: usize) -> Option<Reservation> {
+        Arc::clone(&self.capacity).try_acquire_many_owned(self.cost(frame_bytes)).ok().map(Reservation)
     }
 
-    /// Puts a frame into its room; `false` if nobody will take it any more.
-    pub(crate) fn put(&self, room: Room, frame: Bytes) -> bool {
+    /// Adds a frame for which space was reserved. `false` if the receiving side is gone.
+    pub(crate) fn put(&self, reservation: Reservation, frame: Bytes) -> bool {
         let received = Received { from: self.from, lane: self.lane, frame };
-        self.frames.send(Arrived { received, _room: room }).is_ok()
+        self.frames.send(Arrived { received, _reservation: reservation }).is_ok()
     }
 
     fn cost(&self, frame_bytes: usize) -> u32 {

@@ -1,22 +1,34 @@
-//! Frames of bytes between the nodes of a cluster, as well as can be done without promising anything.
+//! Frames of bytes between the nodes of a cluster: best effort, bounded, authenticated.
 //!
-//! Made for Paxos, which needs no more, but free of it: a frame is bytes, and what they mean is the user's
-//! affair. The contract of every [`Transport`]:
+//! Made for Paxos, which needs no more, but independent of it: to a transport, a frame is just bytes. The
+//! contract of every [`Transport`]:
 //!
-//! - A frame may be lost, doubled, or overtaken by a later one, even on the same lane. It arrives whole and
-//!   unaltered or not at all, and its sender is who [`Received::from`] says.
-//! - [`send`](Transport::send) never blocks. Frames queue up to a bound; what does not fit is dropped, and so is
-//!   everything for a peer that can't be reached.
-//! - Receiving is cancel-safe: a frame is taken only when it is handed out.
-//! - Frames, queues, connections and handshakes are bounded in number and size.
+//! - A frame may be lost, duplicated or overtaken by a later one, even on the same lane. A frame that arrives
+//!   is whole and unaltered, and [`Received::from`] is the node that sent it.
+//! - [`send`](Transport::send) never blocks. It drops a frame if the queue of its lane is full or the peer is
+//!   not connected.
+//! - Receiving is cancel-safe: dropping the future loses no frame.
+//! - Frames, queues, connections and handshakes have bounds in number and size.
 //!
-//! Three [lanes](Lane) keep what is urgent apart from what is large.
+//! Three [lanes](Lane) keep urgent frames apart from large ones.
 //!
-//! | backend | feature | is |
+//! # Peers and guests
+//!
+//! [`set_peers`](Transport::set_peers) changes the peers of a running transport: members of a cluster come,
+//! go and move. A node of the cluster that is not among the peers may connect as a guest: a node that was
+//! removed while it was away must be told so, and a new one introduces itself before it is added. Its frames
+//! are delivered like those of a peer, and frames sent to it go back over its own connections. There are at
+//! most eight guests at a time, with small queues. The transport closes the connections of a guest that
+//! neither sends nor is sent anything for half a minute.
+//!
+//! | backend | feature | description |
 //! |---|---|---|
-//! | `quic` | `quic` | QUIC (quinn) with mutual TLS; lanes are streams of their own, `Bulk` a connection of its own |
-//! | `tcp` | `tcp` | the same TLS over TCP: the yardstick for the one above |
+//! | `quic` | `quic` | QUIC (quinn) with mutual TLS; a stream for each lane, a second connection for `Bulk` |
+//! | `tcp` | `tcp` | the same TLS over TCP, for comparison and for networks that block UDP |
 //! | `memory` | `memory` | queues within one process |
+//!
+//! The feature `certs`, which is off by default, adds the module `certs`: it makes the certificates of a
+//! cluster.
 //!
 //! ```
 //! # #[cfg(feature = "memory")]
@@ -39,34 +51,44 @@
 //! # fn main() {}
 //! ```
 //!
-//! To write a backend of your own, implement [`Transport`] and run [`conformance::check`] over it.
+//! To write a backend of your own, implement [`Transport`] and run [`conformance::check`] on it;
+//! [the guide](guide) does so with a whole small one.
 //!
-//! Deliberately absent: retries, ordering, requests with answers, and faults for tests, which belong to a
-//! simulator.
+//! Requests with answers are no frames: `quic` and `tcp` carry the `calls` of operators and nodes on the same
+//! port, over connections of their own.
+//!
+//! Deliberately absent: retries, ordering, and fault injection, which belongs to a simulator.
+//!
+//! # Where things are
+//!
+//! | looking for | see |
+//! |---|---|
+//! | the contract of a backend | `transport.rs`, and as tests `conformance.rs` |
+//! | lanes and their bounds | `lane.rs` |
+//! | who dials whom, and when a connection replaces another | `network/dialing.rs`, `network/link.rs` |
+//! | how certificates prove a node's id | `network/tls/` |
+//! | why a peer is not connected, and what the log says about it | `unreachable.rs`, `network/report.rs` |
+//! | calls of operators | `network/calls/` |
+//! | settings | `network/config.rs` |
+//! | what differs between the backends | `quic/`, `tcp.rs`, `memory.rs` |
+//! | partitions, loss and restarts as tests | `simulated/` |
 
 #[cfg(feature = "certs")]
 pub mod certs;
-#[cfg(feature = "network")]
-mod config;
 pub mod conformance;
 #[cfg(feature = "backend")]
 mod counters;
-#[cfg(feature = "network")]
-mod end;
 mod error;
-#[cfg(feature = "network")]
-mod frames;
+pub mod guide;
 #[cfg(feature = "backend")]
 mod inbox;
-mod limits;
-#[cfg(feature = "network")]
-mod link;
+mod lane;
+#[cfg(feature = "backend")]
+mod lock;
 #[cfg(feature = "memory")]
 pub mod memory;
 #[cfg(feature = "network")]
 mod network;
-#[cfg(feature = "network")]
-mod queue;
 #[cfg(feature = "quic")]
 pub mod quic;
 #[cfg(all(test, feature = "certs", feature = "quic", feature = "tcp"))]
@@ -74,137 +96,23 @@ mod simulated;
 mod status;
 #[cfg(feature = "tcp")]
 pub mod tcp;
-#[cfg(feature = "network")]
-mod tls;
+mod transport;
+mod unreachable;
+mod validity;
 
-use std::task::{Context, Poll};
-
-use async_trait::async_trait;
-use bytes::Bytes;
-use paxos_core::NodeId;
-
+pub use error::{Error, SetPeersError};
+pub use lane::{Lane, LaneLimit, LaneLimits, MAX_FRAME_BYTES};
 #[cfg(feature = "network")]
-pub use config::NetworkConfig;
 #[cfg(feature = "network")]
-pub use end::NetworkTransport;
-pub use error::Error;
-#[cfg(all(feature = "network", any(test, feature = "fuzz")))]
-#[doc(hidden)]
-pub use frames::fuzzing;
-pub use limits::{LaneLimit, LaneLimits, MAX_FRAME_BYTES};
+pub use network::calls;
+#[cfg(feature = "network")]
+pub use network::{NetworkConfig, NetworkTransport, Resolve, SystemResolver, TlsIdentity};
 pub use status::{Dropped, PeerCounters, PeerStatus, Traffic};
-#[cfg(feature = "network")]
-pub use tls::TlsIdentity;
+pub use transport::{MAX_PEERS, Peer, Received, SendOutcome, Transport, TransportExt};
+pub use unreachable::{Carrier, CertificateProblem, Unreachable};
+pub use validity::{CertificateOwner, CertificateStatus};
 
-/// Which way a frame takes. A full lane does not hold the others up.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Lane {
-    /// Small and urgent: heartbeats, phase 1, reads.
-    Control,
-    /// The commands themselves: accepts and what answers them.
-    Log,
-    /// Large and patient: catching up, snapshots.
-    Bulk,
-}
-
-impl Lane {
-    /// All lanes, the most urgent first.
-    pub const ALL: [Lane; 3] = [Lane::Control, Lane::Log, Lane::Bulk];
-}
-
-/// A frame that has arrived.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Received {
-    /// Who sent it; the backend vouches for that.
-    pub from: NodeId,
-    /// The way it took.
-    pub lane: Lane,
-    /// The bytes.
-    pub frame: Bytes,
-}
-
-/// What became of a frame to be sent.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum SendOutcome {
-    /// It is on its way, and may still get lost.
-    Queued,
-    /// Dropped: as much waits for this peer on this lane as may.
-    Full,
-    /// Dropped: there is no connection to the peer now. Frames do not wait for one: what was urgent when the peer
-    /// went is old news when it comes back.
-    Disconnected,
-    /// Dropped: there is no such peer.
-    UnknownPeer,
-    /// Dropped: the frame is longer than [`max_frame_bytes`](Transport::max_frame_bytes).
-    TooLarge,
-    /// Dropped: this transport is closed.
-    Closed,
-}
-
-impl SendOutcome {
-    /// Whether the frame is on its way.
-    #[must_use]
-    pub fn is_queued(self) -> bool {
-        self == SendOutcome::Queued
-    }
-}
-
-/// A node's end of a network. See the [crate's front page](crate) for what it promises.
-#[async_trait]
-pub trait Transport: Send + Sync + 'static {
-    /// Whose end this is.
-    fn local_node(&self) -> NodeId;
-
-    /// The longest frame that can be sent.
-    fn max_frame_bytes(&self) -> usize;
-
-    /// Sends a frame, or drops it. Never blocks.
-    fn send(&self, to: NodeId, lane: Lane, frame: Bytes) -> SendOutcome;
-
-    /// Takes the next frame that has arrived, or has the task woken when one does. `None` once the transport is
-    /// closed. Call it until it is [`Poll::Pending`] to take all that is there in one go.
-    fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<Option<Received>>;
-
-    /// All peers, in the order of their ids, as they are now.
-    fn peers(&self) -> Vec<PeerStatus>;
-
-    /// Whether frames can go both ways between this node and `peer`, on every lane.
-    fn is_connected(&self, peer: NodeId) -> bool {
-        self.peers().iter().any(|status| status.peer == peer && status.is_connected)
-    }
-
-    /// Tries for a moment to send what is queued, then ends all connections. Closing twice does nothing more.
-    async fn close(&mut self);
-}
-
-/// Receiving as a future.
-pub trait TransportExt: Transport {
-    /// The next frame that arrives; `None` once the transport is closed. Cancel-safe.
-    fn receive(&mut self) -> impl Future<Output = Option<Received>> + Send {
-        std::future::poll_fn(|context| self.poll_receive(context))
-    }
-
-    /// Waits for a frame, then takes all others that are there already, up to `limit` in all. Returns how many were
-    /// added to `frames`; 0 if the transport is closed or `limit` is 0. Cancel-safe.
-    fn receive_many(
-        &mut self,
-        frames: &mut Vec<Received>,
-        limit: usize,
-    ) -> impl Future<Output = usize> + Send {
-        std::future::poll_fn(move |context| {
-            let mut count = 0;
-            while count < limit {
-                match self.poll_receive(context) {
-                    Poll::Ready(Some(received)) => frames.push(received),
-                    Poll::Pending if count == 0 => return Poll::Pending,
-                    Poll::Ready(None) | Poll::Pending => break,
-                }
-                count += 1;
-            }
-            Poll::Ready(count)
-        })
-    }
-}
-
-impl<T: Transport + ?Sized> TransportExt for T {}
+// Runs the example of the README.
+#[cfg(all(doctest, feature = "memory"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

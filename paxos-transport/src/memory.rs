@@ -1,44 +1,59 @@
 //! A network within one process, for tests, measurements and clusters of one program.
 //!
-//! Frames are handed over at once, in order for each lane. They are lost only where the receiver's queue is full
-//! or nobody listens. Other faults belong to a simulator.
+//! A frame is in the receiver's queue when `send` returns, and frames of one lane stay in order. A frame is
+//! lost only if the queue is full or the receiver is gone. To test with other faults, use a simulator.
+//!
+//! Every node that was bound is a peer of the others, until [`set_peers`](Transport::set_peers) names the
+//! peers of a node; addresses are ignored. From then on other nodes are its guests: it can send to those from
+//! which it has received something.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use paxos_core::NodeId;
 
-use crate::counters::Counters;
+use crate::counters::AtomicPeerCounters;
 use crate::inbox::{Inbox, InboxSender, LaneInbox, inbox};
-use crate::limits::LaneLimits;
-use crate::{Lane, PeerStatus, Received, SendOutcome, Transport};
+use crate::lane::LaneLimits;
+use crate::lock::lock;
+use crate::transport::MAX_GUESTS;
+use crate::{Lane, Peer, PeerStatus, Received, SendOutcome, SetPeersError, Transport};
 
 /// Connects the transports of one process. Clones are the same network.
 #[derive(Clone, Debug)]
 pub struct MemoryNetwork {
-    shared: Arc<Shared>,
+    hub: Arc<Hub>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct Hub {
     max_frame_bytes: usize,
     limits: LaneLimits,
-    nodes: Mutex<BTreeMap<NodeId, Arc<Node>>>,
+    nodes: Mutex<BTreeMap<NodeId, Arc<BoundNode>>>,
 }
 
-/// A node that was bound at some time.
+/// A node that was bound to the network; its transport may be gone.
 #[derive(Debug)]
-struct Node {
+struct BoundNode {
     inbox: InboxSender,
-    senders: Mutex<BTreeMap<NodeId, Arc<Sender>>>,
+    senders: Mutex<Senders>,
 }
 
-/// What leads from one node to another.
+/// Those that may send to a node.
+#[derive(Debug, Default)]
+struct Senders {
+    /// The peers of the node; `None` if all other nodes are.
+    peers: Option<BTreeSet<NodeId>>,
+    /// The queues from all that have sent something.
+    inboxes: BTreeMap<NodeId, Arc<LaneInboxes>>,
+}
+
+/// The queues from one node to another.
 #[derive(Debug)]
-struct Sender([LaneInbox; 3]);
+struct LaneInboxes([LaneInbox; 3]);
 
 impl MemoryNetwork {
     /// An empty network with the default limits.
@@ -47,19 +62,30 @@ impl MemoryNetwork {
         MemoryNetwork::with_limits(16 << 20, LaneLimits::default())
     }
 
-    /// An empty network that takes frames of up to `max_frame_bytes`, as many as `limits` allow.
+    /// An empty network for frames of up to `max_frame_bytes`, with queues bounded by `limits`.
     #[must_use]
     pub fn with_limits(max_frame_bytes: usize, limits: LaneLimits) -> MemoryNetwork {
-        MemoryNetwork { shared: Arc::new(Shared { max_frame_bytes, limits, nodes: Mutex::default() }) }
+        MemoryNetwork { hub: Arc::new(Hub { max_frame_bytes, limits, nodes: Mutex::default() }) }
     }
 
-    /// The end of `node`. If there is one already it is closed thereby: the node has been started again.
+    /// Binds `node` to the network. If its former transport still exists, it is closed, as if the node had
+    /// been restarted.
     #[must_use]
     pub fn bind(&self, node: NodeId) -> MemoryTransport {
         let (sender, inbox) = inbox();
-        lock(&self.shared.nodes).insert(node, Arc::new(Node { inbox: sender, senders: Mutex::default() }));
+        let own = Arc::new(BoundNode { inbox: sender, senders: Mutex::default() });
+        lock(&self.hub.nodes).insert(node, Arc::clone(&own));
         let counters = Mutex::default();
-        MemoryTransport { node, shared: Arc::clone(&self.shared), inbox, counters, is_closed: false }
+        let hub = Arc::clone(&self.hub);
+        MemoryTransport {
+            node,
+            own: Arc::downgrade(&own),
+            peers: None,
+            hub,
+            inbox,
+            counters,
+            is_closed: false,
+        }
     }
 }
 
@@ -69,43 +95,77 @@ impl Default for MemoryNetwork {
     }
 }
 
-impl Node {
-    fn sender(&self, from: NodeId, limits: &LaneLimits) -> Arc<Sender> {
+impl BoundNode {
+    /// The queues from another node; `None` if it is no peer, and there is no room for one more guest.
+    fn lane_inboxes(&self, from: NodeId, limits: &LaneLimits) -> Option<Arc<LaneInboxes>> {
         let mut senders = lock(&self.senders);
-        let new = || Arc::new(Sender(Lane::ALL.map(|lane| self.inbox.for_peer(from, lane, limits))));
-        Arc::clone(senders.entry(from).or_insert_with(new))
+        if let Some(known) = senders.inboxes.get(&from) {
+            return Some(Arc::clone(known));
+        }
+        if !senders.is_peer(from) && senders.guests().count() >= MAX_GUESTS {
+            return None;
+        }
+        let new = Arc::new(LaneInboxes(Lane::ALL.map(|lane| self.inbox.for_peer(from, lane, limits))));
+        senders.inboxes.insert(from, Arc::clone(&new));
+        Some(new)
+    }
+
+    /// Whether the node can send to `to`: a peer, or a guest.
+    fn can_send_to(&self, to: NodeId) -> bool {
+        let senders = lock(&self.senders);
+        senders.is_peer(to) || senders.inboxes.contains_key(&to)
     }
 }
 
-/// One node's end of a [`MemoryNetwork`].
+impl Senders {
+    fn is_peer(&self, node: NodeId) -> bool {
+        self.peers.as_ref().is_none_or(|peers| peers.contains(&node))
+    }
+
+    fn guests(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.inboxes.keys().copied().filter(|node| !self.is_peer(*node))
+    }
+}
+
+/// The transport of one node of a [`MemoryNetwork`].
 #[derive(Debug)]
 pub struct MemoryTransport {
     node: NodeId,
-    shared: Arc<Shared>,
+    /// This node as the others see it; gone if another transport was bound for it.
+    own: Weak<BoundNode>,
+    /// The peers that were set last; `None` if all other nodes are.
+    peers: Option<BTreeSet<NodeId>>,
+    hub: Arc<Hub>,
     inbox: Inbox,
-    counters: Mutex<BTreeMap<NodeId, Arc<Counters>>>,
+    counters: Mutex<BTreeMap<NodeId, Arc<AtomicPeerCounters>>>,
     is_closed: bool,
 }
 
 impl MemoryTransport {
-    fn counters(&self, peer: NodeId) -> Arc<Counters> {
+    fn is_peer(&self, node: NodeId) -> bool {
+        self.peers.as_ref().is_none_or(|peers| peers.contains(&node))
+    }
+
+    fn counters(&self, peer: NodeId) -> Arc<AtomicPeerCounters> {
         let mut counters = lock(&self.counters);
         let new = || {
-            let counters = Counters::default();
+            let counters = AtomicPeerCounters::default();
             counters.on_connected();
             Arc::new(counters)
         };
         Arc::clone(counters.entry(peer).or_insert_with(new))
     }
 
-    fn deliver(&self, to: &Node, lane: Lane, frame: Bytes) -> SendOutcome {
-        if frame.len() > self.shared.max_frame_bytes {
+    fn deliver(&self, to: &BoundNode, lane: Lane, frame: Bytes) -> SendOutcome {
+        if frame.len() > self.hub.max_frame_bytes {
             return SendOutcome::TooLarge;
         }
-        let sender = to.sender(self.node, &self.shared.limits);
-        let inbox = &sender.0[lane as usize];
-        let Some(room) = inbox.room_now(frame.len()) else { return SendOutcome::Full };
-        if inbox.put(room, frame) { SendOutcome::Queued } else { SendOutcome::Disconnected }
+        let Some(inboxes) = to.lane_inboxes(self.node, &self.hub.limits) else {
+            return SendOutcome::Disconnected;
+        };
+        let inbox = &inboxes.0[lane as usize];
+        let Some(reservation) = inbox.try_reserve(frame.len()) else { return SendOutcome::Full };
+        if inbox.put(reservation, frame) { SendOutcome::Queued } else { SendOutcome::Disconnected }
     }
 }
 
@@ -116,23 +176,38 @@ impl Transport for MemoryTransport {
     }
 
     fn max_frame_bytes(&self) -> usize {
-        self.shared.max_frame_bytes
+        self.hub.max_frame_bytes
     }
 
     fn send(&self, to: NodeId, lane: Lane, frame: Bytes) -> SendOutcome {
         if self.is_closed {
             return SendOutcome::Closed;
         }
-        let node = lock(&self.shared.nodes).get(&to).cloned();
+        if !self.is_peer(to) && !self.own.upgrade().is_some_and(|own| own.can_send_to(to)) {
+            return SendOutcome::UnknownPeer;
+        }
+        let node = lock(&self.hub.nodes).get(&to).cloned();
         let Some(node) = node.filter(|_| to != self.node) else { return SendOutcome::UnknownPeer };
         let frame_bytes = frame.len();
         let outcome = self.deliver(&node, lane, frame);
         let counters = self.counters(to);
-        counters.on_outcome(outcome);
+        counters.on_outcome(outcome, frame_bytes);
         if outcome.is_queued() {
             counters.on_sent(frame_bytes);
         }
         outcome
+    }
+
+    fn set_peers(&mut self, peers: &[Peer]) -> Result<(), SetPeersError> {
+        let own = self.own.upgrade().filter(|_| !self.is_closed).ok_or(SetPeersError::Closed)?;
+        let peers: BTreeSet<NodeId> = Peer::addresses(self.node, peers)?.into_keys().collect();
+        let mut senders = lock(&own.senders);
+        senders.inboxes.retain(|from, _| peers.contains(from));
+        senders.peers = Some(peers.clone());
+        drop(senders);
+        lock(&self.counters).retain(|peer, _| peers.contains(peer));
+        self.peers = Some(peers);
+        Ok(())
     }
 
     fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<Option<Received>> {
@@ -150,23 +225,22 @@ impl Transport for MemoryTransport {
     }
 
     fn peers(&self) -> Vec<PeerStatus> {
-        let nodes = lock(&self.shared.nodes).clone();
-        let others = nodes.into_iter().filter(|(peer, _)| *peer != self.node);
-        let status = |(peer, node): (NodeId, Arc<Node>)| PeerStatus {
-            peer,
-            is_connected: !self.is_closed && node.inbox.is_open(),
-            counters: self.counters(peer).snapshot(),
+        let nodes = lock(&self.hub.nodes).clone();
+        let peers = match &self.peers {
+            Some(peers) => peers.clone(),
+            None => nodes.keys().copied().filter(|node| *node != self.node).collect(),
         };
-        others.map(status).collect()
+        let status = |peer: NodeId| {
+            let is_open = nodes.get(&peer).is_some_and(|node| node.inbox.is_open());
+            let mut status = PeerStatus::new(peer, !self.is_closed && is_open);
+            status.counters = self.counters(peer).snapshot();
+            status
+        };
+        peers.into_iter().map(status).collect()
     }
 
     async fn close(&mut self) {
         self.is_closed = true;
         self.inbox.close();
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // No change is left half-done by a panic elsewhere.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,47 +1,74 @@
-//! What a transport tells about its peers.
+//! What a transport reports about its peers.
+
+use std::time::Instant;
 
 use paxos_core::NodeId;
 
-/// A peer as it is now.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+use crate::Unreachable;
+
+/// The present status of a peer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct PeerStatus {
-    /// Who it is.
+    /// The peer.
     pub peer: NodeId,
-    /// Whether frames can go both ways, on every lane.
+    /// Whether both nodes can send each other frames on every lane.
     pub is_connected: bool,
-    /// What has happened since the transport was bound.
+    /// When the peer was connected or disconnected last; `None` if the backend does not know.
+    pub since: Option<Instant>,
+    /// Why the peer is not connected, as far as the backend knows.
+    pub unreachable: Option<Unreachable>,
+    /// Counters since the transport was bound.
     pub counters: PeerCounters,
 }
 
-/// What has happened between this node and a peer. Counters only grow.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct PeerCounters {
-    /// Frames handed to the network.
-    pub sent: Traffic,
-    /// Frames that have arrived.
-    pub received: Traffic,
-    /// Frames that were not sent.
-    pub dropped: Dropped,
-    /// How many connections were made with the peer. Networked backends keep two at a time.
-    pub connections: u64,
+impl PeerStatus {
+    /// The status of a peer with all else unknown or zero; a backend sets the fields that it knows.
+    #[must_use]
+    pub fn new(peer: NodeId, is_connected: bool) -> PeerStatus {
+        PeerStatus { peer, is_connected, since: None, unreachable: None, counters: PeerCounters::default() }
+    }
 }
 
-/// Frames and their bytes, without what framing and encryption add.
+/// Counters of the frames and connections with one peer. They never decrease.
+#[non_exhaustive]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct PeerCounters {
+    /// Frames that were handed to the network.
+    pub sent: Traffic,
+    /// Frames that were received.
+    pub received: Traffic,
+    /// Frames that were dropped instead of being sent.
+    pub dropped: Dropped,
+    /// Connections that were made with the peer. Networked backends keep two at a time.
+    pub connections: u64,
+    /// Connections that were closed because the peer sent invalid frames. As peers are authenticated, even
+    /// one means that a node is faulty, not the network.
+    pub nonsense: u64,
+    /// Connections that the peer opened while an earlier one still worked. If this keeps growing, two
+    /// processes run under the peer's id.
+    pub rivals: u64,
+}
+
+/// A number of frames, and their bytes without what framing and encryption add.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Traffic {
-    /// How many frames.
+    /// The number of frames.
     pub frames: u64,
-    /// How many bytes they have.
+    /// The sum of their lengths, in bytes.
     pub bytes: u64,
 }
 
-/// Frames that were not sent, by reason.
+/// Dropped frames, by reason.
+#[non_exhaustive]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Dropped {
-    /// As much waited as may.
+    /// The queue was full.
     pub full: u64,
-    /// There was no connection, or it broke while the frame waited.
+    /// The peer was not connected, or the connection broke while the frame was queued.
     pub disconnected: u64,
-    /// The frame was longer than a frame may be.
+    /// The frame was longer than the limit.
     pub too_large: u64,
+    /// The length of the longest frame that was dropped for that, in bytes.
+    pub longest_too_large_bytes: u64,
 }

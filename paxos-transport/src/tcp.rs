@@ -1,9 +1,9 @@
-//! TLS over TCP: the yardstick for QUIC, and the choice where UDP does not get through.
+//! TLS over TCP: to compare QUIC with, and for networks that block UDP.
 //!
-//! `Control` and `Log` share a connection, on which control frames that wait go first; `Bulk` has its own. A
-//! lost packet holds up everything on its connection, and so does a user who takes no frames of one of its lanes.
-//! Every second without a frame a sign of life is sent, so that a peer that is stopped, whose kernel goes on
-//! acknowledging, is found out too.
+//! `Control` and `Log` share a connection, on which queued `Control` frames go first; `Bulk` has its own. A
+//! lost packet delays all frames of its connection, and so does a user who does not receive from one of its
+//! lanes. After each second without a frame a node sends a sign of life. A peer that sends none is noticed
+//! even if its process is stopped while its kernel still acknowledges packets.
 
 use std::io;
 use std::marker::PhantomData;
@@ -11,34 +11,47 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use paxos_core::NodeId;
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncWrite};
+use rustls::pki_types::{CertificateDer, ServerName};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
-use crate::frames::{Pulse, read_all, write_all};
+use crate::calls::{self, CallDialer, CallError, CallIdentity, CallProblem, Caller};
 use crate::inbox::inbox;
-use crate::link::{Claim, Class};
-use crate::network::{Connection, Dialer, Ended, Network, SIGN_OF_LIFE_INTERVAL};
-use crate::queue::LaneQueue;
-use crate::{Error, NetworkConfig, NetworkTransport};
+use crate::network::connection::Connection;
+use crate::network::dialing::Dialer;
+use crate::network::frames::{Pulse, read_all, write_all};
+use crate::network::link::{Claim, Class, Ended};
+use crate::network::peers::{Network, Refusal, SIGN_OF_LIFE_INTERVAL};
+use crate::network::queue::LaneQueue;
+use crate::network::tls::{CALL_PROTOCOL, problems};
+use crate::{Carrier, Error, NetworkConfig, NetworkTransport, Unreachable};
 
-/// How long to wait after accepting has failed, for example because there are no file descriptors left.
+/// The pause after a failed accept, for example because too many files are open.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How many connections the system queues until they are accepted.
+const BACKLOG: i32 = 1024;
+/// How long a probe waits for an answer.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long to wait until a refused peer has read why.
+const REFUSAL_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Listens for peers and starts to connect to them.
 ///
 /// # Errors
 ///
-/// [`Error::Listen`] if the address can't be listened on; [`Error::Config`], [`Error::Name`] and [`Error::Tls`]
-/// if the settings do not fit together.
+/// [`Error::Listen`] if the transport can't listen on its address; [`Error::Config`], [`Error::Name`] and
+/// [`Error::Tls`] for invalid settings.
 pub async fn bind(config: NetworkConfig) -> Result<NetworkTransport, Error> {
     bind_over::<TcpListener>(config).await
 }
 
-/// Where streams come from: the system, or the simulated network of a test.
+/// Makes streams: the system's, or those of a test's simulated network.
 pub(crate) trait Listen: Sized + Send + Sync + 'static {
     type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
 
@@ -54,8 +67,19 @@ pub(crate) trait Listen: Sized + Send + Sync + 'static {
 impl Listen for TcpListener {
     type Stream = TcpStream;
 
+    /// One on all addresses of IPv6 is for those of IPv4 too.
     async fn bind(address: SocketAddr) -> io::Result<Self> {
-        TcpListener::bind(address).await
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        if address.is_ipv6() && address.ip().is_unspecified() {
+            socket.set_only_v6(false)?;
+        }
+        // Connections of a node that ran here before may still be ending.
+        #[cfg(unix)]
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        TcpListener::from_std(socket.into())
     }
 
     fn local_address(&self) -> io::Result<SocketAddr> {
@@ -76,7 +100,7 @@ impl Listen for TcpListener {
     }
 }
 
-/// As [`bind`], over any kind of streams.
+/// Does what [`bind`] does, over any kind of streams.
 pub(crate) async fn bind_over<L: Listen>(config: NetworkConfig) -> Result<NetworkTransport, Error> {
     config.check()?;
     let acceptor = config.identity.server_config()?;
@@ -86,11 +110,53 @@ pub(crate) async fn bind_over<L: Listen>(config: NetworkConfig) -> Result<Networ
     let listener = L::bind(config.listen).await.map_err(listen)?;
     let local_address = listener.local_address().map_err(listen)?;
     let (sender, inbox) = inbox();
-    let network = Arc::new(Network::new(config, &sender));
+    let network = Arc::new(Network::new(config, sender));
     let dialer = TcpDialer { main, bulk, network: Arc::clone(&network), streams: PhantomData::<L> };
-    network.start_dialing(&Arc::new(dialer));
+    let keeper = network.start(&Arc::new(dialer), local_address);
     network.spawn_until_closing(accept(Arc::clone(&network), listener, acceptor));
-    Ok(NetworkTransport::new(network, inbox, local_address, None))
+    Ok(NetworkTransport::new(network, keeper, inbox, local_address, None))
+}
+
+/// Asks the nodes at these addresses (`HOST:PORT`) in turn, until one has taken the request, and returns its
+/// answer. See [`calls`].
+///
+/// # Errors
+///
+/// [`CallError`], which names each address and why it did not do.
+pub async fn call(addresses: &[String], identity: &CallIdentity, request: Bytes) -> Result<Bytes, CallError> {
+    let caller = TcpCaller::new(identity).map_err(|error| CallError::Tls { problem: error.to_string() })?;
+    calls::call(&caller, addresses, &request).await
+}
+
+pub(crate) struct TcpCaller {
+    connector: TlsConnector,
+    name: ServerName<'static>,
+}
+
+impl TcpCaller {
+    pub(crate) fn new(identity: &CallIdentity) -> Result<TcpCaller, Error> {
+        let connector = TlsConnector::from(Arc::new(identity.client_config()?));
+        Ok(TcpCaller { connector, name: identity.any_name()? })
+    }
+}
+
+impl CallDialer for TcpCaller {
+    type Guard = ();
+    type Stream = TlsStream<TcpStream>;
+
+    async fn dial(&self, address: SocketAddr) -> Result<(Self::Stream, ()), CallProblem> {
+        let connected = <TcpListener as Listen>::connect(address).await;
+        let stream = connected.map_err(|error| no_connection(&error, address))?;
+        let connected = self.connector.connect(self.name.clone(), stream).await;
+        Ok((connected.map_err(|error| self.explain(&error, address))?.into(), ()))
+    }
+
+    fn explain(&self, error: &io::Error, address: SocketAddr) -> CallProblem {
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            return CallProblem::Lost { problem: String::from("it has closed the connection") };
+        }
+        broken(error, address).into()
+    }
 }
 
 struct TcpDialer<L> {
@@ -103,59 +169,95 @@ struct TcpDialer<L> {
 impl<L: Listen> Dialer for TcpDialer<L> {
     type Connection = TcpConnection<L::Stream>;
 
-    fn can_reach(&self, _: SocketAddr) -> bool {
-        true
-    }
+    const CARRIER: Carrier = Carrier::Tcp;
 
-    async fn dial(&self, peer: NodeId, address: SocketAddr, class: Class) -> Result<Self::Connection, Ended> {
-        let stream = L::connect(address).await.map_err(|error| ended(&error))?;
+    async fn dial(
+        &self,
+        peer: NodeId,
+        address: SocketAddr,
+        class: Class,
+    ) -> Result<Self::Connection, Unreachable> {
+        let stream = L::connect(address).await.map_err(|error| no_connection(&error, address))?;
         let name = self.network.config.identity.server_name(peer);
-        let name = name.map_err(|error| Ended::Refused(error.to_string()))?;
+        let name = name.map_err(|error| Unreachable::Lost { problem: error.to_string() })?;
         let connector = match class {
             Class::Main => &self.main,
             Class::Bulk => &self.bulk,
         };
-        let connected = connector.connect(name, stream).await.map_err(|error| ended(&error))?;
-        Ok(TcpConnection { stream: connected.into(), idle_timeout: self.network.config.idle_timeout })
+        let connected = connector.connect(name, stream).await.map_err(|error| broken(&error, address))?;
+        let idle_timeout = self.network.config.idle_timeout;
+        Ok(TcpConnection { stream: connected.into(), address, idle_timeout })
+    }
+
+    async fn probe(&self, address: SocketAddr) -> Unreachable {
+        let carrier = Carrier::Tcp;
+        match tokio::time::timeout(PROBE_TIMEOUT, L::connect(address)).await {
+            Ok(Ok(_)) => Unreachable::DoesNotDial { address, carrier },
+            Ok(Err(error)) => no_connection(&error, address),
+            Err(_) => Unreachable::Silent { address, carrier },
+        }
     }
 }
 
 struct TcpConnection<S> {
     stream: TlsStream<S>,
+    address: SocketAddr,
     idle_timeout: Duration,
 }
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Connection for TcpConnection<S> {
     async fn carry(self, claim: &Arc<Claim>) -> Ended {
         let pulse = Pulse { interval: Some(SIGN_OF_LIFE_INTERVAL), timeout: Some(self.idle_timeout) };
+        let address = self.address;
+        let ended = |error: &io::Error| Ended::Because(broken(error, address));
         let (mut reader, mut writer) = tokio::io::split(self.stream);
         let queues: Vec<&LaneQueue> = claim.queues().iter().collect();
         let read = read_all(claim, &mut reader, pulse);
         let write = write_all(claim, &queues, &mut writer, pulse);
         tokio::pin!(read, write);
         let result = tokio::select! {
-            result = &mut read => return result.map_or_else(|error| ended(&error), |()| peer_has_closed()),
+            result = &mut read => return result.map_or_else(|error| ended(&error), |()| closed_by_peer(claim)),
             result = &mut write => result,
         };
         if let Err(error) = result {
             return ended(&error);
         }
-        // Everything is sent. What arrives is read until the peer ends too: to hang up on it could undo the sending.
+        // Everything is sent. Read until the peer closes its side, too: closing a socket with unread data
+        // would reset the connection, and the peer could lose what was sent.
         let _ = read.await;
         Ended::Closed
     }
+
+    fn peer_address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn peer_certificate(&self) -> Option<CertificateDer<'static>> {
+        let (_, session) = self.stream.get_ref();
+        session.peer_certificates()?.first().cloned()
+    }
 }
 
-/// Takes in the connections that peers open.
+/// Accepts connections of peers.
 async fn accept(network: Arc<Network>, listener: impl Listen, tls: ServerConfig) {
     let acceptor = TlsAcceptor::from(Arc::new(tls));
     let handshakes = Arc::new(Semaphore::new(network.config.max_handshakes));
+    let mut has_failed = false;
     loop {
-        let Ok((stream, address)) = listener.accept().await else {
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-            continue;
+        let (stream, address) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                if !std::mem::replace(&mut has_failed, true) {
+                    tracing::warn!(%error, "can't accept connections of peers for now");
+                }
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
         };
-        // One too many is closed by being dropped.
+        if std::mem::take(&mut has_failed) {
+            tracing::warn!("accepting connections of peers again");
+        }
+        // Dropping the stream closes a connection beyond the limit.
         let Ok(permit) = Arc::clone(&handshakes).try_acquire_owned() else { continue };
         let (admitting, acceptor) = (Arc::clone(&network), acceptor.clone());
         network.spawn_until_closing(async move {
@@ -169,37 +271,114 @@ async fn admit<S>(network: &Arc<Network>, acceptor: &TlsAcceptor, stream: S, add
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let handshake = tokio::time::timeout(network.config.handshake_timeout, acceptor.accept(stream));
+    let accepted = acceptor.accept(stream).into_fallible();
+    let handshake = tokio::time::timeout(network.config.handshake_timeout, accepted);
     let Ok(handshake) = handshake.await else { return };
     let stream = match handshake {
         Ok(stream) => stream,
-        Err(error) => {
-            if let Ended::Refused(problem) = ended(&error) {
-                network.complain_of(address, &problem);
-            }
+        Err((error, stream)) => {
+            network.on_failed_handshake(address.ip(), broken(&error, address));
+            // Closing a socket with unread data could discard the alert that tells the peer why.
+            let _ = tokio::time::timeout(REFUSAL_TIMEOUT, read_off(stream)).await;
             return;
         }
     };
     let (_, session) = stream.get_ref();
     let chain = session.peer_certificates().unwrap_or_default();
+    if session.alpn_protocol() == Some(CALL_PROTOCOL) {
+        let caller = network.admit_caller(chain);
+        admit_call(network, stream.into(), caller, address).await;
+        return;
+    }
     match network.admit(chain, session.alpn_protocol().unwrap_or_default()) {
         Ok(link) => {
             let idle_timeout = network.config.idle_timeout;
-            network.serve(&link, TcpConnection { stream: stream.into(), idle_timeout });
+            network.serve(&link, TcpConnection { stream: stream.into(), address, idle_timeout });
         }
-        Err(problem) => network.complain_of(address, &problem),
+        Err(refusal) => {
+            network.on_refused(address.ip(), &refusal);
+            // A stream that ends before any frame tells the peer that it was refused.
+            let _ = tokio::time::timeout(REFUSAL_TIMEOUT, read_off(stream)).await;
+        }
     }
 }
 
-/// What TLS objects to is about who is who; everything else passes.
-fn ended(error: &io::Error) -> Ended {
-    if matches!(error.get_ref(), Some(inner) if inner.is::<rustls::Error>()) {
-        Ended::Refused(error.to_string())
+/// Serves a call, unless the caller is refused or all places are taken.
+async fn admit_call<S>(
+    network: &Arc<Network>,
+    mut stream: TlsStream<S>,
+    caller: Result<Caller, Refusal>,
+    address: SocketAddr,
+) where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let caller = match caller {
+        Ok(caller) => caller,
+        Err(refusal) => {
+            network.on_refused(address.ip(), &refusal);
+            let _ = tokio::time::timeout(REFUSAL_TIMEOUT, read_off(stream)).await;
+            return;
+        }
+    };
+    let place = match network.calls.enter() {
+        Ok(place) => place,
+        Err(declined) => {
+            let told = async {
+                if declined.tell(&mut stream).await.is_ok() {
+                    read_off(stream).await;
+                }
+            };
+            let _ = tokio::time::timeout(REFUSAL_TIMEOUT, told).await;
+            return;
+        }
+    };
+    let request_timeout = network.config.handshake_timeout;
+    network.spawn_until_closing(async move {
+        match place.serve(caller, &mut stream, request_timeout).await {
+            Ok(()) => tracing::debug!(%address, %caller, "call served"),
+            Err(error) => tracing::debug!(%address, %caller, %error, "a call has broken"),
+        }
+        drop(place);
+        let _ = tokio::time::timeout(REFUSAL_TIMEOUT, read_off(stream)).await;
+    });
+}
+
+/// Closes the sending side, and reads until the other side has closed its own.
+async fn read_off<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
+    let mut ignored = [0; 1024];
+    if stream.shutdown().await.is_ok() {
+        while matches!(stream.read(&mut ignored).await, Ok(count) if count > 0) {}
+    }
+}
+
+/// Why a peer has closed a connection. A peer that accepts a connection sends a sign of life first.
+fn closed_by_peer(claim: &Claim) -> Ended {
+    if claim.is_opened() {
+        Ended::lost("it has closed the connection")
     } else {
-        Ended::Broken(error.to_string())
+        Ended::Because(Unreachable::NotAdmitted {
+            problem: String::from("it has closed the connection at once"),
+        })
     }
 }
 
-fn peer_has_closed() -> Ended {
-    Ended::Broken(String::from("the peer has closed the connection"))
+/// Why connecting has failed.
+fn no_connection(error: &io::Error, address: SocketAddr) -> Unreachable {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => Unreachable::Refused { address, carrier: Carrier::Tcp },
+        io::ErrorKind::TimedOut => Unreachable::Silent { address, carrier: Carrier::Tcp },
+        io::ErrorKind::ConnectionReset => Unreachable::Unresponsive { address, carrier: Carrier::Tcp },
+        _ => Unreachable::NoRoute { address, problem: error.to_string() },
+    }
+}
+
+/// Why a connection has broken, or its handshake has failed.
+fn broken(error: &io::Error, address: SocketAddr) -> Unreachable {
+    match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+        Some(error) => problems::of_error(error, address),
+        None if error.kind() == io::ErrorKind::TimedOut => {
+            Unreachable::Lost { problem: String::from("no sign of life") }
+        }
+        None => Unreachable::Lost { problem: error.to_string() },
+    }
 }

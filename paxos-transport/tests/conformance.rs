@@ -24,6 +24,15 @@ impl Backend for Cluster {
     async fn start(&mut self, node: NodeId) -> Box<dyn Transport> {
         self.start_with(node, |config| config.max_frame_bytes = 5 << 20).await
     }
+
+    fn address(&self, node: NodeId) -> String {
+        self.config(node).peers[&node].clone()
+    }
+
+    async fn start_elsewhere(&mut self, node: NodeId) -> Box<dyn Transport> {
+        self.forget_address(node);
+        Backend::start(self, node).await
+    }
 }
 
 #[tokio::test]

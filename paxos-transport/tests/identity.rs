@@ -1,4 +1,4 @@
-//! Who is let in: only nodes of the cluster, as who they are.
+//! Only nodes of the cluster are accepted, each under its own id.
 #![cfg(all(feature = "quic", feature = "tcp"))]
 
 mod common;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use common::{CLUSTER, Cluster, Kind, Log, ONE, THREE, TWO, certs, eventually, gets_through, identity};
 use paxos_core::NodeId;
-use paxos_transport::certs::write_cluster;
+use paxos_transport::certs::{add_nodes, write_cluster};
 use paxos_transport::{Error, Lane, TlsIdentity};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -23,7 +23,7 @@ fn read(directory: &Path, name: &str) -> Vec<u8> {
     std::fs::read(directory.join(name)).expect("the file is there")
 }
 
-/// Node 2, proved by `own`, meets node 1, which must not let it in. Returns what both have logged.
+/// Starts node 2 with the certificate `own` beside node 1, which must refuse it. Returns the log of both.
 async fn refused(kind: Kind, own: impl FnOnce(&Cluster) -> TlsIdentity) -> String {
     let (log, _guard) = Log::start();
     let mut cluster = Cluster::new(kind, &[ONE, TWO]);
@@ -31,9 +31,10 @@ async fn refused(kind: Kind, own: impl FnOnce(&Cluster) -> TlsIdentity) -> Strin
     let config = cluster.config_as(TWO, own(&cluster));
     let (two, _) = kind.bind(config).await.expect("the port is free");
     assert!(!gets_through(two.as_ref(), one.as_mut(), SHORT).await, "{kind:?}");
-    for (end, peer) in [(&one, TWO), (&two, ONE)] {
-        assert!(!end.is_connected(peer), "{kind:?}: a refused connection does not count as one");
-        assert_eq!(end.peers()[0].counters.connections, 0, "{kind:?}: and never has");
+    eventually(LONG, "both sides tell why", || log.lines_with("has not been reached for 1 s") == 2).await;
+    for (transport, peer) in [(&one, TWO), (&two, ONE)] {
+        assert!(!transport.is_connected(peer), "{kind:?}: a refused connection does not count as one");
+        assert_eq!(transport.peers()[0].counters.connections, 0, "{kind:?}: and never has");
     }
     log.text()
 }
@@ -52,10 +53,10 @@ async fn another_authority_is_refused_by_the_dialing_side() {
     let foreign = certs(CLUSTER);
     for kind in Kind::ALL {
         let log = refused(kind, |_| identity(foreign.path(), TWO, CLUSTER)).await;
-        assert!(
-            log.contains("node 1: no connection") && log.contains("invalid peer certificate"),
-            "{kind:?}: {log}"
-        );
+        let text = "node 1 has not been reached for 1 s: its certificate is refused by this node: it is signed by another CA";
+        assert!(log.contains(text), "{kind:?}: {log}");
+        let text = "node 2 has not been reached for 1 s: it refuses the certificate of this node: it is signed by another CA";
+        assert!(log.contains(text), "{kind:?}: the other side is told too: {log}");
     }
 }
 
@@ -63,15 +64,20 @@ async fn another_authority_is_refused_by_the_dialing_side() {
 async fn another_authority_is_refused_by_the_dialed_side() {
     let foreign = certs(CLUSTER);
     for kind in Kind::ALL {
-        // Trusts the home CA, but shows a certificate of the foreign one.
+        // Trusts the home CA, but has a certificate of the foreign one.
         let mixed = |cluster: &Cluster| {
             let authority = read(cluster.certs.path(), "ca.pem");
             let (chain, key) = (read(foreign.path(), "node-2.pem"), read(foreign.path(), "node-2-key.pem"));
             TlsIdentity::from_pem(TWO, CLUSTER, &authority, &chain, &key).expect("each is in order")
         };
         let log = refused(kind, mixed).await;
-        let lines = log.lines().filter(|line| line.contains("refused a connection from 127.0.0.1")).count();
-        assert_eq!(lines, 1, "{kind:?}: said once, though tried again and again: {log}");
+        for text in [
+            "node 2 has not been reached for 1 s: its certificate is refused by this node: it is signed by another CA",
+            "node 1 has not been reached for 1 s: it refuses the certificate of this node: it is signed by another CA",
+        ] {
+            let lines = log.lines().filter(|line| line.contains(text)).count();
+            assert_eq!(lines, 1, "{kind:?}: said once, though tried again and again: {log}");
+        }
     }
 }
 
@@ -84,36 +90,23 @@ async fn another_cluster_is_refused() {
             identity(&directory, TWO, "away")
         };
         let log = refused(kind, renamed).await;
-        assert!(log.contains("node 1: no connection"), "{kind:?}: {log}");
+        assert!(log.contains("node 1 has not been reached for 1 s: its certificate"), "{kind:?}: {log}");
     }
 }
 
 #[tokio::test]
-async fn who_is_not_among_the_peers_is_refused_and_logged() {
-    for kind in Kind::ALL {
-        let (log, _guard) = Log::start();
-        let mut cluster = Cluster::new(kind, &[ONE, TWO]);
-        let mut one = cluster.start(ONE).await;
-        let three = cluster.start(THREE).await;
-        assert!(!gets_through(three.as_ref(), one.as_mut(), SHORT).await, "{kind:?}");
-        assert!(!three.is_connected(ONE), "{kind:?}");
-        let text = "refused a connection from 127.0.0.1: node 3 is not among this node's --peers";
-        assert_eq!(log.lines_with(text), 1, "{kind:?}: {}", log.text());
-    }
-}
-
-#[tokio::test]
-async fn who_answers_in_place_of_another_is_refused_and_logged() {
+async fn a_node_in_place_of_another_is_refused_and_logged() {
     for kind in Kind::ALL {
         let (log, _guard) = Log::start();
         let mut cluster = Cluster::new(kind, &[ONE, TWO, THREE]);
         let one = cluster.start(ONE).await;
         let mut config = cluster.config(THREE);
-        // Node 1 is where node 2 should be.
+        // Node 1 listens at node 2's address.
         let address = config.peers[&ONE].clone();
         config.peers.insert(TWO, address);
         let (three, _) = kind.bind(config).await.expect("the port is free");
-        eventually(LONG, "it is logged", || log.lines_with("node 2: no connection") == 1).await;
+        let text = "node 2 has not been reached for 1 s: its certificate is refused by this node: it is that of another node";
+        eventually(LONG, "it is logged", || log.lines_with(text) == 1).await;
         let is_welcome = || three.is_connected(ONE) && one.is_connected(THREE);
         eventually(LONG, "node 1 as itself is welcome", is_welcome).await;
         assert!(!three.is_connected(TWO), "{kind:?}");
@@ -178,7 +171,7 @@ fn unusable_certificates_are_told_by_file_and_remedy() {
         other => panic!("a certificate error is expected, not {other:?}"),
     };
     assert!(problem(NodeId(77), CLUSTER).contains("node-77.pem: No such file"));
-    assert!(problem(ONE, "away").contains("for node-1.home, not for node-1.away; make certificates with"));
+    assert!(problem(ONE, "away").contains("for node-1.home, not for node-1.away"));
     let key = home.path().join("node-1-key.pem");
     std::fs::write(&key, read(home.path(), "node-2-key.pem")).expect("it is written");
     assert!(problem(ONE, CLUSTER).contains("node-1-key.pem: does not fit the certificate in"));
@@ -188,7 +181,26 @@ fn unusable_certificates_are_told_by_file_and_remedy() {
     assert!(problem(TWO, CLUSTER).contains("ca.pem: there is no certificate in PEM form in it"));
 }
 
-/// All files of a directory with what is in them.
+#[test]
+fn nodes_are_added_only_to_a_ca_with_its_key() {
+    let directory = tempfile::tempdir().expect("there is room for temporary files");
+    let directory = directory.path();
+    let problem = || match add_nodes(directory, CLUSTER, &[TWO], &[]) {
+        Err(error @ Error::Certificate { .. }) => error.to_string(),
+        other => panic!("a certificate error is expected, not {other:?}"),
+    };
+    assert!(problem().contains("ca.pem: is missing: nodes can be added only to a CA made before"));
+    write_cluster(directory, CLUSTER, &[ONE], &[]).expect("certificates are made");
+    std::fs::rename(directory.join("ca-key.pem"), directory.join("kept.pem")).expect("it is there");
+    assert!(problem().contains("ca-key.pem: is missing: the key of the CA is needed to add nodes"));
+    std::fs::rename(directory.join("kept.pem"), directory.join("ca-key.pem")).expect("it is there");
+    std::fs::remove_file(directory.join("admin.pem")).expect("it is there");
+    std::fs::remove_file(directory.join("admin-key.pem")).expect("it is there");
+    let made = add_nodes(directory, CLUSTER, &[TWO], &[]).expect("the CA and its key are there");
+    assert_eq!(made, ["node-2.pem", "node-2-key.pem"].map(|name| directory.join(name)), "and nothing else");
+}
+
+/// All files of a directory, with their contents.
 fn contents(directory: &Path) -> BTreeMap<String, Vec<u8>> {
     let files = std::fs::read_dir(directory).expect("the directory is there");
     let names = files.map(|file| file.expect("it can be listed").file_name().to_string_lossy().into_owned());
@@ -200,9 +212,9 @@ fn certificates_are_never_overwritten_and_keys_are_private() {
     let directory = tempfile::tempdir().expect("there is room for temporary files");
     let directory = directory.path();
     let made = write_cluster(directory, CLUSTER, &[TWO], &[]).expect("certificates are made");
-    assert_eq!(made.len(), 4, "certificate and key of the CA and the node: {made:?}");
+    assert_eq!(made.len(), 6, "certificate and key of the CA, the node and the operators: {made:?}");
     #[cfg(unix)]
-    for key in ["ca-key.pem", "node-2-key.pem"] {
+    for key in ["ca-key.pem", "node-2-key.pem", "admin-key.pem"] {
         use std::os::unix::fs::PermissionsExt;
         let metadata = std::fs::metadata(directory.join(key)).expect("it is there");
         assert_eq!(metadata.permissions().mode() & 0o777, 0o600, "{key}");
@@ -217,7 +229,7 @@ async fn a_node_is_added_to_a_cluster_that_has_its_certificates() {
         let mut cluster = Cluster::new(kind, &[ONE, NodeId(10)]);
         let directory = cluster.certs.path();
         let before = contents(directory);
-        let made = write_cluster(directory, CLUSTER, &[ONE, NodeId(10)], &[]).expect("one is missing");
+        let made = add_nodes(directory, CLUSTER, &[ONE, NodeId(10)], &[]).expect("one is missing");
         let names: Vec<_> = made.iter().filter_map(|file| file.file_name()?.to_str()).collect();
         assert_eq!(names, ["node-10.pem", "node-10-key.pem"], "only what is missing is made");
         let after = contents(directory);

@@ -1,4 +1,4 @@
-//! What happens when a peer dies, stops, comes back, or does not take what it is sent.
+//! Peers that are killed, stopped or restarted, or do not receive what they are sent.
 #![cfg(all(feature = "quic", feature = "tcp"))]
 
 mod common;
@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 const LONG: Duration = Duration::from_secs(10);
 
-/// A node on a thread of its own, which can be ended or stopped without a word to its peers.
+/// A node on its own thread, which can be killed or paused without notice to its peers.
 struct Process {
     orders: mpsc::Sender<Order>,
     thread: std::thread::JoinHandle<()>,
@@ -44,7 +44,7 @@ impl Process {
                     Err(mpsc::TryRecvError::Empty) => {}
                 }
             }
-            // First the runtime, so that nobody is left to say goodbye.
+            // The runtime first, so that no task can close the connections in order.
             drop(runtime);
             drop(transport);
         });
@@ -58,25 +58,25 @@ impl Process {
     }
 }
 
-/// The `other` node is killed and started again at once.
+/// Kills the `other` node and restarts it at once.
 async fn time_to_reconnect_after_a_kill(kind: Kind, own: NodeId, other: NodeId) -> Duration {
     let mut cluster = Cluster::with_own_ports(kind, &[ONE, TWO]);
-    let mut end = cluster.start(own).await;
+    let mut transport = cluster.start(own).await;
     let first = Process::start(kind, cluster.config(other), own);
-    eventually(LONG, "they connect", || end.is_connected(other)).await;
+    eventually(LONG, "they connect", || transport.is_connected(other)).await;
     first.die();
-    let before = end.peers()[0].counters.connections;
+    let before = transport.peers()[0].counters.connections;
     cluster.wait_for_port(other).await;
     let second = Process::start(kind, cluster.config(other), own);
     let took = eventually(LONG, "they connect again", || {
-        // One learns of a death by talking to the dead.
-        end.send(other, Lane::Bulk, Bytes::from_static(b"are you there?"));
-        end.send(other, Lane::Control, Bytes::from_static(b"are you there?"));
-        end.is_connected(other) && end.peers()[0].counters.connections >= before + 2
+        // A node notices the restart when it sends.
+        transport.send(other, Lane::Bulk, Bytes::from_static(b"are you there?"));
+        transport.send(other, Lane::Control, Bytes::from_static(b"are you there?"));
+        transport.is_connected(other) && transport.peers()[0].counters.connections >= before + 2
     })
     .await;
-    while timeout(Duration::from_millis(1), end.receive()).await.is_ok() {}
-    assert!(timeout(LONG, end.receive()).await.is_ok(), "frames arrive again");
+    while timeout(Duration::from_millis(1), transport.receive()).await.is_ok() {}
+    assert!(timeout(LONG, transport.receive()).await.is_ok(), "frames arrive again");
     second.die();
     took
 }
@@ -87,7 +87,7 @@ async fn a_killed_peer_that_is_back_is_found_at_once() {
         for (own, other) in [(ONE, TWO), (TWO, ONE)] {
             let took = time_to_reconnect_after_a_kill(kind, own, other).await;
             println!("{kind:?}: node {other} was found again after {took:?}");
-            // Less than the idle time-out by far.
+            // Far less than the idle time-out.
             assert!(took < Duration::from_secs(2), "{kind:?}: it took node {own} {took:?}");
         }
     }
@@ -158,7 +158,7 @@ async fn the_log_is_spread_over_one_to_seven_streams() {
 }
 
 #[tokio::test]
-async fn who_takes_nothing_is_sent_no_more_than_the_bounds_and_control_overtakes() {
+async fn a_peer_that_receives_nothing_is_sent_no_more_than_the_bounds_and_control_overtakes() {
     let limit = LaneLimit { frames: 100, bytes: 100_000 };
     for kind in Kind::ALL {
         let mut cluster = Cluster::new(kind, &[ONE, TWO]);

@@ -1,7 +1,9 @@
-//! What independent streams buy where packets get lost: `cargo bench -p benches --bench loss [-- PERCENT...]`.
+//! What independent streams buy where packets get lost: `cargo bench -p benches --bench loss [--
+//! PERCENT...]`.
 //!
-//! For each loss rate the program runs itself in a network namespace of its own, whose loopback loses packets at random:
-//! needs Linux, root, and `unshare`, `ip` and `nft`. Nothing outside of the namespace changes, and it goes with the process.
+//! For each loss rate the program runs itself in a network namespace of its own, whose loopback loses packets
+//! at random: needs Linux, root, and `unshare`, `ip` and `nft`. Nothing outside of the namespace changes, and
+//! it goes with the process.
 
 mod load;
 mod namespace;
@@ -12,7 +14,7 @@ use std::time::Duration;
 use benches::loss::{LossRate, MTU_BYTES, Packets};
 use benches::nothing::Nothing;
 use benches::statistics::{median, percentile};
-use paxos_core::Options;
+use paxos_core::ProtocolSettings;
 use paxos_node::in_process::{Cluster, Setup, StorageKind, TransportKind};
 
 use self::load::{Measured, measure};
@@ -104,14 +106,13 @@ fn compare(percent: &str) -> Result<(), String> {
 fn sample(contender: Contender, case: Case) -> Result<Sample, String> {
     let protocol = match case.slots {
         // A batch is full at its first command.
-        Slots::OneEach => Options { batch_bytes: 1, ..Options::default() },
-        Slots::Batches => Options::default(),
+        Slots::OneEach => ProtocolSettings::default().with(|settings| settings.batch_bytes = 1),
+        Slots::Batches => ProtocolSettings::default(),
     };
-    let setup = Setup {
-        protocol,
-        log_streams: contender.log_streams,
-        ..Setup::new(contender.transport, StorageKind::Memory)
-    };
+    let setup = Setup::new(contender.transport, StorageKind::Memory).with(|setup| {
+        setup.protocol = protocol;
+        setup.log_streams = contender.log_streams;
+    });
     let cluster = Cluster::start(&setup, || Nothing).map_err(|error| error.to_string())?;
     let leader = cluster.leader().map_err(|error| error.to_string())?;
     let before = namespace::packets()?;

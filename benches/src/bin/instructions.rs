@@ -1,4 +1,5 @@
-//! Counts the instructions that the core takes for a command, and compares them with `benches/instructions.toml`.
+//! Counts the instructions that the core takes for a command, and compares them with
+//! `benches/instructions.toml`.
 //!
 //! ```text
 //! instructions                            counts and compares; fails if a scenario takes too many

@@ -36,7 +36,8 @@ impl Toolchain {
     }
 }
 
-/// How many instructions `scenario` takes for a command when `program` runs it, given its name and a number of commands.
+/// How many instructions `scenario` takes for a command when `program` runs it, given its name and a number
+/// of commands.
 ///
 /// # Errors
 ///

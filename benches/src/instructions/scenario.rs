@@ -1,9 +1,10 @@
 //! What is run and counted.
 
 use bytes::Bytes;
+use paxos_core::message::{Accept, Chosen, Fetch};
 use paxos_core::{
-    Ballot, Body, Config, Epoch, Input, Message, NodeId, Options, Output, ReadId, Recovered, Replica, Slot,
-    Value, wire,
+    Ballot, Body, Config, Epoch, Input, Membership, Message, NodeId, Output, ProtocolSettings, ReadId,
+    Recovered, Replica, Slot, Value, wire,
 };
 
 use crate::bare::{Bare, Carriage};
@@ -74,7 +75,8 @@ impl Scenario {
         Scenario::ALL.into_iter().find(|scenario| scenario.name() == name)
     }
 
-    /// How many commands it takes until what happens only now and then has happened often enough. A multiple of 64.
+    /// How many commands it takes until what happens only now and then has happened often enough. A multiple
+    /// of 64.
     #[must_use]
     pub fn commands(self) -> u64 {
         match self {
@@ -91,7 +93,7 @@ impl Scenario {
     /// If not all that was asked for happens: a bug.
     pub fn run(self, commands: u64) {
         let rounds = commands / TOGETHER;
-        let default = Options::default();
+        let default = ProtocolSettings::default();
         match self {
             Scenario::LoneOnThree => propose(Bare::with_leader(3, &default, Carriage::Values), commands, 1),
             Scenario::LoneOnFive => propose(Bare::with_leader(5, &default, Carriage::Values), commands, 1),
@@ -104,7 +106,7 @@ impl Scenario {
             }
             Scenario::WindowOnThree => {
                 // A batch is full at its first command.
-                let single = Options { batch_bytes: 1, ..default };
+                let single = default.with(|settings| settings.batch_bytes = 1);
                 propose(Bare::with_leader(3, &single, Carriage::Values), rounds, TOGETHER);
             }
             Scenario::Follower => follow(commands),
@@ -124,7 +126,8 @@ fn propose(mut bare: Bare, rounds: u64, together: u64) {
 
 /// Feeds one replica what a leader would send it.
 fn follow(commands: u64) {
-    let config = Config::new(NodeId(2), &[NodeId(1), NodeId(2), NodeId(3)], Options::default());
+    let membership = Membership::new(&[1, 2, 3].map(NodeId)).expect("the members are distinct");
+    let config = Config::new(NodeId(2), membership, ProtocolSettings::default());
     let config = config.expect("default options fit");
     let mut replica = Replica::new(config, Recovered::default(), 2).expect("an empty disk is in order");
     let value = Value::batch(&[COMMAND]);
@@ -147,11 +150,11 @@ fn follow(commands: u64) {
 
 fn accept(slot: Slot, value: Value) -> Message {
     let ballot = Ballot::ZERO.successor_for(NodeId(1));
-    Message { epoch: Epoch(0), body: Body::Accept { ballot, slot, value, chosen: slot.previous() } }
+    Message { epoch: Epoch(0), body: Body::Accept(Accept { ballot, slot, value, chosen: slot.previous() }) }
 }
 
 fn read(reads: u64) {
-    let mut bare = Bare::with_leader(3, &Options::default(), Carriage::Values);
+    let mut bare = Bare::with_leader(3, &ProtocolSettings::default(), Carriage::Values);
     // A new leader must not answer before something is chosen under its ballot.
     bare.propose(vec![COMMAND]);
     (1..=reads).for_each(|number| bare.read(ReadId(number)));
@@ -159,7 +162,7 @@ fn read(reads: u64) {
 }
 
 fn read_log(rounds: u64) {
-    let mut bare = Bare::with_leader(3, &Options::default(), Carriage::Values);
+    let mut bare = Bare::with_leader(3, &ProtocolSettings::default(), Carriage::Values);
     (0..TOGETHER).for_each(|_| bare.propose(vec![COMMAND]));
     let mut replica = bare.into_leader();
     let mut outputs = Vec::new();
@@ -167,10 +170,13 @@ fn read_log(rounds: u64) {
     let first = Slot(replica.chosen().0 + 1 - TOGETHER);
     let mut slots = 0;
     for _ in 0..rounds {
-        let message = Message { epoch: Epoch(0), body: Body::Fetch { first } };
+        let message = Message { epoch: Epoch(0), body: Body::Fetch(Fetch { first }) };
         replica.step(Input::Receive { from: peer, message }, &mut outputs);
         for output in outputs.drain(..) {
-            if let Output::Send { message: Message { body: Body::Chosen { values, .. }, .. }, .. } = output {
+            if let Output::Send {
+                message: Message { body: Body::Chosen(Chosen { values, .. }), .. }, ..
+            } = output
+            {
                 slots += values.len() as u64;
             }
         }

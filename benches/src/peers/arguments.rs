@@ -10,8 +10,8 @@ use super::contender::Contender;
 
 /// How many commands a second three replicas of each library commit, side by side.
 ///
-/// Every row is measured in rounds, all contenders one after the other in each, and the median over the rounds counts.
-/// The table goes to stdout, progress to stderr.
+/// Every row is measured in rounds, all contenders one after the other in each, and the median over the
+/// rounds counts. The table goes to stdout, progress to stderr.
 #[derive(Clone, Parser, Debug)]
 #[command(name = "cargo bench -p benches --features peers --bench peers --")]
 pub struct Arguments {

@@ -1,7 +1,8 @@
 //! What no replicated log can do without, under the driver that all share: the floor.
 //!
-//! Whatever comes in a turn goes to all others in one message, and is committed when so many have it that they are a
-//! majority. There are no ballots, no slots and no elections, and nobody finds out if something got lost.
+//! Whatever comes in a turn goes to all others in one message, and is committed when so many have it that
+//! they are a majority. There are no ballots, no slots and no elections, and nobody finds out if something
+//! got lost.
 
 use std::convert::Infallible;
 use std::sync::Arc;

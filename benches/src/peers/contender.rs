@@ -49,12 +49,13 @@ pub enum Contender {
     #[value(name = "openraft")]
     #[serde(rename = "openraft")]
     OpenRaft,
-    /// `openraft` as its authors measure it: all nodes and clients on one runtime whose threads steal work from each
-    /// other, whatever the others run on.
+    /// `openraft` as its authors measure it: all nodes and clients on one runtime whose threads steal work
+    /// from each other, whatever the others run on.
     #[value(name = "openraft-pool")]
     #[serde(rename = "openraft-pool")]
     OpenRaftPool,
-    /// Nobody: commands are copied and counted under the common driver, and that is all. A floor for all that share it.
+    /// Nobody: commands are copied and counted under the common driver, and that is all. A floor for all that
+    /// share it.
     Bare,
 }
 
@@ -114,7 +115,8 @@ impl Contender {
         }
     }
 
-    /// Commands that three replicas commit in a second, with logs in memory unless [`Self::log_on_disk`] tells of one.
+    /// Commands that three replicas commit in a second, with logs in memory unless [`Self::log_on_disk`]
+    /// tells of one.
     ///
     /// # Panics
     ///
@@ -325,7 +327,10 @@ fn paxos_node(threads: Threads, log: &Log, load: &Load) -> f64 {
         Log::Memory => (StorageKind::Memory, None),
         Log::Disk(parent) => (StorageKind::File, Some(parent.clone())),
     };
-    let setup = Setup { threads, data, ..Setup::new(TransportKind::Memory, storage) };
+    let setup = Setup::new(TransportKind::Memory, storage).with(|setup| {
+        setup.threads = threads;
+        setup.data = data;
+    });
     let cluster = Cluster::start(&setup, || Nothing).expect("the cluster starts");
     let leader = cluster.leader().expect("a leader gets elected");
     let client = leader.client.clone();

@@ -1,10 +1,10 @@
 //! One loop that drives a replica of any library that leaves messages and disks to its user.
 //!
-//! Each replica is a task with one inbox: what has gathered there, messages and commands alike, is taken in one turn,
-//! and what the turn leads to goes straight into the inboxes of the others, as it is in memory: nothing is encoded, and
-//! nothing gets lost unless an inbox is full. A replica that has a [`Disk`] hands what it writes to a thread beside it,
-//! which merges all that has queued during the last sync into the next. Like the driver of `paxos-node`, a replica that
-//! has just worked stays awake for a moment.
+//! Each replica is a task with one inbox: what has gathered there, messages and commands alike, is taken in
+//! one turn, and what the turn leads to goes straight into the inboxes of the others, as it is in memory:
+//! nothing is encoded, and nothing gets lost unless an inbox is full. A replica that has a [`Disk`] hands
+//! what it writes to a thread beside it, which merges all that has queued during the last sync into the next.
+//! Like the driver of `paxos-node`, a replica that has just worked stays awake for a moment.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -26,7 +26,8 @@ const INBOX_EVENTS: usize = 1 << 16;
 const TURN_EVENTS: usize = 8192;
 /// A replica with so many writes under way takes nothing more from its inbox.
 const UNSTORED_WRITES: usize = 1024;
-/// How many writes may wait for the writer, and how many for their replica; far more than one turn makes beyond that.
+/// How many writes may wait for the writer, and how many for their replica; far more than one turn makes
+/// beyond that.
 const QUEUED_WRITES: usize = 2 * UNSTORED_WRITES;
 
 /// A replica of one of the libraries.

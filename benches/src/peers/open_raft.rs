@@ -1,7 +1,9 @@
-//! `openraft`, which brings its own tasks: only the log, the state machine and the ways between nodes are ours.
+//! `openraft`, which brings its own tasks: only the log, the state machine and the ways between nodes are
+//! ours.
 //!
-//! As in the benchmark of its authors these are the least that works: a map in memory, a state machine that keeps
-//! nothing, and calls of the other node's handle; appends are passed on as a stream, which lets them overlap.
+//! As in the benchmark of its authors these are the least that works: a map in memory, a state machine that
+//! keeps nothing, and calls of the other node's handle; appends are passed on as a stream, which lets them
+//! overlap.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Debug, Display};

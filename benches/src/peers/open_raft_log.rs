@@ -1,4 +1,5 @@
-//! The log for `openraft` that its author has made for a server of his own: `raft-log`, which syncs on a thread beside.
+//! The log for `openraft` that its author has made for a server of his own: `raft-log`, which syncs on a
+//! thread beside.
 
 use std::fmt::Debug;
 use std::io::{self, Read, Write};
@@ -20,8 +21,8 @@ use tokio::sync::oneshot;
 
 use super::open_raft::{Command, Types, lock};
 
-/// How long it waits for more before it syncs. Its default of a millisecond is what one client would wait for most;
-/// with none at all it would not even take what has queued.
+/// How long it waits for more before it syncs. Its default of a millisecond is what one client would wait for
+/// most; with none at all it would not even take what has queued.
 const BATCH_WAIT: Duration = Duration::from_micros(20);
 
 /// A log in files of one directory.

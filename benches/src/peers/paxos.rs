@@ -4,7 +4,8 @@ use std::convert::Infallible;
 
 use bytes::Bytes;
 use paxos_core::{
-    Config, Input, Message, NodeId, Options, Output, Recovered, Replica, Role, SnapshotMeta, Write,
+    Config, Driver, Input, Membership, Message, NodeId, Output, ProtocolSettings, ReadId, Recovered, Refusal,
+    Replica, Role, Slot, SnapshotMeta, Value, Write, carry_out_all,
 };
 
 use super::driver::{self, Turn};
@@ -33,7 +34,9 @@ impl Paxos {
     #[must_use]
     pub fn new(id: u64, replicas: u64) -> Paxos {
         let members: Vec<NodeId> = (1..=replicas).map(NodeId).collect();
-        let config = Config::new(NodeId(id), &members, Options::default()).expect("default options fit");
+        let membership = Membership::new(&members).expect("the members are distinct");
+        let config =
+            Config::new(NodeId(id), membership, ProtocolSettings::default()).expect("default options fit");
         let replica = Replica::new(config, Recovered::default(), id).expect("an empty disk is in order");
         Paxos {
             peers: members.into_iter().filter(|&member| member != NodeId(id)).collect(),
@@ -47,28 +50,68 @@ impl Paxos {
     }
 
     fn step(&mut self, input: Input) {
-        self.replica.step(input, &mut self.outputs);
-        for output in self.outputs.drain(..) {
-            match output {
-                Output::Persist(write) => match &mut self.write {
-                    Some(earlier) => earlier.merge(write),
-                    none => *none = Some(write),
-                },
-                Output::Send { to, message } => self.messages.push((to.0, message)),
-                Output::Broadcast { message } => {
-                    self.messages.extend(self.peers.iter().map(|peer| (peer.0, message.clone())));
-                }
-                Output::Apply { value, .. } => {
-                    let commands = value.commands().count();
-                    self.applied += commands;
-                    if self.replica.role() == Role::Leader {
-                        self.committed += commands;
-                    }
-                }
-                Output::Refused { reason, .. } => unreachable!("a stable leader has room: {reason:?}"),
-                _ => {}
-            }
+        let mut outputs = std::mem::take(&mut self.outputs);
+        self.replica.step(input, &mut outputs);
+        let Ok(()) = carry_out_all(&mut outputs, self);
+        self.outputs = outputs;
+    }
+}
+
+impl Driver for Paxos {
+    type Error = Infallible;
+
+    fn send(&mut self, to: NodeId, message: Message) -> Result<(), Infallible> {
+        self.messages.push((to.0, message));
+        Ok(())
+    }
+
+    fn broadcast(&mut self, message: Message) -> Result<(), Infallible> {
+        self.messages.extend(self.peers.iter().map(|peer| (peer.0, message.clone())));
+        Ok(())
+    }
+
+    fn persist(&mut self, write: Write) -> Result<(), Infallible> {
+        match &mut self.write {
+            Some(earlier) => earlier.merge(write),
+            none => *none = Some(write),
         }
+        Ok(())
+    }
+
+    fn apply(&mut self, _: Slot, value: Value) -> Result<(), Infallible> {
+        let commands = value.commands().count();
+        self.applied += commands;
+        if self.replica.role() == Role::Leader {
+            self.committed += commands;
+        }
+        Ok(())
+    }
+
+    fn refused(&mut self, _: Vec<Bytes>, reason: Refusal) -> Result<(), Infallible> {
+        unreachable!("a stable leader has room: {reason:?}")
+    }
+
+    // There are no reads, and nothing gets lost, so no replica lags so far that it needs a snapshot of a
+    // peer.
+
+    fn read_ready(&mut self, _: ReadId) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn restore(&mut self, _: SnapshotMeta) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn load_snapshot(&mut self, _: NodeId, _: SnapshotMeta, _: u64, _: usize) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn store_snapshot(&mut self, _: Slot, _: u64, _: Bytes) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn install_snapshot(&mut self, _: SnapshotMeta) -> Result<(), Infallible> {
+        Ok(())
     }
 }
 
@@ -94,7 +137,8 @@ impl driver::Replica for Paxos {
         }
         if self.applied >= SNAPSHOT_COMMANDS {
             self.applied = 0;
-            let meta = SnapshotMeta { slot: self.replica.applied(), size_bytes: 0, checksum: 0 };
+            let membership = self.replica.membership().clone();
+            let meta = SnapshotMeta { slot: self.replica.applied(), size_bytes: 0, checksum: 0, membership };
             self.step(Input::SnapshotSaved { meta });
         }
         turn.messages.append(&mut self.messages);

@@ -1,4 +1,5 @@
-//! `raft` (raft-rs, of `TiKV`) under the driver that all share, and `raft-engine`, the log that `TiKV` keeps for it.
+//! `raft` (raft-rs, of `TiKV`) under the driver that all share, and `raft-engine`, the log that `TiKV` keeps
+//! for it.
 
 use std::path::Path;
 
@@ -85,8 +86,8 @@ impl RaftRs {
         self.replica.advance_apply();
     }
 
-    /// The same for a disk that takes its time, which is told to raft by `stored`. Until then, and later for followers,
-    /// the entries are in memory, as `TiKV` has them in its cache.
+    /// The same for a disk that takes its time, which is told to raft by `stored`. Until then, and later for
+    /// followers, the entries are in memory, as `TiKV` has them in its cache.
     fn begin_ready(&mut self, turn: &mut Turn<RaftRs>) {
         let mut ready = self.replica.ready();
         send(turn, ready.take_messages());

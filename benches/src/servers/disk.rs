@@ -1,4 +1,4 @@
-//! The bare disk below all servers: one block written past the page cache, and synced.
+//! The disk below all servers: the time to write one block past the page cache and to sync it.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -8,19 +8,19 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 
-use super::Failure;
+use super::failure::Failure;
 use crate::statistics::percentile;
 
 const BLOCK_BYTES: usize = 4096;
 const FILE_BYTES: usize = 4 << 20;
-/// As much as can be written at once.
+/// The most that is written at once.
 const MAX_BYTES: usize = 1 << 20;
 /// Writes for one median.
 const PROBES: usize = 200;
 /// What statfs calls tmpfs.
 const TMPFS: u64 = 0x0102_1994;
 
-/// A file that is full already, which is overwritten from its beginning to its end, and again.
+/// A file of fixed length that is overwritten from its beginning to its end, again and again.
 pub(super) struct Disk {
     file: File,
     memory: Vec<u8>,

@@ -4,9 +4,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::Command;
 
+use super::failure::Failure;
+use super::grpc;
+use super::node::{NODES, Node};
 use super::process::{Process, free_ports};
-use super::server::{NODES, Node};
-use super::{Failure, grpc};
 
 pub(super) fn start(program: &Path, directory: &Path) -> Result<Vec<Node>, Failure> {
     let ports = free_ports(2 * NODES);
@@ -31,7 +32,7 @@ pub(super) fn start(program: &Path, directory: &Path) -> Result<Vec<Node>, Failu
     Ok(nodes)
 }
 
-/// The place of the leader among the members, if all know the same.
+/// The place of the leader among the members, if all know the same one.
 pub(super) async fn leader(nodes: &[Node]) -> Option<usize> {
     let mut members = Vec::new();
     for node in nodes {

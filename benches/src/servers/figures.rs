@@ -1,12 +1,13 @@
-//! All that was measured, and its medians.
+//! All samples and their medians.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
 
+use super::contender::Contender;
+use super::row::Row;
 use super::server::Sample;
-use super::{Contender, Row};
 use crate::statistics::median;
 
 /// All samples.
@@ -18,7 +19,7 @@ pub(super) struct Figures {
     pub(super) syncs: Vec<Duration>,
 }
 
-/// What is told of a row and a server.
+/// The results of a row on a server.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub(super) struct Median {
     pub(super) requests_per_second: f64,
@@ -46,14 +47,14 @@ pub(super) struct Medians {
 }
 
 impl Medians {
-    /// A figure of paxos-node over that of another, if both were measured.
+    /// A figure of paxos-node divided by that of another server, if both were measured.
     pub(super) fn ratio(&self, row: Row, other: Contender, of: fn(&Median) -> f64) -> Option<f64> {
         Some(of(self.rows.get(&(row, Contender::PaxosNode))?) / of(self.rows.get(&(row, other))?))
     }
 }
 
 impl Median {
-    /// Of one sample, or of each figure over several.
+    /// The median of each figure over all samples.
     #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
     pub(super) fn of(samples: &[Sample]) -> Median {
         let of = |figure: fn(&Sample) -> f64| median(samples.iter().map(figure).collect());

@@ -1,11 +1,12 @@
-//! What paxos-node is to reach, and whether it does.
+//! The goals of paxos-node, and whether it reaches them.
 
 use std::fmt;
 
 use serde::Serialize;
 
+use super::contender::Contender;
 use super::figures::{Median, Medians};
-use super::{Contender, Row};
+use super::row::Row;
 
 /// A goal that was judged.
 #[derive(Clone, Debug, Serialize)]
@@ -68,7 +69,7 @@ pub(super) fn judge(medians: &Medians) -> Vec<Verdict> {
 }
 
 impl Verdict {
-    /// `None` if it can't be told.
+    /// `None` if that was not measured.
     fn is_met(&self) -> Option<bool> {
         let ratio = self.ratio.filter(|ratio| ratio.is_finite())?;
         Some(match self.bound {

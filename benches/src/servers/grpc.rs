@@ -10,10 +10,10 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 use tonic_prost::ProstCodec;
 
-use super::load::{VALUE_BYTES, Work, key};
+use super::work::{VALUE_BYTES, Work, key};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Until a member has told how it is.
+/// How long a member may take to answer with its status.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -70,7 +70,7 @@ pub(super) struct Caller {
 }
 
 impl Caller {
-    /// So many clients over so many connections.
+    /// `callers` clients that share `connections` connections.
     pub(super) async fn open(
         address: SocketAddr,
         callers: usize,
@@ -85,7 +85,8 @@ impl Caller {
         Ok(callers.map(|channel| Caller { grpc: Grpc::new(channel.clone()), value: value.clone() }).collect())
     }
 
-    /// One request after the other, as etcd has no pipelines: who wants more under way takes more callers.
+    /// Sends one request after the other, as etcd has no pipelines: more callers have more requests under
+    /// way.
     pub(super) async fn ask(&mut self, work: Work, keys: &[u64]) -> Result<(), String> {
         for number in keys {
             let key = Bytes::copy_from_slice(&key(*number));
@@ -107,7 +108,7 @@ impl Caller {
     }
 }
 
-/// Who a member is, and whom it takes for the leader; `None` if nobody.
+/// A member's id, and that of the leader that it knows, if any.
 pub(super) async fn member_and_leader(address: SocketAddr) -> Result<(u64, Option<u64>), String> {
     let asked = async {
         let mut grpc = Grpc::new(connect(address).await?);

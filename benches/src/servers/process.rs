@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::Failure;
+use super::failure::Failure;
 
 /// Ports are taken from here, below those that Linux gives to outgoing connections.
 const PORTS: std::ops::Range<u16> = 12_000..32_000;
-/// So much of what a process has said is told if it dies.
+/// How much of a process's output is shown if it dies.
 const LAST_WORDS: usize = 5;
 
-/// A process that is killed when this is dropped, however that comes about.
+/// A process that is killed when this is dropped.
 #[derive(Debug)]
 pub(super) struct Process {
     child: Child,
@@ -24,7 +24,7 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts it; what it says goes to a file in the directory.
+    /// Starts it, with its output in a file of the directory.
     pub(super) fn start(name: &str, mut command: Command, directory: &Path) -> Result<Process, Failure> {
         let fail = |error: std::io::Error| Failure::new(format!("{name} can't be started: {error}"));
         let log = directory.join(format!("{name}.log"));
@@ -33,7 +33,7 @@ impl Process {
         Ok(Process { child: command.spawn().map_err(fail)?, name: name.to_owned(), log })
     }
 
-    /// Keeps it from running, so that it does not disturb what is measured meanwhile.
+    /// Pauses it, so that it does not disturb the measurement of others.
     pub(super) fn pause(&self) -> Result<(), Failure> {
         self.send(Signal::STOP)
     }
@@ -43,7 +43,7 @@ impl Process {
         self.send(Signal::CONT)
     }
 
-    /// Tells if it has died, and what it said last.
+    /// Fails with its last output if it has died.
     pub(super) fn check(&mut self) -> Result<(), Failure> {
         let Ok(Some(status)) = self.child.try_wait() else { return Ok(()) };
         let said = std::fs::read_to_string(&self.log).unwrap_or_default();
@@ -89,7 +89,8 @@ fn cpu_ticks(stat: &str) -> Option<u64> {
     Some(fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?)
 }
 
-/// Time that a virtual machine's host has taken away from it: what is measured meanwhile is slower than it is.
+/// Processor time that the host of a virtual machine has taken away from it. Figures measured meanwhile are
+/// too low.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stolen {
     ticks: u64,
@@ -118,7 +119,7 @@ impl Stolen {
     }
 }
 
-/// So many different ports that are free, for TCP and UDP alike.
+/// `count` different ports that are free for TCP and UDP.
 pub(super) fn free_ports(count: usize) -> Vec<u16> {
     let mut held = Vec::new();
     let mut ports = Vec::new();

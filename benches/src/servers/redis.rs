@@ -1,22 +1,22 @@
-//! Redis that syncs its log before it answers: alone, or with copies. Snapshots and rewriting of the log are off: they
-//! would cost it time, and nothing here needs them.
+//! Redis that syncs its log before it answers: alone, or with copies. Snapshots and rewriting of the log are
+//! off: they would cost it time, and nothing here needs them.
 //!
-//! Copies have logs of their own and sync them, too, but nobody waits for them: what a client was told may be lost with
-//! one disk. So they show what processors and disk have left for a server once three processes do its work, not what it
-//! costs to agree.
+//! Copies have logs of their own and sync them, too, but Redis does not wait for them: a write that was
+//! acknowledged may be on one disk alone. So they show what processors and disk leave for a server when three
+//! processes do its work, not what it costs to agree.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::Command;
 
-use super::Failure;
+use super::failure::Failure;
+use super::node::Node;
 use super::process::{Process, free_ports};
-use super::server::Node;
 
 /// Longer than any pause by SIGSTOP, so that none counts as the loss of a copy.
 const COPY_TIMEOUT_SECONDS: u32 = 86_400;
 
-/// One that clients write to, and `copies` that follow it.
+/// A server that clients write to, and `copies` replicas.
 pub(super) fn start(program: &Path, directory: &Path, copies: usize) -> Result<Vec<Node>, Failure> {
     let ports = free_ports(1 + copies);
     let mut nodes = Vec::new();
@@ -32,7 +32,7 @@ pub(super) fn start(program: &Path, directory: &Path, copies: usize) -> Result<V
         if id > 1 {
             command.args(["--replicaof", &format!("127.0.0.1 {}", ports[0])]);
         }
-        // A copy that falls behind is waited for: to begin it anew would cost more.
+        // A copy that falls behind is waited for: starting it anew would cost more.
         command.args(["--client-output-buffer-limit", "replica 0 0 0", "--repl-diskless-sync-delay", "0"]);
         command.args(["--repl-timeout", &COPY_TIMEOUT_SECONDS.to_string()]);
         let clients = SocketAddr::from((Ipv4Addr::LOCALHOST, *port));

@@ -1,18 +1,21 @@
-//! What was measured, as tables, as JSON and as a chart.
+//! The results as tables, as JSON and as a chart.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::arguments::Arguments;
+use super::contender::Contender;
+use super::failure::Failure;
 use super::figures::{Figures, Median, Medians};
 use super::goals::judge;
-use super::load::VALUE_BYTES;
-use super::{Contender, Failure, Options, Row};
+use super::row::Row;
+use super::work::VALUE_BYTES;
 use crate::plot::{Bars, Scale, Series, bars};
 use crate::statistics::median;
 
-/// A run.
+/// The results of a run.
 pub(super) struct Report {
     pub(super) versions: BTreeMap<Contender, String>,
     /// Over how many connections etcd's clients were spread.
@@ -22,28 +25,28 @@ pub(super) struct Report {
 
 impl Report {
     /// Prints everything, and writes the files that are asked for.
-    pub(super) fn tell(&self, options: &Options) -> Result<(), Failure> {
+    pub(super) fn tell(&self, arguments: &Arguments) -> Result<(), Failure> {
         let medians = self.figures.medians();
         let parts =
-            [self.introduction(options, &medians), table(&medians), ratios(&medians), verdicts(&medians)];
+            [self.introduction(arguments, &medians), table(&medians), ratios(&medians), verdicts(&medians)];
         println!("{}", parts.map(|lines| lines.join("\n")).join("\n\n"));
-        if let Some(file) = &options.json {
-            write(file, &format!("{:#}\n", self.json(options, &medians)))?;
+        if let Some(file) = &arguments.json {
+            write(file, &format!("{:#}\n", self.json(arguments, &medians)))?;
         }
-        if let Some(directory) = &options.plots {
+        if let Some(directory) = &arguments.plots {
             let svg = chart(&medians).ok_or_else(|| Failure::new("there is nothing to draw"))?;
             write(&directory.join("servers.svg"), &svg)?;
         }
         Ok(())
     }
 
-    fn introduction(&self, options: &Options, medians: &Medians) -> Vec<String> {
+    fn introduction(&self, arguments: &Arguments, medians: &Medians) -> Vec<String> {
         let mut lines = vec![
             machine(),
             format!(
                 "{VALUE_BYTES}-byte values, {} s for each figure, the median of {}",
-                options.time().as_secs(),
-                options.rounds
+                arguments.time().as_secs(),
+                arguments.rounds
             ),
             format!("4 KiB written past the page cache, with fdatasync: {:.3} ms", medians.sync_milliseconds),
         ];
@@ -73,7 +76,7 @@ impl Report {
         lines
     }
 
-    fn json(&self, options: &Options, medians: &Medians) -> Value {
+    fn json(&self, arguments: &Arguments, medians: &Medians) -> Value {
         let rows: Vec<Value> = self
             .figures
             .samples
@@ -103,7 +106,7 @@ impl Report {
             "machine": machine(),
             "versions": versions,
             "value_bytes": VALUE_BYTES,
-            "seconds": options.time().as_secs(),
+            "seconds": arguments.time().as_secs(),
             "sync_milliseconds": medians.sync_milliseconds,
             "rows": rows,
             "goals": judge(medians),
@@ -159,7 +162,7 @@ fn verdicts(medians: &Medians) -> Vec<String> {
     judge(medians).iter().map(ToString::to_string).collect()
 }
 
-/// Rates of everything, as SVG.
+/// All rates, as SVG.
 fn chart(medians: &Medians) -> Option<String> {
     let contenders = [
         (Contender::PaxosNode, "paxos-node, 3 nodes"),

@@ -1,25 +1,19 @@
-//! A client of all that speak as Redis does.
-//!
-//! Clients share the processors with the servers, so this one is lean: requests are copied together from prepared
-//! pieces, and replies are checked and counted where they lie, not kept.
+//! The clients of all servers that speak the protocol of Redis. Their requests are copied together from
+//! prepared pieces, as clients share the processors with the servers.
 
-use bytes::{Buf, BytesMut};
 use std::net::SocketAddr;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
-use super::load::{KEY_BYTES, VALUE_BYTES, Work, key};
-use super::server::Node;
+use paxos_node::load::resp::{Connection, RawReply};
 
-/// Enough for the replies of a pipeline.
-const BUFFER_BYTES: usize = 16 << 10;
+use super::node::Node;
+use super::work::{KEY_BYTES, VALUE_BYTES, Work, key};
 
 /// What asks whether a server answers.
 pub(super) const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
 
-/// The first, if it answers, where it always leads.
+/// The first node, which always leads, if it answers.
 pub(super) async fn leader(nodes: &[Node]) -> Option<usize> {
-    Connection::open(nodes.first()?.status).await.ok()?.ping().await.ok()?;
+    RespClient::open(nodes.first()?.status).await.ok()?.ping().await.ok()?;
     Some(0)
 }
 
@@ -29,13 +23,11 @@ pub(super) fn request_bytes(work: Work) -> usize {
     pieces.before.len() + KEY_BYTES + pieces.behind.len()
 }
 
-/// A connection.
-pub(super) struct Connection {
-    stream: TcpStream,
+/// A client.
+pub(super) struct RespClient {
+    connection: Connection,
     set: Pieces,
     get: Pieces,
-    requests: BytesMut,
-    received: BytesMut,
 }
 
 /// What is before and behind the key of a request.
@@ -44,65 +36,53 @@ struct Pieces {
     behind: Vec<u8>,
 }
 
-/// What a server has answered.
-#[derive(Debug, PartialEq, Eq)]
-enum Reply {
-    Status,
-    Bulk { bytes: usize },
-    Nil,
-    Error(String),
-}
-
-impl Connection {
-    pub(super) async fn open(address: SocketAddr) -> Result<Connection, String> {
-        let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
-        stream.set_nodelay(true).map_err(|error| error.to_string())?;
+impl RespClient {
+    pub(super) async fn open(address: SocketAddr) -> Result<RespClient, String> {
+        let connection = Connection::open(address).await.map_err(|error| error.to_string())?;
         let [set, get] = [Work::Set, Work::Get].map(Pieces::of);
-        let received = BytesMut::with_capacity(BUFFER_BYTES);
-        Ok(Connection { stream, set, get, requests: BytesMut::new(), received })
+        Ok(RespClient { connection, set, get })
     }
 
     /// Whether the server answers.
     pub(super) async fn ping(&mut self) -> Result<(), String> {
-        self.requests.extend_from_slice(PING);
-        self.exchange(&Reply::Status, 1).await
+        self.connection.requests().extend_from_slice(PING);
+        self.connection.exchange(1, is_status).await
     }
 
     /// Sends a request for each key, all at once, and waits for all replies.
     pub(super) async fn ask(&mut self, work: Work, keys: &[u64]) -> Result<(), String> {
-        let (pieces, wanted) = match work {
-            Work::Set => (&self.set, Reply::Status),
-            Work::Get => (&self.get, Reply::Bulk { bytes: VALUE_BYTES }),
+        let pieces = match work {
+            Work::Set => &self.set,
+            Work::Get => &self.get,
         };
+        let requests = self.connection.requests();
         for number in keys {
-            self.requests.extend_from_slice(&pieces.before);
-            self.requests.extend_from_slice(&key(*number));
-            self.requests.extend_from_slice(&pieces.behind);
+            requests.extend_from_slice(&pieces.before);
+            requests.extend_from_slice(&key(*number));
+            requests.extend_from_slice(&pieces.behind);
         }
-        self.exchange(&wanted, keys.len()).await
+        match work {
+            Work::Set => self.connection.exchange(keys.len(), is_status).await,
+            Work::Get => self.connection.exchange(keys.len(), is_value).await,
+        }
     }
+}
 
-    async fn exchange(&mut self, wanted: &Reply, count: usize) -> Result<(), String> {
-        let broken = |error: std::io::Error| format!("the connection has broken: {error}");
-        self.stream.write_all_buf(&mut self.requests).await.map_err(broken)?;
-        let mut left = count;
-        let mut unwanted = None;
-        while left > 0 {
-            match take_reply(&mut self.received)? {
-                Some(reply) => {
-                    left -= 1;
-                    if reply != *wanted {
-                        unwanted.get_or_insert(reply);
-                    }
-                }
-                None => {
-                    if self.stream.read_buf(&mut self.received).await.map_err(broken)? == 0 {
-                        return Err(String::from("the server has closed the connection"));
-                    }
-                }
-            }
-        }
-        unwanted.map_or(Ok(()), |reply| Err(format!("not the answer that was expected: {reply:?}")))
+fn is_status(reply: RawReply<'_>) -> Result<(), String> {
+    if reply == RawReply::Status { Ok(()) } else { Err(unexpected(reply)) }
+}
+
+fn is_value(reply: RawReply<'_>) -> Result<(), String> {
+    match reply {
+        RawReply::Bulk(value) if value.len() == VALUE_BYTES => Ok(()),
+        other => Err(unexpected(other)),
+    }
+}
+
+fn unexpected(reply: RawReply<'_>) -> String {
+    match reply {
+        RawReply::Bulk(value) => format!("unexpected reply: a value of {} bytes", value.len()),
+        other => format!("unexpected reply: {other:?}"),
     }
 }
 
@@ -119,69 +99,14 @@ impl Pieces {
     }
 }
 
-/// The first reply of what was received, once all of it is there.
-fn take_reply(received: &mut BytesMut) -> Result<Option<Reply>, String> {
-    let Some(end) = received.iter().position(|byte| *byte == b'\n') else { return Ok(None) };
-    let line = received[..end].strip_suffix(b"\r").ok_or("a line does not end as it should")?;
-    let (kind, text) = line.split_first().ok_or("an empty reply")?;
-    let text = std::str::from_utf8(text).map_err(|error| error.to_string())?;
-    let mut length = end + 1;
-    let reply = match kind {
-        b'+' => Reply::Status,
-        b'-' => Reply::Error(text.to_owned()),
-        b'$' if text == "-1" => Reply::Nil,
-        b'$' => {
-            let bytes: usize = text.parse().map_err(|_| format!("'{text}' is no length"))?;
-            length += bytes + 2;
-            if received.len() < length {
-                return Ok(None);
-            }
-            Reply::Bulk { bytes }
-        }
-        _ => return Err(format!("no request here is answered by '{}{text}'", kind.escape_ascii())),
-    };
-    received.advance(length);
-    Ok(Some(reply))
-}
-
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
 
-    #[test]
-    fn replies_are_told_apart_wherever_they_are_cut() {
-        let stream: &[u8] = b"+OK\r\n$3\r\na\nb\r\n$-1\r\n-ERR no\r\n$0\r\n\r\n+OK\r\n";
-        let whole = [
-            Reply::Status,
-            Reply::Bulk { bytes: 3 },
-            Reply::Nil,
-            Reply::Error(String::from("ERR no")),
-            Reply::Bulk { bytes: 0 },
-            Reply::Status,
-        ];
-        for cut in 0..stream.len() {
-            let mut received = BytesMut::new();
-            let mut replies = Vec::new();
-            for part in [&stream[..cut], &stream[cut..]] {
-                received.extend_from_slice(part);
-                while let Some(reply) = take_reply(&mut received).expect("well formed") {
-                    replies.push(reply);
-                }
-            }
-            assert_eq!(replies, whole, "cut at {cut}");
-            assert!(received.is_empty());
-        }
-    }
-
-    #[test]
-    fn what_is_no_reply_is_refused() {
-        for wrong in ["OK\r\n", "$x\r\n", "+OK\n", "\r\n", ":1\r\n", "$-2\r\n"] {
-            assert!(take_reply(&mut BytesMut::from(wrong)).is_err(), "{wrong:?}");
-        }
-    }
-
     /// A server that answers each connection with the same bytes, in pieces.
-    async fn serve(answer: &'static [u8]) -> Connection {
+    async fn serve(answer: &'static [u8]) -> RespClient {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("there is a port");
         let address = listener.local_addr().expect("a bound socket has an address");
         tokio::spawn(async move {
@@ -193,7 +118,7 @@ mod tests {
             let mut ignored = Vec::new();
             stream.read_to_end(&mut ignored).await.expect("the client ends");
         });
-        Connection::open(address).await.expect("the server listens")
+        RespClient::open(address).await.expect("the server listens")
     }
 
     #[tokio::test]

@@ -1,31 +1,26 @@
-//! A server, whichever it is: one process, or three that agree.
+//! A server of any kind: one process, or several.
 
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::load::{Client, Measured, Plan, drive, fill};
-use super::process::{Process, Stolen, own_cpu_time};
-use super::{Contender, Failure, Options, Row, bare, etcd, paxos_node, redis, resp};
+use paxos_node::load::{Measured, Plan, drive};
 
-/// How many nodes a cluster has.
-pub(super) const NODES: usize = 3;
+use super::arguments::Arguments;
+use super::clients::{Client, RowClient, fill};
+use super::contender::Contender;
+use super::failure::Failure;
+use super::node::{NODES, Node};
+use super::process::{Stolen, own_cpu_time};
+use super::row::Row;
+use super::{bare, etcd, paxos, redis, resp};
+
 /// How long a server may take until it has a leader.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// All nodes have to agree on the leader for this long, since a cluster that was paused may first believe what was so
-/// before.
+/// All nodes have to agree on the leader for this long: nodes that were paused may first know an old one.
 const SETTLE: Duration = Duration::from_millis(500);
 const POLL_PAUSE: Duration = Duration::from_millis(50);
-
-/// One of its processes.
-pub(super) struct Node {
-    pub(super) process: Process,
-    /// Where it takes clients.
-    pub(super) clients: SocketAddr,
-    /// Where it tells who leads.
-    pub(super) status: SocketAddr,
-}
 
 /// A server that has been started.
 pub(super) struct Server {
@@ -33,7 +28,7 @@ pub(super) struct Server {
     nodes: Vec<Node>,
 }
 
-/// What came of one measurement.
+/// The results of one measurement.
 #[derive(Clone, Debug)]
 pub(super) struct Sample {
     pub(super) measured: Measured,
@@ -41,7 +36,7 @@ pub(super) struct Sample {
     pub(super) server_cpu: Duration,
     /// Processor time of its clients.
     pub(super) client_cpu: Duration,
-    /// The part of all processors' time that the machine's host took away.
+    /// The part of all processors' time that the host of a virtual machine took away.
     pub(super) stolen: f64,
 }
 
@@ -49,18 +44,18 @@ impl Server {
     /// Starts it on empty directories, sets all keys, and pauses it.
     pub(super) async fn start(
         contender: Contender,
-        options: &Options,
+        arguments: &Arguments,
         directory: &Path,
     ) -> Result<Server, Failure> {
         let directory = directory.join(contender.name());
         let fail = |error| Failure::new(format!("{}: {error}", directory.display()));
         std::fs::create_dir(&directory).map_err(fail)?;
         let nodes = match contender {
-            Contender::PaxosNode => paxos_node::start(&options.program(), &directory)?,
-            Contender::Etcd => etcd::start(&options.etcd, &directory)?,
-            Contender::Redis => redis::start(&options.redis, &directory, 0)?,
-            Contender::RedisWithCopies => redis::start(&options.redis, &directory, NODES - 1)?,
-            Contender::Bare => bare::start(&options.bare, &directory)?,
+            Contender::PaxosNode => paxos::start(&arguments.program(), &directory)?,
+            Contender::Etcd => etcd::start(&arguments.etcd, &directory)?,
+            Contender::Redis => redis::start(&arguments.redis, &directory, 0)?,
+            Contender::RedisWithCopies => redis::start(&arguments.redis, &directory, NODES - 1)?,
+            Contender::Bare => bare::start(&arguments.bare, &directory)?,
         };
         let mut server = Server { contender, nodes };
         let leader = server.await_leader().await?;
@@ -82,7 +77,11 @@ impl Server {
         let clients = Client::open_all(self.contender, leader, row, connections).await?;
         let mut edges = Vec::with_capacity(2);
         let at_edge = || edges.push((self.cpu_time(), own_cpu_time(), Stolen::until_now()));
-        let measured = drive(clients, row, plan, at_edge).await;
+        let requesters = clients.into_iter().map(|client| RowClient::new(client, row)).collect();
+        let measured = drive(requesters, plan, at_edge).await;
+        if self.contender == Contender::PaxosNode {
+            paxos::check_understood(&self.nodes)?;
+        }
         self.pause()?;
         let [(server, client, stolen), (server_after, client_after, stolen_after)] = edges[..] else {
             unreachable!("a measurement has a beginning and an end");
@@ -103,14 +102,14 @@ impl Server {
         self.nodes.iter().map(|node| node.process.cpu_time()).sum()
     }
 
-    /// Where the leader takes clients, once it is the same for long enough.
+    /// Where the leader takes clients, once all nodes have agreed on it for long enough.
     async fn await_leader(&mut self) -> Result<SocketAddr, Failure> {
         let deadline = Instant::now() + PATIENCE;
         let mut known: Option<(usize, Instant)> = None;
         while Instant::now() < deadline {
             self.nodes.iter_mut().try_for_each(|node| node.process.check())?;
             let leader = match self.contender {
-                Contender::PaxosNode => paxos_node::leader(&self.nodes),
+                Contender::PaxosNode => paxos::leader(&self.nodes),
                 Contender::Etcd => etcd::leader(&self.nodes).await,
                 Contender::Redis | Contender::RedisWithCopies | Contender::Bare => {
                     resp::leader(&self.nodes).await
@@ -131,15 +130,15 @@ impl Server {
     }
 }
 
-/// What a program calls its version; `Err` tells why it can't be measured.
-pub(super) fn version(contender: Contender, options: &Options) -> Result<String, String> {
+/// The version that a program prints, or why it can't be measured.
+pub(super) fn version(contender: Contender, arguments: &Arguments) -> Result<String, String> {
     let (program, advice) = match contender {
-        Contender::PaxosNode => (&options.program(), "build it by 'cargo build --release -p paxos-node'"),
-        Contender::Etcd => (&options.etcd, "install Debian's etcd-server, or name it by --etcd"),
+        Contender::PaxosNode => (&arguments.program(), "build it by 'cargo build --release -p paxos-node'"),
+        Contender::Etcd => (&arguments.etcd, "install Debian's etcd-server, or name it by --etcd"),
         Contender::Redis | Contender::RedisWithCopies => {
-            (&options.redis, "install Debian's redis-server, or name it by --redis")
+            (&arguments.redis, "install Debian's redis-server, or name it by --redis")
         }
-        Contender::Bare => (&options.bare, "cargo builds it with this bench"),
+        Contender::Bare => (&arguments.bare, "cargo builds it with this bench"),
     };
     let place = program.display();
     let output = Command::new(program).arg("--version").output();

@@ -27,8 +27,8 @@ impl<V> Default for Acceptor<V> {
 }
 
 impl<V> Acceptor<V> {
-    /// An acceptor that has promised nothing. For a name that is new: one that ever answered must
-    /// [recover](Acceptor::recover) what it said.
+    /// An acceptor that has promised nothing, under a name that is new: one that ever answered must
+    /// [recover](Acceptor::recover) its record.
     #[must_use]
     pub fn new() -> Acceptor<V> {
         Acceptor { state: AcceptorState { promised: Ballot::ZERO, accepted: None } }
@@ -53,8 +53,8 @@ impl<V: Clone> Acceptor<V> {
     /// Phase 1b (section 2.2): answers a prepare request "with a promise not to accept any more proposals
     /// numbered less than n", and with the highest-numbered proposal accepted so far.
     ///
-    /// The prepare of the promised ballot itself is answered again: the answer may have got lost, and to
-    /// repeat it promises nothing new.
+    /// The prepare of the promised ballot itself is answered again: the answer may have been lost, and
+    /// repeating it promises nothing new.
     ///
     /// # Errors
     ///
@@ -89,7 +89,7 @@ impl<V: Clone> Acceptor<V> {
         Ok(Unstored { memory: &mut self.state, record, message: Accepted { ballot } })
     }
 
-    /// The promise told here needs no storing: what the acceptor remembers has been stored.
+    /// The promise reported here needs no storing: it was stored before.
     fn reject_below_promise(&self, ballot: Ballot) -> Result<(), Reject> {
         let promised = self.state.promised;
         if ballot < promised { Err(Reject { ballot, promised }) } else { Ok(()) }

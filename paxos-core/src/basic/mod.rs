@@ -1,8 +1,8 @@
 //! Basic Paxos: one instance, which chooses one value. *Paxos Made Simple*, section 2.2, as code.
 //!
-//! Multi-Paxos ([`Replica`](crate::Replica)) is many such instances that share a phase 1. This module is for
-//! who wants one value agreed upon and nothing else, and for who reads the paper. It does no I/O: the caller
-//! carries the messages, which may be lost, doubled, delayed and overtaken, and stores what is to be stored.
+//! Multi-Paxos ([`Replica`](crate::Replica)) is many such instances that share a phase 1. Use this module to
+//! agree on a single value, or to read the paper beside its code. It does no I/O: the caller carries the
+//! messages, which may be lost, doubled, delayed and overtaken, and stores the records.
 //!
 //! | Phase | Who, by which call | What it says to whom |
 //! |---|---|---|
@@ -11,10 +11,10 @@
 //! | 2a | [`Preparing::propose`] | its [`proposal`](Proposing::proposal), to the acceptors |
 //! | 2b | [`Acceptor::on_accept`] | [`Accepted`] or [`Reject`], to the proposer |
 //!
-//! What the types hold:
-//! - Nothing is said before it is stored. Each step that must survive a crash comes as [`Unstored`], which
-//!   shows the record to be stored and gives the message away only in exchange for the word that it is. It
-//!   borrows the one who remembers, so that records can't be stored out of order.
+//! What the types guarantee:
+//! - Nothing is sent before it is stored. Each step that must survive a crash comes as [`Unstored`], which
+//!   shows the record to be stored, and hands out the message only when the caller says that the record is
+//!   stored. It borrows the acceptor or proposer, so that records can't be stored out of order.
 //! - One proposal for each ballot. An attempt comes from [`Proposer::start`] under a fresh ballot, proposes
 //!   once and by value ([`Preparing::propose`]), and neither it nor the proposer can be cloned.
 //! - No proposal without a quorum of promises: a [`Proposing`] comes from nowhere else.
@@ -64,7 +64,7 @@
 //!
 //! Five acceptors, three proposers that begin in the same moment, and prepares that arrive so that one
 //! proposer gets one promise and the other two get two each. Nobody has three, the majority; so they overtake
-//! each other until one gets through. From then on who comes later finds its value, and proposes that.
+//! each other until one succeeds. Every later proposer finds its value, and proposes that.
 //!
 //! ```
 //! use paxos_core::basic::{Acceptor, Preparing, Proposer, Proposing};
@@ -123,7 +123,7 @@
 //! accept(&mut b, &mut third, &mut blue); // so has b
 //! assert_eq!(blue.chosen(), None);
 //!
-//! // Blue was overtaken, but d told of it. That decides what the first proposer must propose (P2c).
+//! // Blue was overtaken, but d reported it. That decides what the first proposer must propose (P2c).
 //! let mut again = again.propose().expect("three promises of five are a quorum");
 //! assert_eq!(again.proposal().value, "blue");
 //! accept(&mut a, &mut first, &mut again);
@@ -131,7 +131,7 @@
 //! accept(&mut d, &mut first, &mut again);
 //! assert_eq!(again.chosen(), Some(&"blue"));
 //!
-//! // Everybody who comes later proposes the chosen value, whichever quorum answers and whatever they wanted.
+//! // Every later proposer proposes the chosen value, whichever quorum answers and whatever it wanted.
 //! let mut late = second.start("green").stored();
 //! for acceptor in [&mut c, &mut e, &mut a] {
 //!     prepare(acceptor, &mut second, &mut late);
@@ -212,7 +212,7 @@ pub struct Accepted {
 
 /// The answer to a request that comes too late, so that its proposer can give up and start above.
 ///
-/// Only a courtesy: correctness would not suffer from silence (section 2.2, at its end).
+/// Not needed for correctness (section 2.2, at its end): it saves the proposer from waiting.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Reject {
     /// The ballot of the refused request.
@@ -224,9 +224,8 @@ pub struct Reject {
 /// A step that is taken only once its record is in stable storage.
 ///
 /// Section 2.5: "An acceptor records its intended response in stable storage before actually sending the
-/// response." Here the response, a `Message`, is inside, and comes out in exchange for the word that the
-/// record is stored. Dropped instead, the step was never taken: nothing is remembered and nothing can be
-/// said.
+/// response." Here the response, a `Message`, is inside, and [`stored`](Unstored::stored) hands it out. If
+/// this is dropped instead, the step was never taken: nothing is remembered and nothing is sent.
 ///
 /// There is no way past it. While one record waits to be stored, its owner can't take another step:
 ///
@@ -238,7 +237,7 @@ pub struct Reject {
 /// promise.unwrap().stored();
 /// ```
 #[derive(Debug)]
-#[must_use = "nothing is remembered or can be said before this is stored"]
+#[must_use = "nothing is remembered or sent before this is stored"]
 pub struct Unstored<'a, Record, Message> {
     memory: &'a mut Record,
     record: Record,
@@ -246,7 +245,7 @@ pub struct Unstored<'a, Record, Message> {
 }
 
 impl<Record, Message> Unstored<'_, Record, Message> {
-    /// What to store: the whole of what is to be remembered. It replaces the record before.
+    /// The record to store: everything to remember. It replaces the record before.
     #[must_use]
     pub fn record(&self) -> &Record {
         &self.record

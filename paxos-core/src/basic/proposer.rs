@@ -6,8 +6,8 @@ use super::{Accepted, Promise, Proposal, Reject, Unstored};
 use crate::id::{Ballot, NodeId};
 use crate::quorum::Quorums;
 
-/// The highest round that is believed when a peer tells of it. Above, rounds are left for every attempt that
-/// this node will ever make, so that no peer can use them up.
+/// Higher rounds are ignored when a peer reports them: so enough rounds are left for every attempt that this
+/// node will ever make, and no peer can use them up.
 const MAX_HEARD_ROUND: u64 = u64::MAX / 2;
 
 /// A proposer of one instance: what lasts from one attempt to the next.
@@ -24,7 +24,7 @@ pub struct Proposer {
 }
 
 impl Proposer {
-    /// A proposer that never proposed anything. For a name that is new: one that ever started must
+    /// A proposer that never proposed anything, under a name that is new: one that ever started must
     /// [recover](Proposer::recover) its last ballot.
     ///
     /// `quorums` says how many acceptors must answer. Pass on the answers of exactly the acceptors that it
@@ -82,7 +82,7 @@ impl Proposer {
 pub struct Preparing<V> {
     ballot: Ballot,
     quorums: Quorums,
-    /// Who has promised.
+    /// The acceptors that have promised.
     promised: BTreeSet<NodeId>,
     /// The highest-numbered proposal that they have reported.
     highest: Option<Proposal<V>>,
@@ -121,7 +121,7 @@ impl<V> Preparing<V> {
     ///
     /// Itself, unchanged, as long as no quorum has promised.
     pub fn propose(self) -> Result<Proposing<V>, Preparing<V>> {
-        if self.promised.len() < self.quorums.prepare() {
+        if !self.quorums.enough_promises(self.promised.len()) {
             return Err(self);
         }
         let value = self.highest.map_or(self.own, |proposal| proposal.value);
@@ -135,7 +135,7 @@ impl<V> Preparing<V> {
 pub struct Proposing<V> {
     proposal: Proposal<V>,
     quorums: Quorums,
-    /// Who has accepted.
+    /// The acceptors that have accepted.
     accepted: BTreeSet<NodeId>,
 }
 
@@ -156,10 +156,10 @@ impl<V> Proposing<V> {
 
     /// The chosen value, once a quorum is known to have accepted the proposal. Final.
     ///
-    /// That is how a learner learns it, too (section 2.3); whom to tell is up to the caller.
+    /// That is how a learner learns it, too (section 2.3); the caller decides which learners to inform.
     #[must_use]
     pub fn chosen(&self) -> Option<&V> {
-        (self.accepted.len() >= self.quorums.accept()).then_some(&self.proposal.value)
+        self.quorums.enough_acceptances(self.accepted.len()).then_some(&self.proposal.value)
     }
 }
 

@@ -1,5 +1,5 @@
-//! Storms: random schedules with loss, duplication, reordering and crashes, and one question to each of them:
-//! was ever more than one value chosen?
+//! Storms: random schedules with loss, duplication, reordering and crashes. In none of them may more than one
+//! value be chosen.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,7 +32,7 @@ struct Envelope {
     packet: Packet,
 }
 
-/// What a proposer is at; lost when it crashes.
+/// The attempt of a proposer; lost when it crashes.
 #[derive(Debug)]
 enum Attempt {
     None,
@@ -61,7 +61,7 @@ struct Storm {
     /// How likely an acceptor crashes around each of its answers.
     crash_percent: u64,
     next_value: Value,
-    /// Sees everything: who has stored the acceptance of which proposal.
+    /// For each proposal the acceptors that have stored its acceptance.
     acceptances: BTreeMap<Ballot, (Value, BTreeSet<NodeId>)>,
     chosen: Option<Value>,
     rejections: u64,
@@ -241,7 +241,7 @@ impl Storm {
         }
     }
 
-    /// Notes an acceptance that is in stable storage, and checks the one thing that must never happen.
+    /// Records an acceptance that is in stable storage, and checks that no second value is chosen.
     fn observe(&mut self, acceptor: NodeId, proposal: Proposal<Value>) {
         let seed = self.seed;
         let (value, acceptors) =
@@ -254,7 +254,8 @@ impl Storm {
         }
     }
 
-    /// Without faults and rivals one proposer gets through: if not at once, then above all it was told of.
+    /// Without faults and rivals one proposer succeeds: if not at once, then with a ballot above all that
+    /// were reported to it.
     fn calm(&mut self) {
         let node = NodeId(1);
         self.in_flight.clear();

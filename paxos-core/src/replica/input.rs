@@ -1,30 +1,35 @@
-//! What goes into a replica and what comes out.
+//! The inputs that a replica takes, and the outputs that its driver carries out.
 
 use bytes::Bytes;
 
+use super::{ChangeRefusal, ChangeRequest, HandoverRefusal, RequestId};
 use crate::durable::{Durable, SnapshotMeta, Write};
-use crate::id::{NodeId, Slot};
+use crate::id::{Epoch, NodeId, Slot};
+use crate::membership::Membership;
 use crate::message::{Message, ReadId};
 use crate::value::Value;
 
 /// Something that happened.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Input {
     /// Some time has passed; the driver decides how much, the same on all members.
     ///
     /// After a pause (of the process, of the machine) feed all ticks that were missed before anything else:
     /// a lease must not outlive the time it stands for.
     Tick,
-    /// A message came from a peer whose identity the transport vouches for.
+    /// A message came from a peer. The transport must have authenticated the sender.
     Receive {
         /// The sender.
         from: NodeId,
-        /// What it says.
+        /// The message.
         message: Message,
     },
-    /// Have these commands chosen, if possible next to each other. A replica that does not lead passes them on.
+    /// Have these commands chosen, if possible next to each other. A replica that does not lead forwards them
+    /// to the leader.
     ///
-    /// They may get lost on the way; propose again, under a session, what was not seen applied.
+    /// They may get lost on the way: propose those again, under a [session](crate::session), that were not
+    /// applied in time.
     Propose {
         /// The commands.
         commands: Vec<Bytes>,
@@ -34,18 +39,30 @@ pub enum Input {
         /// The driver's name for the read, or for a group of reads that came together.
         read: ReadId,
     },
-    /// A write is in stable storage. In the order of the writes, without gaps.
+    /// Change the membership, if this replica leads. Ends with [`Output::ChangeInForce`] or
+    /// [`Output::ChangeRefused`].
+    Change(ChangeRequest),
+    /// Hand leadership over, if this replica leads. Ends with [`Output::HandedOver`] or
+    /// [`Output::HandoverRefused`].
+    HandOver {
+        /// The driver's name for the request.
+        request: RequestId,
+        /// The successor. If none is named, the voter with the highest priority, and of several the one that
+        /// knows most of what is chosen.
+        to: Option<NodeId>,
+    },
+    /// A write is in stable storage. The driver gives these in the order of the writes, without gaps.
     Durable(Durable),
     /// A snapshot that this node took of its own state is in stable storage.
     SnapshotSaved {
-        /// Which.
+        /// The snapshot.
         meta: SnapshotMeta,
     },
     /// What [`Output::LoadSnapshot`] asked for.
     SnapshotLoaded {
-        /// Who wants it.
+        /// The peer that asks for it.
         to: NodeId,
-        /// Which snapshot.
+        /// The snapshot.
         meta: SnapshotMeta,
         /// Where the piece begins.
         offset: u64,
@@ -61,18 +78,21 @@ pub enum Input {
     },
     /// The snapshot of [`Output::InstallSnapshot`] is whole and in stable storage.
     SnapshotInstalled {
-        /// Which.
+        /// The snapshot.
         meta: SnapshotMeta,
     },
-    /// The snapshot of [`Output::InstallSnapshot`] is not what it should be.
+    /// The snapshot of [`Output::InstallSnapshot`] does not match its description.
     SnapshotRejected {
         /// The snapshot's slot.
         slot: Slot,
     },
 }
 
-/// Something to be done.
+/// Something for the driver to do. A driver must carry out every kind of output: it must not ignore one that
+/// it does not know. [`Driver`](super::Driver) has a method for each, so that the compiler names what is
+/// missing.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Output {
     /// Put this into stable storage, then feed [`Write::into_durable`] back.
     Persist(Write),
@@ -83,7 +103,8 @@ pub enum Output {
         /// The message.
         message: Message,
     },
-    /// Send a message to each peer. May get lost on any of the ways.
+    /// Send a message to each peer: to all [members](crate::Membership::members) in force here but this node
+    /// itself. Each copy may get lost.
     Broadcast {
         /// The message.
         message: Message,
@@ -95,12 +116,49 @@ pub enum Output {
         /// Its value.
         value: Value,
     },
-    /// Replace the state by this snapshot, which is in stable storage. The next slot to apply is the one after.
+    /// Another membership is in force for all slots behind this one. The transport must reach its members,
+    /// and for a while still those that are no longer in it, as messages to them may be on their way.
+    MembershipChanged {
+        /// The slot of the membership.
+        slot: Slot,
+        /// The membership.
+        membership: Membership,
+    },
+    /// The change that was asked for is chosen and in force.
+    ChangeInForce {
+        /// The request.
+        request: RequestId,
+        /// The epoch that it has begun.
+        epoch: Epoch,
+    },
+    /// The change that was asked for is not made, or not by this replica.
+    ChangeRefused {
+        /// The request.
+        request: RequestId,
+        /// Why.
+        refusal: ChangeRefusal,
+    },
+    /// Another node leads now.
+    HandedOver {
+        /// The request.
+        request: RequestId,
+        /// The leader.
+        to: NodeId,
+    },
+    /// Leadership is not handed over.
+    HandoverRefused {
+        /// The request.
+        request: RequestId,
+        /// Why.
+        refusal: HandoverRefusal,
+    },
+    /// Replace the state by this snapshot, which is in stable storage. The next slot to apply is the one
+    /// after.
     Restore {
-        /// Which snapshot.
+        /// The snapshot.
         meta: SnapshotMeta,
     },
-    /// All that the read must see has been given out as [`Output::Apply`]; it may look at the state.
+    /// Everything that the read must see has been given out as [`Output::Apply`]: look at the state now.
     ReadReady {
         /// The read.
         read: ReadId,
@@ -110,26 +168,28 @@ pub enum Output {
         /// The read.
         read: ReadId,
     },
-    /// These commands were not taken; they have not gone anywhere.
+    /// These commands were not taken: they never left this replica, or came back from a leader that finds
+    /// them too long. If they were proposed before, that earlier proposal may still be chosen.
     Refused {
         /// The commands.
         commands: Vec<Bytes>,
         /// Why.
         reason: Refusal,
     },
-    /// Read a piece of a finished snapshot and feed it back as [`Input::SnapshotLoaded`]; if it is gone, nothing.
+    /// Read a piece of a finished snapshot and feed it back as [`Input::SnapshotLoaded`]; if it is gone,
+    /// nothing.
     LoadSnapshot {
-        /// Who wants it.
+        /// The peer that asks for it.
         to: NodeId,
-        /// Which snapshot.
+        /// The snapshot.
         meta: SnapshotMeta,
         /// Where the piece begins.
         offset: u64,
-        /// How long it may be.
+        /// The greatest length of the piece.
         max_bytes: usize,
     },
-    /// Write a piece of a snapshot that a peer sends, then feed [`Input::SnapshotStored`] back. Pieces come in
-    /// order; offset 0 starts over.
+    /// Write a piece of a snapshot that a peer sends, then feed [`Input::SnapshotStored`] back. Pieces come
+    /// in order; offset 0 starts over.
     StoreSnapshot {
         /// The snapshot's slot.
         slot: Slot,
@@ -138,10 +198,10 @@ pub enum Output {
         /// The piece.
         data: Bytes,
     },
-    /// All pieces are written: verify the snapshot, make it durable, then feed [`Input::SnapshotInstalled`] or
-    /// [`Input::SnapshotRejected`] back.
+    /// All pieces are written: verify the snapshot, make it durable, then feed [`Input::SnapshotInstalled`]
+    /// or [`Input::SnapshotRejected`] back.
     InstallSnapshot {
-        /// What the snapshot must match.
+        /// The description that the snapshot must match.
         meta: SnapshotMeta,
     },
 }
@@ -160,11 +220,33 @@ impl Output {
 pub enum Refusal {
     /// No leader is known here.
     NoLeader,
-    /// As many commands wait as [`Options::queue_bytes`](crate::Options::queue_bytes) allows, or the log is as
-    /// long as [`Options::log_bytes`](crate::Options::log_bytes) allows.
+    /// As many commands wait as [`queue_bytes`](crate::ProtocolSettings::queue_bytes) allows, or the log is
+    /// as long as [`log_bytes`](crate::ProtocolSettings::log_bytes) allows.
     Overloaded,
-    /// Longer than [`Options::command_bytes`](crate::Options::command_bytes).
-    TooLong,
+    /// Longer than [`command_bytes`](crate::ProtocolSettings::command_bytes) allows, here or on the leader.
+    TooLong {
+        /// The longest command that is taken, in bytes.
+        limit_bytes: u64,
+    },
+}
+
+/// What a node is in the membership that is in force, as far as it knows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Standing {
+    /// It votes, and may lead.
+    Voter,
+    /// It learns, and does not vote.
+    Learner,
+    /// It is not a member, and never was one as far as it knows. It learns, so that it will hear of a
+    /// membership that has it.
+    Outsider,
+    /// It was removed. It takes part in nothing any more.
+    Removed {
+        /// Whether the others can do without it: a quorum of them knows of the removal. Until then it should
+        /// go on running.
+        may_end: bool,
+    },
 }
 
 /// What a replica is doing.
@@ -175,7 +257,7 @@ pub enum Role {
     Follower,
     /// Runs phase 1 to become the leader.
     Candidate,
-    /// Is the only proposer.
+    /// Proposes all values.
     Leader,
 }
 

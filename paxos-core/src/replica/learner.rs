@@ -1,36 +1,38 @@
-//! Finding out what is chosen: from the leader's watermark where the accepts have come, else by asking.
+//! Finding out what is chosen: from the leader's watermark where the accepts have come, else by fetching.
 //!
-//! What a learner misses it fetches in bounded pieces, from the leader or from whoever knows more; a lost answer
-//! is asked for again, of the next member in turn.
+//! A learner fetches the values that it misses in bounded pieces, from the leader or from a peer that has
+//! reported a higher watermark. If no answer comes, it asks the next peer in turn.
 
-use super::{Output, Replica, State};
-use crate::config::ReadMode;
+use super::{ProposerState, Replica};
 use crate::durable::Entry;
-use crate::id::{Ballot, NodeId, Slot};
-use crate::message::{Body, HeartbeatRound};
+use crate::id::{Ballot, Epoch, NodeId, Slot};
+use crate::message::{Chosen, Fetch, Trimmed};
 use crate::mutant::{Mutant, mutated};
 use crate::value::Value;
 
-/// For how many ticks a gap may stay before it is fetched: until then it is more likely overtaken than lost.
+/// For how many ticks a gap may stay before it is fetched: until then its accept is more likely late than
+/// lost.
 const PATIENCE_TICKS: u64 = 2;
 
-/// Catching up.
+/// What is known to be chosen elsewhere, and the fetch under way.
 #[derive(Debug)]
 pub(super) struct Learner {
-    /// The highest slot that anybody has told to be chosen.
+    /// The highest slot that any peer has reported as chosen.
     known_chosen: Slot,
-    /// Who has told, and is asked first.
+    /// The peer that reported `known_chosen`; it is asked first.
     source: NodeId,
-    /// The last word of the leader with the highest ballot: all slots through this one are chosen.
+    /// The highest ballot of a leader heard from, and the last watermark that came under it.
     claim: (Ballot, Slot),
-    /// The watermark, and since when it has been there.
+    /// This replica's own watermark, and the tick of its last change.
     stands_at: (Slot, u64),
-    /// The last question for values.
+    /// The last fetch.
     asked: Option<Asked>,
+    /// The newest epoch heard of, and the node that was heard from last in it.
+    newest_epoch: (Epoch, NodeId),
 }
 
-/// A question for the values of the slots from `first` on. It is open until that slot is chosen, however this replica
-/// has learned so: from the answer, a snapshot, or the leader's watermark.
+/// A fetch of the slots from `first` on. It is open until this replica knows that slot to be chosen: from the
+/// answer, a snapshot, or the leader's watermark.
 #[derive(Clone, Copy, Debug)]
 struct Asked {
     of: NodeId,
@@ -46,6 +48,7 @@ impl Learner {
             claim: (Ballot::ZERO, Slot::ZERO),
             stands_at: (chosen, 0),
             asked: None,
+            newest_epoch: (Epoch(0), own),
         }
     }
 
@@ -53,7 +56,18 @@ impl Learner {
         self.known_chosen
     }
 
-    fn hear(&mut self, from: NodeId, chosen: Slot) {
+    pub(super) fn knows_epoch(&self, epoch: Epoch) -> bool {
+        self.newest_epoch.0 >= epoch
+    }
+
+    /// Hears that `from` is in `epoch`.
+    pub(super) fn hear_epoch(&mut self, from: NodeId, epoch: Epoch) {
+        if epoch >= self.newest_epoch.0 {
+            self.newest_epoch = (epoch, from);
+        }
+    }
+
+    pub(super) fn hear(&mut self, from: NodeId, chosen: Slot) {
         if chosen > self.known_chosen {
             self.known_chosen = chosen;
             self.source = from;
@@ -62,99 +76,77 @@ impl Learner {
 }
 
 impl Replica {
-    pub(super) fn on_heartbeat(
-        &mut self,
-        from: NodeId,
-        ballot: Ballot,
-        chosen: Slot,
-        round: HeartbeatRound,
-        outputs: &mut Vec<Output>,
-    ) {
-        if !self.follow(from, ballot, outputs) {
-            if mutated(Mutant::AckAfterHigherPromise) {
-                self.send(from, Body::HeartbeatAck { ballot, round }, outputs);
-            }
-            return;
-        }
-        if let ReadMode::Lease { lease_ticks, .. } = self.config.options().reads {
-            self.election.lease_granted_until_ticks = self.now_ticks + u64::from(lease_ticks) + 1;
-        }
-        self.send(from, Body::HeartbeatAck { ballot, round }, outputs);
-        self.on_watermark(from, ballot, chosen);
-    }
-
-    /// Takes a leader's word for what is chosen.
+    /// Takes over a leader's watermark, as far as the log holds what was accepted under the leader's ballot.
     pub(super) fn on_watermark(&mut self, from: NodeId, ballot: Ballot, chosen: Slot) {
         self.learner.hear(from, chosen);
         self.learner.claim = self.learner.claim.max((ballot, chosen));
         let (ballot, chosen) = self.learner.claim;
         self.log.advance_under(ballot, chosen);
+        self.enter_epochs();
     }
 
-    pub(super) fn tick_learner(&mut self, outputs: &mut Vec<Output>) {
+    pub(super) fn tick_learner(&mut self) {
         let chosen = self.log.chosen();
         if self.learner.stands_at.0 != chosen {
             self.learner.stands_at = (chosen, self.now_ticks);
         }
-        if self.tick_transfer(outputs) || matches!(self.state, State::Leading(_)) {
+        if self.tick_transfer() || matches!(self.proposer, ProposerState::Leading(_)) {
             return;
         }
-        let misses_some = self.learner.known_chosen > chosen;
+        let is_epoch_over = self.learner.newest_epoch.0 > self.config.membership().epoch();
+        let misses_some = self.learner.known_chosen > chosen || is_epoch_over;
         let is_patient = self.now_ticks < self.learner.stands_at.1 + PATIENCE_TICKS;
         if is_patient || !(misses_some || self.repairs_through().is_some()) {
             return;
         }
-        let resend = u64::from(self.config.options().resend_ticks);
+        let resend = u64::from(self.config.settings().resend_ticks);
         match self.learner.asked.filter(|asked| asked.first > chosen) {
-            Some(open) if self.now_ticks < open.at_ticks + resend || mutated(Mutant::FetchNeverResent) => {}
-            // Not after the source: where that is set anew with every message, the same member would always come next.
-            Some(open) => self.fetch(self.member_after(open.of), outputs),
-            None if misses_some => self.fetch(self.learner.source, outputs),
-            None => self.fetch(self.leader().unwrap_or(self.learner.source), outputs),
+            Some(open) if !is_overdue(open, self.now_ticks, resend) => {}
+            // Rotates from the peer asked last, not from the source, which may change with every message: the
+            // same peer would always come next.
+            Some(open) => self.fetch(self.peer_after(open.of)),
+            None if is_epoch_over => self.fetch(self.learner.newest_epoch.1),
+            None if misses_some => self.fetch(self.learner.source),
+            None => self.fetch(self.leader().unwrap_or(self.learner.source)),
         }
     }
 
-    fn fetch(&mut self, of: NodeId, outputs: &mut Vec<Output>) {
+    pub(super) fn fetch(&mut self, of: NodeId) {
         let own = self.config.node();
-        let of = if of == own { self.member_after(own) } else { of };
+        let of = if of == own { self.peer_after(own) } else { of };
         let first = self.log.chosen().next();
         self.learner.asked = Some(Asked { of, first, at_ticks: self.now_ticks });
-        self.send(of, Body::Fetch { first }, outputs);
+        self.send(of, Fetch { first });
     }
 
     /// Answers with as many chosen values as fit into a message.
-    pub(super) fn on_fetch(&mut self, from: NodeId, first: Slot, outputs: &mut Vec<Output>) {
+    pub(super) fn on_fetch(&mut self, from: NodeId, fetch: Fetch) {
+        let first = fetch.first;
         let chosen = self.log.chosen();
         if first <= self.log.trimmed() {
-            self.send(from, Body::Trimmed { below: self.log.trimmed().next() }, outputs);
+            self.send(from, Trimmed { below: self.log.trimmed().next() });
             return;
         }
         let (mut values, mut bytes) = (Vec::new(), 0);
         for (slot, entry) in self.log.reports_from(first) {
-            let is_unchosen = slot > chosen && !mutated(Mutant::FetchServesUnchosen);
-            if is_unchosen || bytes > self.config.options().chunk_bytes {
+            if !is_served(slot, chosen) || bytes > self.config.settings().chunk_bytes {
                 break;
             }
             bytes += entry.value().size_bytes() + size_of::<Value>();
             values.push(entry.value().clone());
         }
         if values.is_empty() {
-            self.fill_for_repair(first, outputs);
+            self.fill_for_repair(first);
         } else {
-            self.send(from, Body::Chosen { first, values, chosen }, outputs);
+            self.send(from, Chosen { first, values, chosen });
         }
     }
 
-    pub(super) fn on_chosen(
-        &mut self,
-        from: NodeId,
-        first: Slot,
-        values: Vec<Value>,
-        chosen: Slot,
-        outputs: &mut Vec<Output>,
-    ) {
-        // A leader has proposed in every slot that can be new to it, and counts for itself.
-        if matches!(self.state, State::Leading(_)) || first > self.log.chosen().next() {
+    /// Learns values, and asks for more if the answer brought some but not all.
+    pub(super) fn on_chosen(&mut self, from: NodeId, answer: Chosen) {
+        let Chosen { first, values, chosen } = answer;
+        // A leader has proposed in every slot that can be new to it, and counts the acceptances itself.
+        if matches!(self.proposer, ProposerState::Leading(_)) || first > self.log.chosen().next() {
             return;
         }
         let before = self.log.chosen();
@@ -166,17 +158,16 @@ impl Replica {
         self.learner.hear(from, chosen);
         let chosen = self.log.chosen();
         if chosen > before && self.learner.known_chosen > chosen && slot > chosen {
-            self.fetch(from, outputs);
+            self.fetch(from);
         }
     }
 
-    /// Notes a value that somebody knows to be chosen.
+    /// Notes a value that a peer knows to be chosen.
     pub(super) fn learn(&mut self, slot: Slot, value: Value) {
         if self.log.is_chosen(slot) {
             return;
         }
-        let keeps = mutated(Mutant::LearnKeepsOwnValue);
-        if self.log.entry(slot).is_some_and(|entry| *entry.value() == value || keeps) {
+        if self.log.entry(slot).is_some_and(|entry| is_same(entry.value(), &value)) {
             self.log.mark_chosen(slot);
         } else {
             let entry = Entry::Chosen { value };
@@ -184,11 +175,30 @@ impl Replica {
             self.writes.put(slot, entry);
         }
         self.log.advance();
+        self.enter_epochs();
     }
 
-    /// The member with the next higher id, or the lowest one, leaving this replica out.
-    pub(super) fn member_after(&self, member: NodeId) -> NodeId {
-        let peers = || self.config.peers();
-        peers().find(|&peer| peer > member).or_else(|| peers().next()).unwrap_or(member)
+    /// The peer with the next higher id, or the lowest one. Peers that have told of what this replica does
+    /// not know have their turn among the members: of a new membership it may know nobody else.
+    pub(super) fn peer_after(&self, peer: NodeId) -> NodeId {
+        let told = [self.learner.source, self.learner.newest_epoch.1];
+        let told = told.into_iter().filter(|&told| told != self.config.node());
+        let peers = || self.config.peers().chain(told.clone());
+        peers().filter(|&next| next > peer).min().or_else(|| peers().min()).unwrap_or(peer)
     }
+}
+
+/// Whether a question has waited for an answer too long.
+fn is_overdue(asked: Asked, now_ticks: u64, resend_ticks: u64) -> bool {
+    now_ticks >= asked.at_ticks + resend_ticks && !mutated(Mutant::FetchNeverResent)
+}
+
+/// Whether a fetch is answered with the value in `slot`: only if it is chosen.
+fn is_served(slot: Slot, chosen: Slot) -> bool {
+    slot <= chosen || mutated(Mutant::FetchServesUnchosen)
+}
+
+/// Whether the value that is chosen is the one that this replica has accepted.
+fn is_same(accepted: &Value, chosen: &Value) -> bool {
+    accepted == chosen || mutated(Mutant::LearnKeepsOwnValue)
 }

@@ -1,51 +1,81 @@
 //! One member of the cluster: proposer, acceptor and learner of every slot.
 //!
-//! A [`Replica`] is one deterministic function of its state and an [`Input`]. The files of this module follow
-//! the roles: `acceptor` (phases 1b and 2b), `election` (who proposes, and phase 1a), `leader` (phase 2a and
-//! what is chosen), `reads`, `learner` and `snapshot` (catching up), `repair` (what was lost), `writes` (what must be
-//! durable first).
+//! A [`Replica`] is one deterministic function of its state and an [`Input`]. Each file of this module is one
+//! part of the protocol, with the state it needs and the handlers of its messages:
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `acceptor` | phases 1b and 2b |
+//! | `candidacy` | finds out that the leader is lost; follows one; backs off |
+//! | `takeover` | phase 1a, and what a new leader proposes again |
+//! | `queue` | commands that wait to be proposed, here or forwarded to the leader |
+//! | `leader` | phase 2a, and counting acceptances |
+//! | `heartbeats` | heartbeats, the leader's lease, and announcing what is chosen |
+//! | `reads` | linearizable reads |
+//! | `learner` | fetches chosen values that were missed |
+//! | `membership` | changes the membership, and enters its epoch |
+//! | `handover` | hands leadership over |
+//! | `snapshot` | trims the log, and transfers snapshots |
+//! | `repair` | what a replica may do whose storage has lost acceptances |
+//! | `input`, `requests` | inputs and outputs |
+//! | `driver` | what a driver does for each output |
+//! | `writes` | holds promises and acceptances back until the write that holds them is durable |
+//!
+//! A handler `on_<message>` first ignores what is stale, then changes the state, and then emits outputs.
 
 mod acceptor;
-mod election;
+mod candidacy;
+mod driver;
+mod handover;
+mod heartbeats;
 mod input;
 mod leader;
 mod learner;
+mod membership;
+mod queue;
 mod reads;
 mod repair;
+mod requests;
 mod snapshot;
+mod takeover;
 mod writes;
 
 #[cfg(test)]
 mod tests;
 
-pub use input::{Input, Output, Refusal, Role};
+pub use driver::{Driver, carry_out_all};
+pub use input::{Input, Output, Refusal, Role, Standing};
+pub use requests::{ChangeRefusal, ChangeRequest, HandoverRefusal, RequestId};
 
-use bytes::Bytes;
-
-use self::election::{Election, Preparing, Probing};
-use self::leader::{Leading, Queue};
+use self::candidacy::{Election, Probing};
+use self::handover::Handovers;
+use self::heartbeats::Heartbeats;
+use self::leader::Leading;
 use self::learner::Learner;
+use self::membership::Changes;
+use self::queue::Queue;
 use self::reads::Reads;
 use self::snapshot::Snapshots;
+use self::takeover::Preparing;
 use self::writes::Writes;
 use crate::config::Config;
-use crate::durable::{Entry, HardState, RecoverError, Recovered};
+use crate::durable::{Entry, HardState, RecoverError, Recovered, SnapshotMeta};
 use crate::id::{Ballot, NodeId, Slot};
 use crate::log::Log;
-use crate::message::{Body, Message};
+use crate::membership::Membership;
+use crate::message::{Body, Message, SnapshotChunk};
 use crate::mutant::{Mutant, mutated};
-use crate::quorum::MemberIndex;
 use crate::random::Random;
 
 /// One member of a Multi-Paxos cluster, without I/O.
 ///
-/// Guarantees, as long as every [`Output`] is carried out as its documentation says: no two replicas apply
+/// Guarantees, as long as the driver carries out every [`Output`] as documented: no two replicas apply
 /// different values in one slot; every replica applies all slots in order, each once; a read that is
 /// [ready](Output::ReadReady) sees everything that was chosen before it was asked for. Needs for progress a
 /// quorum of members that can talk to each other, and ticks.
 ///
-/// Deliberately absent: retrying commands (a driver proposes again what it has not seen applied, under a
-/// [session](crate::session) so that it is applied once), and deciding when to take a snapshot.
+/// Deliberately absent: retrying commands (a driver proposes a command again that was not applied in time,
+/// under a [session](crate::session) so that it is applied once), and deciding when to take a snapshot.
 #[derive(Debug)]
 pub struct Replica {
     config: Config,
@@ -57,27 +87,32 @@ pub struct Replica {
     log: Log,
     /// Every slot up to here has been handed out to be applied.
     applied: Slot,
-    /// What was accepted in slots up to here may be forgotten.
+    /// Stable storage may have lost what was accepted in slots up to here.
     incomplete_through: Slot,
     writes: Writes,
-    state: State,
+    proposer: ProposerState,
     election: Election,
+    heartbeats: Heartbeats,
     queue: Queue,
     reads: Reads,
     learner: Learner,
     snapshots: Snapshots,
+    changes: Changes,
+    handovers: Handovers,
+    /// The outputs of the step under way. Empty between steps.
+    outputs: Vec<Output>,
 }
 
-/// What the proposer in a replica is doing.
+/// What the proposer of a replica is doing.
 #[derive(Debug)]
-enum State {
-    /// Nothing: another one leads, or none does yet.
+enum ProposerState {
+    /// Nothing: another replica leads, or none does yet.
     Following,
-    /// Asks whether a quorum has lost the leader.
+    /// Asking whether a quorum has lost the leader.
     Probing(Probing),
     /// Phase 1.
     Preparing(Preparing),
-    /// Phase 2, for as many values as come.
+    /// Phase 2, for any number of values.
     Leading(Leading),
 }
 
@@ -89,15 +124,18 @@ impl Replica {
     /// # Errors
     ///
     /// [`RecoverError`] if no correct storage can have held this.
-    pub fn new(config: Config, recovered: Recovered, seed: u64) -> Result<Replica, RecoverError> {
-        let (snapshot, incomplete_through) = (recovered.snapshot, recovered.incomplete_through);
-        let (log, promised) = recovered_log(recovered)?;
+    pub fn new(mut config: Config, recovered: Recovered, seed: u64) -> Result<Replica, RecoverError> {
+        let (snapshot, incomplete_through) = (recovered.snapshot.clone(), recovered.incomplete_through);
+        let (log, mut promised) = recovered_log(recovered)?;
+        let changes = recovered_memberships(&mut config, &log, snapshot.as_ref());
+        promised = promised.max(config.membership().ballot());
         let is_alone = config.members().len() == 1;
         if is_alone && log.chosen() < incomplete_through {
             return Err(RecoverError::NobodyToRepairFrom { through: incomplete_through });
         }
         let mut random = Random::new(seed);
         let election = Election::at_start(&config, promised, &mut random);
+        let heartbeats = Heartbeats::at_start(&config);
         Ok(Replica {
             now_ticks: 0,
             random,
@@ -107,50 +145,42 @@ impl Replica {
             learner: Learner::new(config.node(), log.chosen()),
             log,
             writes: Writes::default(),
-            state: State::Following,
+            proposer: ProposerState::Following,
             election,
+            heartbeats,
+            changes,
+            handovers: Handovers::default(),
             queue: Queue::default(),
             reads: Reads::default(),
             snapshots: Snapshots::new(snapshot),
+            outputs: Vec::new(),
             config,
         })
     }
 
-    /// Takes one input and appends what follows from it to `outputs`.
+    /// Takes one input and appends the outputs that follow from it to `outputs`.
     ///
-    /// Carry outputs out in order; messages may go before all else and writes next, as neither says more for what is
-    /// applied here. What a write makes true is in no output before the write's [`Durable`](crate::Durable) has
-    /// come back as an input.
+    /// Carry outputs out in order; only messages may go before all others, and writes next. No output that
+    /// depends on a write comes before the write's [`Durable`](crate::Durable) has come back as an input.
     ///
     /// # Panics
     ///
     /// If an invariant of the protocol is broken by this crate or by the driver (a `Durable` out of order).
     /// No message from a peer does that.
     pub fn step(&mut self, input: Input, outputs: &mut Vec<Output>) {
-        match input {
-            Input::Tick => self.on_tick(outputs),
-            Input::Receive { from, message } => self.on_message(from, message, outputs),
-            Input::Propose { commands } => self.on_propose(commands, outputs),
-            Input::Read { read } => self.on_read(read, outputs),
-            Input::Durable(durable) => self.writes.on_durable(&durable),
-            Input::SnapshotSaved { meta } => self.on_snapshot_saved(meta),
-            Input::SnapshotLoaded { to, meta, offset, data } => {
-                self.send(to, Body::SnapshotChunk { meta, offset, data }, outputs);
-            }
-            Input::SnapshotStored { slot, offset } => self.on_snapshot_stored(slot, offset, outputs),
-            Input::SnapshotInstalled { meta } => self.on_snapshot_installed(meta, outputs),
-            Input::SnapshotRejected { slot } => self.on_snapshot_rejected(slot),
+        std::mem::swap(&mut self.outputs, outputs);
+        self.on_input(input);
+        self.release_durable();
+        self.propose_change();
+        self.propose_queued();
+        self.apply_chosen();
+        self.answer_reads();
+        self.announce_chosen();
+        let hard_state = HardState { promised: self.promised, chosen: self.log.chosen() };
+        if let Some(write) = self.writes.take(hard_state) {
+            self.outputs.push(Output::Persist(write));
         }
-        self.release_durable(outputs);
-        self.propose_queued(outputs);
-        self.apply_chosen(outputs);
-        self.answer_reads(outputs);
-        self.announce_chosen(outputs);
-        if let Some(write) =
-            self.writes.take(HardState { promised: self.promised, chosen: self.log.chosen() })
-        {
-            outputs.push(Output::Persist(write));
-        }
+        std::mem::swap(&mut self.outputs, outputs);
     }
 
     /// The set-up this replica was made with.
@@ -159,24 +189,30 @@ impl Replica {
         &self.config
     }
 
+    /// The membership in force, as far as this replica knows.
+    #[must_use]
+    pub fn membership(&self) -> &Membership {
+        self.config.membership()
+    }
+
     /// What it is doing.
     #[must_use]
     pub fn role(&self) -> Role {
-        match self.state {
-            State::Following | State::Probing(_) => Role::Follower,
-            State::Preparing(_) if self.is_distinguished() => Role::Leader,
-            State::Preparing(_) => Role::Candidate,
-            State::Leading(_) => Role::Leader,
+        match self.proposer {
+            ProposerState::Following | ProposerState::Probing(_) => Role::Follower,
+            ProposerState::Preparing(_) if self.is_distinguished() => Role::Leader,
+            ProposerState::Preparing(_) => Role::Candidate,
+            ProposerState::Leading(_) => Role::Leader,
         }
     }
 
-    /// Whom it takes for the leader, which may be itself.
+    /// The leader as far as this replica knows, which may be itself.
     #[must_use]
     pub fn leader(&self) -> Option<NodeId> {
         self.election.leader()
     }
 
-    /// The highest ballot that it has promised, durably or about to be.
+    /// The highest ballot that it has promised; the write of that promise may still be under way.
     #[must_use]
     pub fn promised(&self) -> Ballot {
         self.promised
@@ -194,8 +230,8 @@ impl Replica {
         self.applied
     }
 
-    /// The highest slot that anybody has told to be chosen; ahead of [`chosen`](Replica::chosen) while this
-    /// replica lags.
+    /// The highest slot that any member has reported as chosen; ahead of [`chosen`](Replica::chosen) while
+    /// this replica lags.
     #[must_use]
     pub fn known_chosen(&self) -> Slot {
         self.learner.known_chosen().max(self.log.chosen())
@@ -207,106 +243,115 @@ impl Replica {
         self.log.bytes()
     }
 
-    fn on_message(&mut self, from: NodeId, message: Message, outputs: &mut Vec<Output>) {
-        let Some(peer) = self.config.member_map().index_of(from) else { return };
-        if from == self.config.node() || message.epoch != self.config.options().epoch {
+    fn on_input(&mut self, input: Input) {
+        match input {
+            Input::Tick => self.on_tick(),
+            Input::Receive { from, message } => self.on_message(from, message),
+            Input::Propose { commands } => self.on_propose(commands),
+            Input::Read { read } => self.on_read(read),
+            Input::Change(request) => self.on_change(request),
+            Input::HandOver { request, to } => self.on_hand_over(request, to),
+            Input::Durable(durable) => self.writes.on_durable(&durable),
+            Input::SnapshotSaved { meta } => self.on_snapshot_saved(meta),
+            Input::SnapshotLoaded { to, meta, offset, data } => {
+                self.send(to, SnapshotChunk { meta, offset, data });
+            }
+            Input::SnapshotStored { slot, offset } => self.on_snapshot_stored(slot, offset),
+            Input::SnapshotInstalled { meta } => self.on_snapshot_installed(meta),
+            Input::SnapshotRejected { slot } => self.on_snapshot_rejected(slot),
+        }
+    }
+
+    fn on_message(&mut self, from: NodeId, message: Message) {
+        if from == self.config.node() {
             return;
         }
         match message.body {
-            Body::Probe { ballot } => self.on_probe(from, ballot, outputs),
-            Body::Consent { ballot, promised } => self.on_consent(peer, ballot, promised),
-            Body::Prepare { ballot, first } => self.on_prepare(from, ballot, first, outputs),
-            Body::Promise { ballot, first, reports, rest } => {
-                self.on_promise(peer, ballot, first, reports, rest, outputs);
-            }
-            Body::Trimmed { below } => self.on_trimmed(peer, below, outputs),
-            Body::Accept { ballot, slot, value, chosen } => {
-                self.on_accept(from, ballot, slot, value, chosen, outputs);
-            }
-            Body::Accepted { ballot, first, last } => self.on_accepted(peer, ballot, first, last),
-            Body::Reject { ballot, promised } => self.on_reject(ballot, promised, outputs),
-            Body::Heartbeat { ballot, chosen, round } => {
-                self.on_heartbeat(from, ballot, chosen, round, outputs);
-            }
-            Body::HeartbeatAck { ballot, round } => self.on_heartbeat_ack(peer, ballot, round),
-            Body::Forward { commands } => self.on_forward(peer, commands),
-            Body::ReadRequest { read } => self.on_read_request(from, read, outputs),
-            Body::ReadGrant { read, slot, ballot, chosen } => {
-                self.on_read_grant(from, read, slot, ballot, chosen);
-            }
-            Body::Fetch { first } => self.on_fetch(from, first, outputs),
-            Body::Chosen { first, values, chosen } => self.on_chosen(from, first, values, chosen, outputs),
-            Body::FetchSnapshot { slot, offset } => self.on_fetch_snapshot(from, slot, offset, outputs),
-            Body::SnapshotChunk { meta, offset, data } => {
-                self.on_snapshot_chunk(from, meta, offset, data, outputs);
-            }
+            Body::Trimmed(trimmed) => self.on_trimmed(from, trimmed),
+            Body::Forward(forward) => self.on_forward(from, forward),
+            Body::TooLong(too_long) => self.on_too_long(from, too_long),
+            Body::ReadRequest(request) => self.on_read_request(from, request),
+            Body::ReadGrant(grant) => self.on_read_grant(from, grant),
+            Body::Fetch(fetch) => self.on_fetch(from, fetch),
+            Body::Chosen(chosen) => self.on_chosen(from, chosen),
+            Body::FetchSnapshot(fetch) => self.on_fetch_snapshot(from, fetch),
+            Body::SnapshotChunk(chunk) => self.on_snapshot_chunk(from, chunk),
+            Body::NewEpoch(new_epoch) => self.on_new_epoch(from, message.epoch, new_epoch),
+            _ => self.on_vote(from, message),
         }
     }
 
-    fn on_tick(&mut self, outputs: &mut Vec<Output>) {
-        self.now_ticks += 1;
-        match self.state {
-            State::Following => self.tick_following(outputs),
-            State::Probing(_) => self.tick_probing(outputs),
-            State::Preparing(_) => self.tick_preparing(outputs),
-            State::Leading(_) => self.tick_leading(outputs),
+    /// Messages that matter only in their epoch: those of an election, of either phase, and heartbeats.
+    fn on_vote(&mut self, from: NodeId, message: Message) {
+        let own = self.config.membership().epoch();
+        if message.epoch < own {
+            self.on_outdated(from, &message.body);
+        } else if message.epoch > own {
+            self.on_newer_epoch(from, &message);
         }
-        self.tick_learner(outputs);
-    }
-
-    fn on_propose(&mut self, mut commands: Vec<Bytes>, outputs: &mut Vec<Output>) {
-        let limit = self.config.options().command_bytes;
-        let too_long: Vec<Bytes> = commands.extract_if(.., |command| command.len() > limit).collect();
-        if !too_long.is_empty() {
-            outputs.push(Output::Refused { commands: too_long, reason: Refusal::TooLong });
-        }
-        if commands.is_empty() {
+        let is_of_epoch = message.epoch == self.config.membership().epoch();
+        let Some(peer) = self.config.member_map().index_of(from) else { return };
+        if !is_of_epoch && !mutated(Mutant::OldEpochVotesCounted) {
             return;
         }
-        match self.leader() {
-            None => outputs.push(Output::Refused { commands, reason: Refusal::NoLeader }),
-            Some(leader) if leader == self.config.node() => {
-                let refused = self.enqueue(commands, None);
-                if !refused.is_empty() {
-                    outputs.push(Output::Refused { commands: refused, reason: Refusal::Overloaded });
-                }
-            }
-            Some(leader) => self.forward(leader, commands, outputs),
+        match message.body {
+            Body::Probe(probe) => self.on_probe(from, probe),
+            Body::Consent(consent) => self.on_consent(peer, consent),
+            Body::Prepare(prepare) => self.on_prepare(from, prepare),
+            Body::Promise(promise) => self.on_promise(peer, promise),
+            Body::Accept(accept) => self.on_accept(from, accept),
+            Body::Accepted(accepted) => self.on_accepted(peer, accepted),
+            Body::Reject(reject) => self.on_reject(reject),
+            Body::Heartbeat(heartbeat) => self.on_heartbeat(from, heartbeat),
+            Body::HeartbeatAck(ack) => self.on_heartbeat_ack(peer, ack),
+            Body::TakeOver(take_over) => self.on_take_over(from, take_over),
+            Body::Decline(decline) => self.on_decline(from, decline),
+            body => unreachable!("a message of any epoch is handled by on_message: {body}"),
         }
     }
 
-    /// Hands out every chosen slot that has not been, in order.
-    fn apply_chosen(&mut self, outputs: &mut Vec<Output>) {
+    fn on_tick(&mut self) {
+        self.now_ticks += 1;
+        match self.proposer {
+            ProposerState::Following => self.tick_following(),
+            ProposerState::Probing(_) => self.tick_probing(),
+            ProposerState::Preparing(_) => self.tick_preparing(),
+            ProposerState::Leading(_) => self.tick_leading(),
+        }
+        self.tick_learner();
+        self.tick_removed();
+    }
+
+    /// Hands out every chosen slot that has not been handed out yet, in order.
+    fn apply_chosen(&mut self) {
         while self.applied < self.log.chosen() {
             let slot = self.applied.next();
             let entry = self.log.entry(slot).expect("a chosen slot that is not applied is in the log");
-            outputs.push(Output::Apply { slot, value: entry.value().clone() });
+            self.outputs.push(Output::Apply { slot, value: entry.value().clone() });
             self.applied = slot;
         }
     }
 
-    fn message(&self, body: Body) -> Message {
-        Message { epoch: self.config.options().epoch, body }
+    fn message(&self, body: impl Into<Body>) -> Message {
+        Message::new(self.config.membership().epoch(), body)
     }
 
-    fn send(&self, to: NodeId, body: Body, outputs: &mut Vec<Output>) {
-        outputs.push(Output::Send { to, message: self.message(body) });
+    fn send(&mut self, to: NodeId, body: impl Into<Body>) {
+        let message = self.message(body);
+        self.outputs.push(Output::Send { to, message });
     }
 
-    fn broadcast(&self, body: Body, outputs: &mut Vec<Output>) {
+    fn broadcast(&mut self, body: impl Into<Body>) {
         if self.config.members().len() > 1 {
-            outputs.push(Output::Broadcast { message: self.message(body) });
+            let message = self.message(body);
+            self.outputs.push(Output::Broadcast { message });
         }
-    }
-
-    fn own_index(&self) -> MemberIndex {
-        let own = self.config.member_map().index_of(self.config.node());
-        own.expect("Config::new has checked that the node is a member")
     }
 }
 
+/// The log and the promise that stable storage holds, checked.
 fn recovered_log(recovered: Recovered) -> Result<(Log, Ballot), RecoverError> {
-    let snapshot_slot = recovered.snapshot.map_or(Slot::ZERO, |meta| meta.slot);
+    let snapshot_slot = recovered.snapshot.as_ref().map_or(Slot::ZERO, |meta| meta.slot);
     let promised = recovered.hard_state.promised;
     let mut log = Log::after_snapshot(snapshot_slot);
     let mut previous = Slot::ZERO;
@@ -322,10 +367,38 @@ fn recovered_log(recovered: Recovered) -> Result<(Log, Ballot), RecoverError> {
             log.put(slot, entry);
         }
     }
-    let chosen = recovered.hard_state.chosen;
-    let chosen =
-        if mutated(Mutant::AcceptedTakenForChosenAtRestart) { chosen.max(log.last()) } else { chosen };
+    let chosen = chosen_at_start(&log, recovered.hard_state.chosen);
     log.recover_chosen(chosen).map_err(|slot| RecoverError::MissingChosen { slot })?;
-    let promised = if mutated(Mutant::PromiseForgottenAtRestart) { Ballot::ZERO } else { promised };
-    Ok((log, promised))
+    Ok((log, promised_at_start(promised)))
+}
+
+/// The membership in force at the start, which the configuration then has, and those before it: that of the
+/// snapshot or the founding one, and those chosen after it.
+fn recovered_memberships(config: &mut Config, log: &Log, snapshot: Option<&SnapshotMeta>) -> Changes {
+    let mut after = snapshot.map_or(Slot::ZERO, |meta| meta.slot);
+    if mutated(Mutant::MembershipForgottenAtRestart) {
+        return Changes::new(log.chosen(), config.membership().clone());
+    }
+    if let Some(meta) = snapshot {
+        config.enter(meta.membership.clone());
+    }
+    let mut changes = Changes::new(after, config.membership().clone());
+    while let Some((slot, membership)) = log.membership_after(after) {
+        after = slot;
+        if membership.epoch() == config.membership().epoch().next() {
+            config.enter(membership.clone());
+            changes.push(slot, membership);
+        }
+    }
+    changes
+}
+
+/// The watermark to start with: the one in stable storage.
+fn chosen_at_start(log: &Log, stored: Slot) -> Slot {
+    if mutated(Mutant::AcceptedTakenForChosenAtRestart) { stored.max(log.last()) } else { stored }
+}
+
+/// The promise to start with: the one in stable storage.
+fn promised_at_start(stored: Ballot) -> Ballot {
+    if mutated(Mutant::PromiseForgottenAtRestart) { Ballot::ZERO } else { stored }
 }

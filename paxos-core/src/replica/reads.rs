@@ -1,27 +1,25 @@
 //! Linearizable reads, as Chubby serves them on its master.
 //!
 //! A read may look at the state once everything is applied that was chosen before the read was asked for. The
-//! leader knows an upper bound of that, but only while it leads: so it first hears from a quorum that it still
-//! does (one round of heartbeats for all reads that wait), or holds a lease that says so. A follower asks the
-//! leader and then looks at its own state.
+//! leader knows an upper bound of that, but only while it leads: so it first confirms with a quorum that it
+//! still leads (one round of heartbeats for all reads that wait), or it holds a lease. A follower asks the
+//! leader for the bound and then looks at its own state.
 
 use std::collections::{BTreeSet, VecDeque};
 
-use super::{Output, Replica, State};
-use crate::id::{Ballot, NodeId, Slot};
-use crate::message::{Body, HeartbeatRound, ReadId};
+use super::{Output, ProposerState, Replica};
+use crate::id::{NodeId, Slot};
+use crate::message::{HeartbeatRound, ReadGrant, ReadId, ReadRequest};
 use crate::mutant::{Mutant, mutated};
 
 /// Reads on their way through this replica. Both collections together are bounded by
-/// [`Options::waiting_reads`](crate::Options::waiting_reads).
+/// [`ProtocolSettings::waiting_reads`](crate::ProtocolSettings::waiting_reads).
 #[derive(Debug, Default)]
 pub(super) struct Reads {
-    /// At the leader: reads that wait for a round of heartbeats which left after them.
+    /// At the leader: reads that wait for the answers to a round of heartbeats which left after they came.
     unconfirmed: VecDeque<Unconfirmed>,
-    /// Here: reads that wait until their slot is applied.
+    /// Reads of this replica's own driver that wait until their slot is applied.
     granted: BTreeSet<(Slot, ReadId)>,
-    /// The last round of heartbeats that this replica has sent.
-    round: HeartbeatRound,
 }
 
 #[derive(Debug)]
@@ -35,28 +33,10 @@ struct Unconfirmed {
 }
 
 impl Reads {
-    pub(super) fn next_round(&mut self) -> HeartbeatRound {
-        self.round.0 += 1;
-        self.round
-    }
-
-    pub(super) fn last_round(&self) -> HeartbeatRound {
-        self.round
-    }
-
     /// Makes all reads wait for what may have been chosen before this leadership.
     pub(super) fn wait_for_takeover(&mut self, takeover_end: Slot) {
         for unconfirmed in &mut self.unconfirmed {
             unconfirmed.slot = unconfirmed.slot.max(takeover_end);
-        }
-    }
-
-    /// Gives up what only a leader could confirm. Followers that asked will ask again.
-    pub(super) fn refuse_unconfirmed(&mut self, outputs: &mut Vec<Output>) {
-        for unconfirmed in self.unconfirmed.drain(..) {
-            if unconfirmed.origin.is_none() {
-                outputs.push(Output::ReadRefused { read: unconfirmed.read });
-            }
         }
     }
 
@@ -66,106 +46,129 @@ impl Reads {
 }
 
 impl Replica {
-    pub(super) fn on_read(&mut self, read: ReadId, outputs: &mut Vec<Output>) {
+    pub(super) fn on_read(&mut self, read: ReadId) {
         match self.leader() {
-            _ if self.reads.count() >= self.config.options().waiting_reads => {
-                outputs.push(Output::ReadRefused { read });
+            Some(leader) if self.has_room_for_read() => {
+                if leader == self.config.node() {
+                    self.admit_read(None, read);
+                } else {
+                    self.send(leader, ReadRequest { read });
+                }
             }
-            None => outputs.push(Output::ReadRefused { read }),
-            Some(leader) if leader == self.config.node() => self.admit_read(None, read, outputs),
-            Some(leader) => self.send(leader, Body::ReadRequest { read }, outputs),
+            _ => self.outputs.push(Output::ReadRefused { read }),
         }
     }
 
-    /// Serves a follower's read if this replica leads. If not, the follower will find out who does.
-    pub(super) fn on_read_request(&mut self, from: NodeId, read: ReadId, outputs: &mut Vec<Output>) {
-        if self.is_distinguished() && self.reads.count() < self.config.options().waiting_reads {
-            self.admit_read(Some(from), read, outputs);
+    /// Serves a follower's read if this replica leads. If not, the follower will find out which one does.
+    pub(super) fn on_read_request(&mut self, from: NodeId, request: ReadRequest) {
+        if self.is_distinguished() && self.has_room_for_read() {
+            self.admit_read(Some(from), request.read);
         }
     }
 
-    fn admit_read(&mut self, origin: Option<NodeId>, read: ReadId, outputs: &mut Vec<Output>) {
+    fn has_room_for_read(&self) -> bool {
+        self.reads.count() < self.config.settings().waiting_reads
+    }
+
+    /// Lets a read go at once under a lease; else it waits for the next round of heartbeats.
+    fn admit_read(&mut self, origin: Option<NodeId>, read: ReadId) {
         let mut slot = self.log.chosen();
-        if let State::Leading(leading) = &self.state {
-            if !mutated(Mutant::ReadBeforeTakeover) {
+        if let ProposerState::Leading(leading) = &self.proposer {
+            if waits_for_takeover() {
                 slot = slot.max(leading.takeover_end());
             }
-            if self.holds_lease_in(0) || mutated(Mutant::ReadWithoutQuorum) {
-                self.grant(origin, read, slot, outputs);
+            if self.may_answer_alone() {
+                self.grant(origin, read, slot);
                 return;
             }
         }
-        let round = HeartbeatRound(self.reads.round.0 + u64::from(!mutated(Mutant::ReadRoundTooOld)));
+        let round = self.first_round_after_now();
         self.reads.unconfirmed.push_back(Unconfirmed { origin, read, slot, round });
     }
 
-    /// Whether it will be allowed to answer reads alone when `ticks` have passed, if it hears nothing until then.
-    pub(crate) fn holds_lease_in(&self, ticks: u64) -> bool {
-        let State::Leading(leading) = &self.state else { return false };
-        leading.lease_until_ticks(&self.config).is_some_and(|until| self.now_ticks + ticks < until)
+    /// Whether a leader may answer reads without asking a quorum whether it still leads.
+    fn may_answer_alone(&self) -> bool {
+        self.holds_lease_in(0) || mutated(Mutant::ReadWithoutQuorum)
     }
 
-    /// The ballot under which it leads now, for who watches a cluster from outside.
-    #[cfg(feature = "sim")]
-    pub(crate) fn leads_under(&self) -> Option<Ballot> {
-        match &self.state {
-            State::Leading(leading) => Some(leading.ballot()),
-            _ => None,
-        }
+    /// The first round of heartbeats that leaves after a read which comes now.
+    fn first_round_after_now(&self) -> HeartbeatRound {
+        let last = self.heartbeats.last_round();
+        if mutated(Mutant::ReadRoundTooOld) { last } else { HeartbeatRound(last.0 + 1) }
     }
 
-    fn grant(&mut self, origin: Option<NodeId>, read: ReadId, slot: Slot, outputs: &mut Vec<Output>) {
+    /// Tells the reader which slot the read must wait for.
+    fn grant(&mut self, origin: Option<NodeId>, read: ReadId, slot: Slot) {
         match origin {
             None => {
                 self.reads.granted.insert((slot, read));
             }
             Some(follower) => {
-                let body = Body::ReadGrant { read, slot, ballot: self.promised, chosen: self.log.chosen() };
-                self.send(follower, body, outputs);
+                let (ballot, chosen) = (self.promised, self.log.chosen());
+                self.send(follower, ReadGrant { read, slot, ballot, chosen });
             }
         }
     }
 
-    pub(super) fn on_read_grant(
-        &mut self,
-        from: NodeId,
-        read: ReadId,
-        slot: Slot,
-        ballot: Ballot,
-        chosen: Slot,
-    ) {
+    pub(super) fn on_read_grant(&mut self, from: NodeId, grant: ReadGrant) {
+        let ReadGrant { read, slot, ballot, chosen } = grant;
         if ballot.node != from {
             return;
         }
         self.on_watermark(from, ballot, chosen);
-        if self.reads.count() < self.config.options().waiting_reads {
+        if self.has_room_for_read() {
             self.reads.granted.insert((slot, read));
         }
     }
 
-    /// Lets reads go that are confirmed and applied, and starts a round for those that came since the last one.
-    pub(super) fn answer_reads(&mut self, outputs: &mut Vec<Output>) {
-        self.confirm_reads(outputs);
-        if self.reads.unconfirmed.front().is_some_and(|first| first.round > self.reads.round) {
-            self.send_heartbeats(outputs);
-            self.confirm_reads(outputs); // alone in the cluster, the leader is its own quorum
+    /// Lets reads go that are confirmed and applied, and starts a round for those that came since the last
+    /// one.
+    pub(super) fn answer_reads(&mut self) {
+        if self.reads.count() == 0 {
+            return;
         }
-        let is_rash = mutated(Mutant::ReadBeforeApplied);
-        while self.reads.granted.first().is_some_and(|(slot, _)| *slot <= self.applied || is_rash) {
+        self.confirm_reads();
+        if self.reads.unconfirmed.front().is_some_and(|first| first.round > self.heartbeats.last_round()) {
+            self.send_heartbeats();
+            self.confirm_reads(); // A leader alone in its cluster is its own quorum.
+        }
+        while self.reads.granted.first().is_some_and(|(slot, _)| self.shows(*slot)) {
             let (_, read) = self.reads.granted.pop_first().expect("a first element was seen just now");
-            outputs.push(Output::ReadReady { read });
+            self.outputs.push(Output::ReadReady { read });
         }
     }
 
-    fn confirm_reads(&mut self, outputs: &mut Vec<Output>) {
+    /// Whether the state of this node shows what is chosen in `slot`.
+    fn shows(&self, slot: Slot) -> bool {
+        slot <= self.applied || mutated(Mutant::ReadBeforeApplied)
+    }
+
+    fn confirm_reads(&mut self) {
         if self.reads.unconfirmed.is_empty() {
             return;
         }
-        let State::Leading(leading) = &self.state else { return };
-        let confirmed = leading.confirmed_round(&self.config).min(self.reads.round);
+        let ProposerState::Leading(leading) = &self.proposer else { return };
+        if leading.is_stopped() {
+            return; // A quorum of the next epoch may know more.
+        }
+        let confirmed = leading.rounds.confirmed(&self.config).min(self.heartbeats.last_round());
         while self.reads.unconfirmed.front().is_some_and(|first| first.round <= confirmed) {
             let read = self.reads.unconfirmed.pop_front().expect("a first element was seen just now");
-            self.grant(read.origin, read.read, read.slot, outputs);
+            self.grant(read.origin, read.read, read.slot);
         }
     }
+
+    /// Gives up the reads that only a leader could confirm. Followers that asked will ask again.
+    pub(super) fn refuse_unconfirmed_reads(&mut self) {
+        for unconfirmed in self.reads.unconfirmed.drain(..) {
+            if unconfirmed.origin.is_none() {
+                self.outputs.push(Output::ReadRefused { read: unconfirmed.read });
+            }
+        }
+    }
+}
+
+/// Whether a new leader's reads wait for what was chosen under the leaders before, which they always do.
+fn waits_for_takeover() -> bool {
+    !mutated(Mutant::ReadBeforeTakeover)
 }

@@ -1,23 +1,24 @@
 //! Persist before send, by construction.
 //!
-//! Whatever rests on stable storage waits here as a [`Consequence`] of the write that holds it, and leaves only
-//! when that write's [`Durable`] has come back. There is no other way for a promise, an acceptance or the own
-//! ballot of a prepare to become an output.
+//! Everything that rests on stable storage waits here as a [`Consequence`] of the write that holds it, and
+//! leaves only when that write's [`Durable`] has come back. There is no other way for a promise, an
+//! acceptance or a prepare to become an output.
 
 use std::collections::VecDeque;
 
 use super::{Output, Replica};
 use crate::durable::{Durable, Entry, HardState, Write, WriteNumber};
-use crate::id::{Ballot, NodeId, Slot};
-use crate::message::Body;
+use crate::id::{Ballot, Epoch, NodeId, Slot};
+use crate::message::{Accepted, Body, Message, Promise};
 use crate::mutant::{Mutant, mutated};
 
-/// What is done once a write is durable.
+/// What a replica does once a write is durable.
 #[derive(Debug)]
 pub(super) enum Consequence {
-    /// Send a promise or an acceptance.
-    Send { to: NodeId, body: Body },
-    /// Count the own promise, and let the prepare leave.
+    /// Send a promise or an acceptance, or tell of a new epoch. The message keeps the epoch in which it was
+    /// made.
+    Send { to: NodeId, message: Message },
+    /// Count the candidate's own promise, and send the prepare.
     OwnPromise { ballot: Ballot },
     /// Count the leader's own acceptance.
     OwnAcceptance { ballot: Ballot, slot: Slot },
@@ -25,7 +26,7 @@ pub(super) enum Consequence {
 
 impl Consequence {
     /// Whether a mutant lets it happen before the write is durable.
-    fn is_rash(&self) -> bool {
+    fn leaves_too_early(&self) -> bool {
         match self {
             Consequence::Send { .. } => mutated(Mutant::SendBeforeSync),
             Consequence::OwnPromise { .. } => mutated(Mutant::PrepareBeforeSync),
@@ -34,7 +35,7 @@ impl Consequence {
     }
 }
 
-/// The write that this step gathers, and those under way.
+/// The write that this step gathers, the numbers of those under way, and what waits for them.
 #[derive(Debug, Default)]
 pub(super) struct Writes {
     entries: Vec<(Slot, Entry)>,
@@ -56,25 +57,30 @@ impl Writes {
     }
 
     /// Holds `consequence` back until all that has been put so far is durable.
-    pub(super) fn then(&mut self, consequence: Consequence) {
+    pub(super) fn after_durable(&mut self, consequence: Consequence) {
         let number = if self.is_gathering() { WriteNumber(self.last_made.0 + 1) } else { self.last_made };
         self.waiting.push_back((number, consequence));
     }
 
-    /// The same for an answer to what may have come before: if the same answer waits already it is not added, so that
-    /// repeated questions take no memory while the disk is stuck.
-    pub(super) fn then_once(&mut self, to: NodeId, body: Body) {
-        let is_it = |waiting: &Body| match (waiting, &body) {
-            (Body::Promise { ballot, first, .. }, Body::Promise { ballot: other, first: from, .. }) => {
-                (ballot, first) == (other, from)
-            }
+    /// Like [`after_durable`](Writes::after_durable), unless an equal answer already waits: so messages that
+    /// come again and again take no memory while the disk is stuck.
+    pub(super) fn answer_after_durable(&mut self, to: NodeId, message: Message) {
+        let (epoch, body) = (message.epoch, &message.body);
+        let is_equal = |waiting: &Body| match (waiting, body) {
+            (
+                Body::Promise(Promise { ballot, first, .. }),
+                Body::Promise(Promise { ballot: other, first: from, .. }),
+            ) => (ballot, first) == (other, from),
             (waiting, body) => waiting == body,
         };
-        let waits = self.waiting.iter().any(|(_, consequence)| {
-            matches!(consequence, Consequence::Send { to: receiver, body } if *receiver == to && is_it(body))
+        let waits = self.waiting.iter().any(|(_, consequence)| match consequence {
+            Consequence::Send { to: receiver, message } => {
+                *receiver == to && message.epoch == epoch && is_equal(&message.body)
+            }
+            _ => false,
         });
         if !waits {
-            self.then(Consequence::Send { to, body });
+            self.after_durable(Consequence::Send { to, message });
         }
     }
 
@@ -88,22 +94,22 @@ impl Writes {
     /// The next consequence of a durable write, if any is left.
     fn pop_due(&mut self) -> Option<Consequence> {
         let (number, consequence) = self.waiting.front()?;
-        if *number > self.durable && !consequence.is_rash() {
+        if *number > self.durable && !consequence.leaves_too_early() {
             None
         } else {
             self.waiting.pop_front().map(|(_, due)| due)
         }
     }
 
-    /// Adds a directly following acceptance that is due to the one just popped, so that one message tells both.
-    fn extend_acceptance(&mut self, receiver: NodeId, ballot: Ballot, last: &mut Slot) {
-        while let Some((
-            number,
-            Consequence::Send { to, body: Body::Accepted { ballot: same, first, last: end } },
-        )) = self.waiting.front()
+    /// Joins the acceptances that are due and directly follow the one just popped to it, so that one message
+    /// reports them all.
+    fn extend_acceptance(&mut self, receiver: NodeId, epoch: Epoch, ballot: Ballot, last: &mut Slot) {
+        while let Some((number, Consequence::Send { to, message })) = self.waiting.front()
+            && let Body::Accepted(Accepted { ballot: same, first, last: end }) = &message.body
         {
             let is_next = *first == last.next() || mutated(Mutant::AcceptedRangeOverHoles);
-            if *number > self.durable || *to != receiver || *same != ballot || !is_next {
+            let is_alike = *to == receiver && message.epoch == epoch && *same == ballot;
+            if *number > self.durable || !is_alike || !is_next {
                 return;
             }
             *last = *end;
@@ -127,19 +133,22 @@ impl Writes {
 }
 
 impl Replica {
-    /// Does what durable writes allow.
-    pub(super) fn release_durable(&mut self, outputs: &mut Vec<Output>) {
+    /// Carries out the consequences of writes that have become durable.
+    pub(super) fn release_durable(&mut self) {
         while let Some(due) = self.writes.pop_due() {
             match due {
-                Consequence::Send { to, mut body } => {
-                    if let Body::Accepted { ballot, last, .. } = &mut body {
-                        self.writes.extend_acceptance(to, *ballot, last);
+                Consequence::Send { to, mut message } => {
+                    let epoch = message.epoch;
+                    if let Body::Accepted(Accepted { ballot, last, .. }) = &mut message.body {
+                        self.writes.extend_acceptance(to, epoch, *ballot, last);
                     }
-                    self.send(to, body, outputs);
+                    self.outputs.push(Output::Send { to, message });
                 }
-                Consequence::OwnPromise { ballot } => self.on_own_promise(ballot, outputs),
+                Consequence::OwnPromise { ballot } => self.on_own_promise(ballot),
                 Consequence::OwnAcceptance { ballot, slot } => {
-                    self.on_accepted(self.own_index(), ballot, slot, slot);
+                    if let Some(own) = self.own_index() {
+                        self.on_accepted(own, Accepted { ballot, first: slot, last: slot });
+                    }
                 }
             }
         }
@@ -154,8 +163,8 @@ mod tests {
     const BALLOT: Ballot = Ballot { round: 3, node: NodeId(2) };
     const OTHER: Ballot = Ballot { round: 4, node: NodeId(2) };
 
-    fn accepted(ballot: Ballot, slot: u64) -> Body {
-        Body::Accepted { ballot, first: Slot(slot), last: Slot(slot) }
+    fn accepted(ballot: Ballot, slot: u64) -> Message {
+        Message::new(Epoch(0), Accepted { ballot, first: Slot(slot), last: Slot(slot) })
     }
 
     fn make_durable(writes: &mut Writes) {
@@ -164,15 +173,15 @@ mod tests {
     }
 
     /// The last slot that the answer about slot 1 tells if `second` is due after it.
-    fn last_told(second: (NodeId, Body)) -> Slot {
+    fn last_told(second: (NodeId, Message)) -> Slot {
         let mut writes = Writes::default();
         writes.put_hard_state();
-        writes.then(Consequence::Send { to: NodeId(2), body: accepted(BALLOT, 1) });
-        writes.then(Consequence::Send { to: second.0, body: second.1 });
+        writes.after_durable(Consequence::Send { to: NodeId(2), message: accepted(BALLOT, 1) });
+        writes.after_durable(Consequence::Send { to: second.0, message: second.1 });
         make_durable(&mut writes);
         writes.pop_due().expect("the first is durable");
         let mut last = Slot(1);
-        writes.extend_acceptance(NodeId(2), BALLOT, &mut last);
+        writes.extend_acceptance(NodeId(2), Epoch(0), BALLOT, &mut last);
         assert_eq!(writes.waiting.is_empty(), last == Slot(2), "one message for two, or one for each");
         last
     }
@@ -183,19 +192,21 @@ mod tests {
         assert_eq!(last_told((NodeId(2), accepted(BALLOT, 3))), Slot(1), "slot 2 was not accepted");
         assert_eq!(last_told((NodeId(2), accepted(OTHER, 2))), Slot(1), "of another ballot");
         assert_eq!(last_told((NodeId(3), accepted(BALLOT, 2))), Slot(1), "for another proposer");
+        let later = Message { epoch: Epoch(1), ..accepted(BALLOT, 2) };
+        assert_eq!(last_told((NodeId(2), later)), Slot(1), "of another epoch");
     }
 
     #[test]
     fn an_acceptance_is_not_told_with_one_before_it_that_is_durable_earlier() {
         let mut writes = Writes::default();
         writes.put_hard_state();
-        writes.then(Consequence::Send { to: NodeId(2), body: accepted(BALLOT, 1) });
+        writes.after_durable(Consequence::Send { to: NodeId(2), message: accepted(BALLOT, 1) });
         make_durable(&mut writes);
         writes.put(Slot(2), Entry::Accepted { ballot: BALLOT, value: Value::no_op() });
-        writes.then(Consequence::Send { to: NodeId(2), body: accepted(BALLOT, 2) });
+        writes.after_durable(Consequence::Send { to: NodeId(2), message: accepted(BALLOT, 2) });
         writes.pop_due().expect("the first is durable");
         let mut last = Slot(1);
-        writes.extend_acceptance(NodeId(2), BALLOT, &mut last);
+        writes.extend_acceptance(NodeId(2), Epoch(0), BALLOT, &mut last);
         assert_eq!((last, writes.waiting.len()), (Slot(1), 1));
         make_durable(&mut writes);
         assert!(writes.pop_due().is_some() && writes.pop_due().is_none());
@@ -205,8 +216,9 @@ mod tests {
     fn the_same_answer_waits_only_once() {
         let mut writes = Writes::default();
         writes.put_hard_state();
-        let promise =
-            |ballot, first, rest| Body::Promise { ballot, first: Slot(first), reports: vec![], rest };
+        let promise = |ballot, first, rest| {
+            Message::new(Epoch(0), Promise { ballot, first: Slot(first), reports: vec![], rest })
+        };
         let answers = [
             (NodeId(2), promise(BALLOT, 1, None)),
             (NodeId(2), promise(BALLOT, 1, Some(Slot(9)))), // the same question, whatever came meanwhile
@@ -217,8 +229,8 @@ mod tests {
             (NodeId(2), accepted(BALLOT, 1)),
             (NodeId(2), accepted(BALLOT, 2)),
         ];
-        for (to, body) in answers {
-            writes.then_once(to, body);
+        for (to, message) in answers {
+            writes.answer_after_durable(to, message);
         }
         assert_eq!(writes.waiting.len(), 6);
     }

@@ -1,32 +1,32 @@
-//! Exactly once: who asked, and what was answered.
+//! Exactly once: sessions remember which commands of a client were applied, and the replies.
 //!
-//! A message may be lost, so commands are sent again, and then one command may be chosen in two slots. Sessions
-//! make the second one harmless. They are replicated state: every replica keeps the same [`Sessions`], changed
-//! by the log alone, and they belong into every snapshot beside the state that they protect.
+//! A message may be lost, so commands are sent again, and then one command may be chosen in two slots.
+//! Sessions make the second one harmless. They are replicated state: every replica keeps the same
+//! [`Sessions`], changed by the log alone, and every snapshot must hold them beside the state that they
+//! protect.
 //!
-//! A session is named by the place in the log where it was opened, so no two ever share a name and a late copy
-//! of the opening command opens another, unused one. Within a session the client numbers its commands and may
-//! have many unanswered at once; each command tells from which number on answers are still missing, and what
-//! lies below is forgotten (Lee et al., *Implementing Linearizability at Large Scale and Low Latency*, section 3).
+//! A session is named by the place in the log where it was opened, so no two ever share a name and a late
+//! copy of the opening command opens another, unused one. Within a session the client numbers its commands
+//! and may have many unanswered at once. Each command says from which number on the client still waits for
+//! answers; the session forgets the replies below that (Lee et al., *Implementing Linearizability at Large
+//! Scale and Low Latency*, section 3).
 //!
-//! Everything is bounded by [`SessionLimits`]. When there are too many sessions the one that was not used for
-//! the longest part of the log is evicted, the same everywhere; its client is told and must not try again what
-//! it does not know the outcome of.
+//! [`SessionLimits`] bounds everything. When there are too many sessions, all replicas evict the same one,
+//! which was not used for the longest part of the log. Its client gets [`Outcome::UnknownSession`], and must
+//! not send again a command whose outcome it does not know.
 
+mod encoding;
 mod replies;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::id::Slot;
 use crate::mutant::{Mutant, mutated};
 
+pub use self::encoding::MalformedSession;
 use self::replies::{Kept, Replies};
-
-const OPEN: u8 = 1;
-const APPLY: u8 = 2;
-const SNAPSHOT_VERSION: u8 = 1;
 
 /// The name of a session: the place of the command that opened it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -37,15 +37,15 @@ pub struct SessionId {
     pub index: u32,
 }
 
-/// What a client says to the sessions; the payload of a command in the log.
+/// A command in the log for [`Sessions`]: it opens a session, or holds a command for the state machine.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Request {
+pub enum SessionCommand {
     /// Open a session.
     Open {
-        /// Tells the client which of the sessions that open is its own.
+        /// A number that the outcome repeats, so that the client finds its own session among those opened.
         nonce: u64,
     },
-    /// Apply a command, unless that has been done.
+    /// Apply a command, unless it was applied before.
     Apply {
         /// The client's session.
         session: SessionId,
@@ -58,75 +58,27 @@ pub enum Request {
     },
 }
 
-/// The bytes given are not a [`Request`], or not [`Sessions`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub struct MalformedSession;
-
-impl std::fmt::Display for MalformedSession {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("malformed session data")
-    }
-}
-
-impl std::error::Error for MalformedSession {}
-
-impl Request {
-    /// How many bytes [`encode`](Request::encode) adds to a command.
-    pub const OVERHEAD_BYTES: usize = 1 + 8 + 4 + 8 + 8;
-
-    /// The request as the bytes of a command.
-    #[must_use]
-    pub fn encode(&self) -> Bytes {
-        match self {
-            Request::Open { nonce } => {
-                let mut bytes = BytesMut::with_capacity(9);
-                bytes.put_u8(OPEN);
-                bytes.put_u64_le(*nonce);
-                bytes.freeze()
-            }
-            Request::Apply { session, sequence, unanswered_from, command } => {
-                let mut bytes = BytesMut::with_capacity(Request::OVERHEAD_BYTES + command.len());
-                bytes.put_u8(APPLY);
-                put_session_id(&mut bytes, *session);
-                bytes.put_u64_le(*sequence);
-                bytes.put_u64_le(*unanswered_from);
-                bytes.extend_from_slice(command);
-                bytes.freeze()
-            }
-        }
-    }
-
-    /// Takes a command's bytes for a request; the inner command shares them.
-    ///
-    /// # Errors
-    ///
-    /// [`MalformedSession`] if they are none.
-    pub fn decode(mut bytes: Bytes) -> Result<Request, MalformedSession> {
-        match bytes.try_get_u8() {
-            Ok(OPEN) if bytes.len() == 8 => Ok(Request::Open { nonce: bytes.get_u64_le() }),
-            Ok(APPLY) => {
-                let session = take_session_id(&mut bytes)?;
-                let sequence = take_u64(&mut bytes)?;
-                let unanswered_from = take_u64(&mut bytes)?;
-                Ok(Request::Apply { session, sequence, unanswered_from, command: bytes })
-            }
-            _ => Err(MalformedSession),
-        }
-    }
-}
-
 /// Bounds of [`Sessions`]; must be the same on all replicas, as they decide what is evicted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct SessionLimits {
     /// How many sessions there may be.
     pub sessions: usize,
     /// How many commands of one session may be unanswered.
     pub unanswered: usize,
-    /// The longest reply that is kept, in bytes; of a longer one only that it was given.
+    /// The longest reply that is kept, in bytes. Of a command with a longer one only the slot is kept.
     pub reply_bytes: usize,
     /// How many bytes all kept replies together may have; at least `reply_bytes`.
     pub total_bytes: usize,
+}
+
+impl SessionLimits {
+    /// These limits with a change.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
 }
 
 impl Default for SessionLimits {
@@ -135,14 +87,14 @@ impl Default for SessionLimits {
     }
 }
 
-/// What became of a request.
+/// What executing a session command has brought about.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Outcome {
     /// The session is open.
     Opened {
         /// Its name.
         session: SessionId,
-        /// The nonce of the request.
+        /// The nonce of the opening command.
         nonce: u64,
     },
     /// The command was applied just now.
@@ -157,9 +109,9 @@ pub enum Outcome {
         /// The reply it got then, unless that was too long to be kept.
         reply: Option<Bytes>,
     },
-    /// The client has said itself that it has this command's answer. Nothing was applied.
+    /// The client has acknowledged this command's answer before. Nothing was applied.
     AlreadyAnswered,
-    /// There is no such session (any more). Nothing was applied.
+    /// There is no such session; it may have been evicted. Nothing was applied.
     UnknownSession,
     /// The session has too many unanswered commands. Nothing was applied.
     TooManyUnanswered,
@@ -169,14 +121,15 @@ pub enum Outcome {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Sessions {
     limits: SessionLimits,
-    by_id: BTreeMap<SessionId, Session>,
+    by_id: BTreeMap<SessionId, SessionRecord>,
     /// The sessions by the slot of their last use.
     by_use: BTreeSet<(Slot, SessionId)>,
     reply_bytes: usize,
 }
 
+/// What the replicas remember of a session.
 #[derive(Clone, PartialEq, Eq, Debug)]
-struct Session {
+struct SessionRecord {
     last_used: Slot,
     unanswered_from: u64,
     replies: Replies,
@@ -189,22 +142,22 @@ impl Sessions {
         Sessions { limits, by_id: BTreeMap::new(), by_use: BTreeSet::new(), reply_bytes: 0 }
     }
 
-    /// Carries out the request at position `index` of the batch chosen in `slot`; `apply` runs the command
-    /// unless that was done before. Call it for every request of the log, in order.
+    /// Executes the command at position `index` of the batch chosen in `slot`; calls `apply` with the inner
+    /// command, unless that was applied before. Call it for every command of the log, in order.
     pub fn execute(
         &mut self,
         slot: Slot,
         index: u32,
-        request: Request,
+        command: SessionCommand,
         apply: impl FnOnce(Bytes) -> Bytes,
     ) -> Outcome {
-        match request {
-            Request::Open { nonce } => {
+        match command {
+            SessionCommand::Open { nonce } => {
                 let session = SessionId { slot, index };
                 self.open(session);
                 Outcome::Opened { session, nonce }
             }
-            Request::Apply { session: id, sequence, unanswered_from, command } => {
+            SessionCommand::Apply { session: id, sequence, unanswered_from, command } => {
                 let Some(session) = self.by_id.get_mut(&id) else { return Outcome::UnknownSession };
                 if session.last_used != slot {
                     self.by_use.remove(&(session.last_used, id));
@@ -212,12 +165,10 @@ impl Sessions {
                     self.by_use.insert((slot, id));
                 }
                 self.reply_bytes -= session.forget_below(unanswered_from.min(sequence));
-                if sequence < session.unanswered_from && !mutated(Mutant::AnsweredAppliedAgain) {
+                if session.is_acknowledged(sequence) {
                     return Outcome::AlreadyAnswered;
                 }
-                if let Some(kept) = session.replies.find(sequence)
-                    && !mutated(Mutant::DuplicateApplied)
-                {
+                if let Some(kept) = session.applied_before(sequence) {
                     return Outcome::Repeated { slot: kept.slot, reply: kept.reply.clone() };
                 }
                 if session.replies.len() >= self.limits.unanswered {
@@ -246,75 +197,14 @@ impl Sessions {
         self.by_id.contains_key(&session)
     }
 
-    /// The sessions as bytes for a snapshot: the same for equal sessions.
-    #[must_use]
-    pub fn encode(&self) -> Bytes {
-        let mut bytes = BytesMut::new();
-        bytes.put_u8(SNAPSHOT_VERSION);
-        let count = if mutated(Mutant::SessionsLostInSnapshot) { 0 } else { self.by_id.len() };
-        bytes.put_u64_le(count as u64);
-        for (id, session) in self.by_id.iter().take(count) {
-            put_session_id(&mut bytes, *id);
-            bytes.put_u64_le(session.last_used.0);
-            bytes.put_u64_le(session.unanswered_from);
-            let count = if mutated(Mutant::RepliesLostInSnapshot) { 0 } else { session.replies.len() };
-            bytes.put_u64_le(count as u64);
-            for (sequence, kept) in session.replies.iter().take(count) {
-                bytes.put_u64_le(*sequence);
-                bytes.put_u64_le(kept.slot.0);
-                bytes.put_u8(u8::from(kept.reply.is_some()));
-                let reply = kept.reply.clone().unwrap_or_default();
-                bytes.put_u64_le(reply.len() as u64);
-                bytes.extend_from_slice(&reply);
-            }
-        }
-        bytes.freeze()
-    }
-
-    /// Takes back what [`encode`](Sessions::encode) made.
-    ///
-    /// # Errors
-    ///
-    /// [`MalformedSession`] for anything else.
-    pub fn decode(mut bytes: Bytes, limits: SessionLimits) -> Result<Sessions, MalformedSession> {
-        let mut sessions = Sessions::new(limits);
-        if bytes.try_get_u8() != Ok(SNAPSHOT_VERSION) {
-            return Err(MalformedSession);
-        }
-        for _ in 0..take_u64(&mut bytes)? {
-            let id = take_session_id(&mut bytes)?;
-            let last_used = Slot(take_u64(&mut bytes)?);
-            let unanswered_from = take_u64(&mut bytes)?;
-            let mut session = Session { last_used, unanswered_from, replies: Replies::default() };
-            for _ in 0..take_u64(&mut bytes)? {
-                let sequence = take_u64(&mut bytes)?;
-                let slot = Slot(take_u64(&mut bytes)?);
-                let is_kept = bytes.try_get_u8().map_err(|_| MalformedSession)? != 0;
-                let length = usize::try_from(take_u64(&mut bytes)?).map_err(|_| MalformedSession)?;
-                if length > bytes.len() {
-                    return Err(MalformedSession);
-                }
-                let reply = Bytes::copy_from_slice(&bytes.split_to(length));
-                sessions.reply_bytes += reply.len();
-                let kept = Kept { slot, reply: is_kept.then_some(reply) };
-                if session.replies.insert(sequence, kept).is_some() {
-                    return Err(MalformedSession);
-                }
-            }
-            sessions.by_use.insert((last_used, id));
-            sessions.by_id.insert(id, session);
-        }
-        if bytes.is_empty() { Ok(sessions) } else { Err(MalformedSession) }
-    }
-
     fn open(&mut self, id: SessionId) {
-        let session = Session { last_used: id.slot, unanswered_from: 1, replies: Replies::default() };
+        let session = SessionRecord { last_used: id.slot, unanswered_from: 1, replies: Replies::default() };
         self.by_id.insert(id, session);
         self.by_use.insert((id.slot, id));
         self.evict(id);
     }
 
-    /// Drops the sessions that were not used for longest, but never the one `in_use`, until the limits hold.
+    /// Evicts the sessions that were not used for longest, but never the one `in_use`, until the limits hold.
     fn evict(&mut self, in_use: SessionId) {
         while self.by_id.len() > self.limits.sessions || self.reply_bytes > self.limits.total_bytes {
             let Some(&(last_used, oldest)) = self.by_use.iter().find(|(_, id)| *id != in_use) else { return };
@@ -325,7 +215,17 @@ impl Sessions {
     }
 }
 
-impl Session {
+impl SessionRecord {
+    /// Whether the client has acknowledged the answer to this command.
+    fn is_acknowledged(&self, sequence: u64) -> bool {
+        sequence < self.unanswered_from && !mutated(Mutant::AnsweredAppliedAgain)
+    }
+
+    /// The reply to a command that was applied before.
+    fn applied_before(&self, sequence: u64) -> Option<&Kept> {
+        self.replies.find(sequence).filter(|_| !mutated(Mutant::DuplicateApplied))
+    }
+
     /// Forgets the replies that the client has; returns how many bytes that frees.
     fn forget_below(&mut self, unanswered_from: u64) -> usize {
         if unanswered_from <= self.unanswered_from {
@@ -336,36 +236,21 @@ impl Session {
     }
 }
 
-fn put_session_id(bytes: &mut BytesMut, id: SessionId) {
-    bytes.put_u64_le(id.slot.0);
-    bytes.put_u32_le(id.index);
-}
-
-fn take_session_id(bytes: &mut Bytes) -> Result<SessionId, MalformedSession> {
-    let slot = Slot(take_u64(bytes)?);
-    let index = bytes.try_get_u32_le().map_err(|_| MalformedSession)?;
-    Ok(SessionId { slot, index })
-}
-
-fn take_u64(bytes: &mut Bytes) -> Result<u64, MalformedSession> {
-    bytes.try_get_u64_le().map_err(|_| MalformedSession)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
-    fn limits() -> SessionLimits {
+    pub(super) fn limits() -> SessionLimits {
         SessionLimits { sessions: 2, unanswered: 3, reply_bytes: 8, total_bytes: 64 }
     }
 
-    fn apply(session: SessionId, sequence: u64, unanswered_from: u64) -> Request {
-        Request::Apply { session, sequence, unanswered_from, command: Bytes::from_static(b"command") }
+    pub(super) fn apply(session: SessionId, sequence: u64, unanswered_from: u64) -> SessionCommand {
+        SessionCommand::Apply { session, sequence, unanswered_from, command: Bytes::from_static(b"command") }
     }
 
     fn open(sessions: &mut Sessions, slot: u64) -> SessionId {
-        match sessions.execute(Slot(slot), 0, Request::Open { nonce: slot }, |_| panic!("nothing is applied"))
+        match sessions
+            .execute(Slot(slot), 0, SessionCommand::Open { nonce: slot }, |_| panic!("nothing is applied"))
         {
             Outcome::Opened { session, .. } => session,
             other => panic!("a session opens, but this came: {other:?}"),
@@ -433,50 +318,5 @@ mod tests {
         assert!(!sessions.contains(idle) && sessions.contains(busy), "three are too many");
         sessions.execute(Slot(7), 0, apply(busy, 4, 4), eight);
         assert_eq!(sessions.reply_bytes, 8);
-    }
-
-    #[test]
-    fn requests_come_back_as_they_went_and_take_what_is_told() {
-        let opening = Request::Open { nonce: 7 };
-        assert_eq!(Request::decode(opening.encode()), Ok(opening.clone()));
-        let id = SessionId { slot: Slot(5), index: 3 };
-        let applying = apply(id, 2, 1);
-        let bytes = applying.encode();
-        assert_eq!(bytes.len(), Request::OVERHEAD_BYTES + b"command".len());
-        assert_eq!(Request::decode(bytes), Ok(applying));
-        let cut = opening.encode().slice(..8);
-        assert_eq!(Request::decode(cut), Err(MalformedSession));
-        let mut long = BytesMut::from(&opening.encode()[..]);
-        long.put_u8(0);
-        assert_eq!(Request::decode(long.freeze()), Err(MalformedSession));
-        assert_eq!(Request::decode(Bytes::from_static(&[99])), Err(MalformedSession));
-        assert_eq!(MalformedSession.to_string(), "malformed session data");
-    }
-
-    proptest! {
-        #[test]
-        fn a_snapshot_holds_everything(commands in prop::collection::vec((0..4u64, 1..6u64, 1..6u64), 0..60)) {
-            let mut sessions = Sessions::new(limits());
-            for (slot, (kind, sequence, unanswered_from)) in (1..).zip(commands) {
-                let session = SessionId { slot: Slot(sequence), index: 0 };
-                let request = if kind == 0 { Request::Open { nonce: 7 } }
-                    else { apply(session, sequence, unanswered_from) };
-                sessions.execute(Slot(slot), 0, request, |_| Bytes::from(vec![0; (slot % 12) as usize]));
-            }
-            let decoded = Sessions::decode(sessions.encode(), limits());
-            prop_assert_eq!(decoded.as_ref(), Ok(&sessions));
-            let bytes = sessions.encode();
-            for length in 0..bytes.len() {
-                prop_assert!(Sessions::decode(bytes.slice(..length), limits()).is_err());
-            }
-        }
-
-        #[test]
-        fn any_bytes_are_a_request_or_refused(bytes: Vec<u8>) {
-            let bytes = Bytes::from(bytes);
-            if let Ok(request) = Request::decode(bytes.clone()) {
-                prop_assert_eq!(request.encode(), bytes);
-            }
-        }
     }
 }

@@ -1,8 +1,8 @@
 //! The replies of one session that its client may still ask for.
 //!
-//! Commands of a session are chosen nearly always in the order in which they are numbered, and forgotten in that
-//! order. So the replies are a queue: one more goes to its end, those that are forgotten go from its front, and only
-//! a command that was sent again takes a search.
+//! Commands of a session are chosen nearly always in the order in which they are numbered, and forgotten in
+//! that order. So the replies are a queue: one more goes to its end, those that are forgotten go from its
+//! front, and only a command that was sent again takes a search.
 
 use std::collections::VecDeque;
 

@@ -1,17 +1,21 @@
-//! Simulated clients: each does one thing at a time, and asks again, elsewhere, what is not answered.
+//! Simulated clients: each has one operation at a time, and repeats it at another node if it gets no answer.
 
 use bytes::Bytes;
 
+use super::disk::Disk;
+use super::event::Event;
 use super::history::{Action, Operation};
 use super::machine::Machine;
-use crate::ReadId;
+use super::scenario::TICK_UNITS;
+use super::world::World;
 use crate::random::Random;
-use crate::session::{Outcome, Request, SessionId};
+use crate::session::{Outcome, SessionCommand, SessionId};
+use crate::{Input, ReadId};
 
-/// Patience grows no further than to this: in calm, every node must have been asked in time.
+/// The longest that a client waits before it asks again: in calm, every node must have been asked in time.
 const MAX_PATIENCE_TICKS: u64 = 200;
 
-/// When it tries elsewhere after a node was down or has refused.
+/// How long a client waits before it tries another node, after one that was down or has refused.
 pub(super) const TURNED_AWAY_TICKS: u64 = 5;
 
 #[derive(Debug)]
@@ -24,7 +28,8 @@ pub(super) struct Client {
     pub(super) waits_for: Waiting,
     /// How often it has asked again for what it waits for.
     asked_again: u32,
-    /// Each plan to act again carries the number that was current; an older one is ignored.
+    /// Each planned event of this client carries the number that was current; an event with an older number
+    /// is ignored.
     pub(super) turn: u64,
     pub(super) history: Vec<Operation>,
 }
@@ -62,7 +67,7 @@ impl Client {
         matches!(self.waits_for, Waiting::Nothing)
     }
 
-    /// Begins the next operation, or asks once more for the one that waits; `numbers` gives fresh ones.
+    /// Begins the next operation, or repeats the one that waits. `numbers` counts up for every operation.
     pub(super) fn ask<M: Machine>(
         &mut self,
         now_units: u64,
@@ -87,18 +92,18 @@ impl Client {
             let command = M::draw_command(*numbers, random);
             self.begin(now_units, Action::Command(command.clone()));
             let (sequence, unanswered_from) = (self.sequence, self.sequence);
-            Request::Apply { session, sequence, unanswered_from, command }
+            SessionCommand::Apply { session, sequence, unanswered_from, command }
         } else {
             self.nonce = *numbers;
-            Request::Open { nonce: *numbers }
+            SessionCommand::Open { nonce: *numbers }
         };
         let command = request.encode();
         self.waits_for = Waiting::Command(command.clone());
         Asking::Propose(command)
     }
 
-    /// How long it waits for an answer, if it waited `first_ticks` for the first one: twice as long each time that it
-    /// asks again, so that what is asked again does not pile up before a slow leader.
+    /// How long it waits for an answer: `first_ticks` at first, and twice as long each time that it asks
+    /// again, so that repeated commands do not pile up at a slow leader.
     pub(super) fn patience_ticks(&self, first_ticks: u64) -> u64 {
         (first_ticks << self.asked_again.min(u64::BITS / 4)).min(MAX_PATIENCE_TICKS)
     }
@@ -112,7 +117,7 @@ impl Client {
         self.history.push(Operation { invoked_units, answered: None, action });
     }
 
-    /// Hears of a request that its node has applied; returns whether it was the one it waits for.
+    /// Takes the outcome of a command that its node has executed; returns whether the client waits for it.
     pub(super) fn hear(&mut self, now_units: u64, key: Option<(SessionId, u64)>, outcome: &Outcome) -> bool {
         if !matches!(self.waits_for, Waiting::Command(_)) {
             return false;
@@ -155,5 +160,64 @@ impl Client {
             Action::Query(query) => Some(query.clone()),
             Action::Command(_) => None,
         }
+    }
+}
+
+impl<M: Machine, D: Disk> World<M, D> {
+    /// `node`, or once calm has returned the next one that is a member: a run must not end before a client
+    /// has found one among nodes that know no leader.
+    fn member_to_ask(&self, node: usize) -> usize {
+        let count = self.nodes.len();
+        let mut next = (node..node + count).map(|next| next % count);
+        next.find(|next| !self.is_calm || self.must_agree(&self.nodes[*next])).unwrap_or(node)
+    }
+
+    /// A client begins its next operation, or repeats the one that it waits for.
+    pub(super) fn on_client(&mut self, index: usize, turn: u64) {
+        let now = self.schedule.now_units();
+        let client = &mut self.clients[index];
+        if client.turn != turn || (client.is_idle() && !self.clients_may_begin) {
+            return;
+        }
+        if self.client_random.one_in(50) {
+            client.node = self.client_random.index(self.nodes.len());
+        } else if !client.is_idle() || !self.nodes[client.node].is_up() {
+            client.node = (client.node + 1) % self.nodes.len();
+        }
+        let node = self.member_to_ask(self.clients[index].node);
+        let client = &mut self.clients[index];
+        client.node = node;
+        let random = &mut self.client_random;
+        let asking = client.ask::<M>(now, self.scenario.reads, &mut self.numbers, random);
+        let input = match asking {
+            Asking::Propose(command) => Input::Propose { commands: vec![command] },
+            Asking::Read => {
+                self.numbers += 1;
+                let read = ReadId(self.numbers);
+                client.waits_for = Waiting::Read(read);
+                if self.nodes[node].is_up() {
+                    self.nodes[node].reads.insert(read, (index, self.observer.last_applied()));
+                }
+                Input::Read { read }
+            }
+        };
+        let what = if matches!(input, Input::Read { .. }) { "a read" } else { "a command" };
+        let id = self.nodes[node].id;
+        self.trace.event(now, || format!("client {index} asks node {id} for {what}"));
+        let is_paused = self.nodes[node].paused_until_units > now;
+        let patience_ticks = if self.nodes[node].is_up() {
+            self.clients[index].patience_ticks(self.scenario.retry_ticks)
+        } else {
+            TURNED_AWAY_TICKS
+        };
+        self.wake_client(index, patience_ticks * TICK_UNITS);
+        if !is_paused {
+            self.step(node, input);
+        }
+    }
+
+    pub(super) fn wake_client(&mut self, client: usize, delay_units: u64) {
+        self.clients[client].turn += 1;
+        self.schedule.after(delay_units, Event::Client(client, self.clients[client].turn));
     }
 }

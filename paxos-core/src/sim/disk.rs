@@ -11,7 +11,7 @@ use crate::{Entry, HardState, NodeId, Recovered, Slot, SnapshotMeta, Write};
 ///
 /// The simulation decides when a sync takes place; until then it keeps the writes itself.
 pub trait Disk {
-    /// An empty disk that belongs to `node`. Whatever it leaves to chance is to follow from `seed`.
+    /// An empty disk that belongs to `node`. It draws all its randomness from `seed`.
     fn format(node: NodeId, seed: u64) -> Self;
 
     /// What the node finds when it starts. Entries may be missing as far as
@@ -19,40 +19,42 @@ pub trait Disk {
     ///
     /// # Errors
     ///
-    /// What is damaged, in a sentence. The node stays away for good, as it may have lost a promise. Either is a
-    /// broken rule unless the disk has [decayed](Disk::decay).
+    /// Says in a sentence what is damaged. The node then stays away for good, as it may have lost a promise.
+    /// An error or missing entries break a rule, unless the disk has [decayed](Disk::decay).
     fn recover(&mut self) -> Result<Recovered, String>;
 
     /// Puts a write into stable storage. It must be there for good when this returns.
     fn store(&mut self, write: &Write);
 
-    /// The power goes while these writes, in this order, are on their way. Any number of the first may survive.
+    /// The power goes while these writes, in this order, are on their way. Any number of the first may
+    /// survive.
     fn lose_power(&mut self, unsynced: &[Write], random: &mut Random);
 
-    /// Something on the disk changes by itself: bits flip, or a write meant for one place goes to another. Tells
-    /// whether it did; it does not on a disk that knows only whole writes, which is the default.
+    /// Something on the disk changes by itself: bits flip, or a write meant for one place goes to another.
+    /// Returns whether anything has changed: by default nothing does.
     ///
-    /// What was stored may be lost by this, but [`recover`](Disk::recover) must then say so.
+    /// This may lose stored data, but then [`recover`](Disk::recover) must report it.
     fn decay(&mut self, random: &mut Random) -> bool {
         let _ = random;
         false
     }
 
-    /// Puts a whole snapshot into stable storage, beside the last one. What the log holds of its slots may go.
+    /// Puts a whole snapshot into stable storage, beside the last one. The log may drop the slots that the
+    /// snapshot covers.
     fn save_snapshot(&mut self, meta: SnapshotMeta, content: &Bytes);
 
     /// One of the last two snapshots.
     fn snapshot(&self, slot: Slot) -> Option<(SnapshotMeta, Bytes)>;
 }
 
-/// A disk that is a model: it holds whole writes. When it decays it loses some entries, and knows which.
+/// A model of a disk: it holds whole writes. When it decays it loses some entries, and knows which.
 #[derive(Debug, Default)]
 pub struct ModelDisk {
     hard_state: HardState,
     entries: BTreeMap<Slot, Entry>,
     /// The last two.
     snapshots: Vec<(SnapshotMeta, Bytes)>,
-    /// Slots whose entries have gone and not been written again.
+    /// Slots whose entries were lost and not written again.
     lost: BTreeSet<Slot>,
 }
 
@@ -65,14 +67,15 @@ impl Disk for ModelDisk {
         let mut hard_state = self.hard_state;
         let mut entries: Vec<_> = self.entries.iter().map(|(slot, entry)| (*slot, entry.clone())).collect();
         if let Some(first) = self.lost.first() {
-            // What the watermark says about slots above the first one that is lost goes into the slots.
+            // The watermark falls below the first lost slot, so each slot above that has to say that it is
+            // chosen.
             for (_, entry) in entries.iter_mut().filter(|(slot, _)| *slot <= hard_state.chosen) {
                 *entry = Entry::Chosen { value: entry.value().clone() };
             }
             hard_state.chosen = hard_state.chosen.min(first.previous());
         }
         let incomplete_through = self.lost.last().copied().unwrap_or(Slot::ZERO);
-        let snapshot = self.snapshots.last().map(|(meta, _)| *meta);
+        let snapshot = self.snapshots.last().map(|(meta, _)| meta.clone());
         Ok(Recovered { hard_state, snapshot, entries, incomplete_through })
     }
 
@@ -86,7 +89,7 @@ impl Disk for ModelDisk {
 
     fn decay(&mut self, random: &mut Random) -> bool {
         let Some((&last, _)) = self.entries.last_key_value() else { return false };
-        // What was written last is the most likely not to be chosen yet.
+        // The entries written last are the most likely not to be chosen yet.
         let first = Slot(last.0.saturating_sub(random.below(20)).max(1));
         let count = 1 + random.below(10);
         let gone: Vec<Slot> =
@@ -109,12 +112,13 @@ impl Disk for ModelDisk {
         if self.snapshots.last().is_some_and(|(newest, _)| newest.slot >= meta.slot) {
             return;
         }
+        let slot = meta.slot;
         self.snapshots.push((meta, content.clone()));
         if self.snapshots.len() > 2 {
             self.snapshots.remove(0);
         }
-        self.entries = self.entries.split_off(&meta.slot.next());
-        self.lost = self.lost.split_off(&meta.slot.next());
+        self.entries = self.entries.split_off(&slot.next());
+        self.lost = self.lost.split_off(&slot.next());
     }
 
     fn snapshot(&self, slot: Slot) -> Option<(SnapshotMeta, Bytes)> {

@@ -1,8 +1,9 @@
-//! What clients did and saw, and whether one order of events explains it.
+//! The history of the clients' operations, and a check whether it is linearizable.
 //!
-//! Linearizability is local (Herlihy and Wing, *Linearizability: A Correctness Condition for Concurrent Objects*,
-//! section 3): a history is linearizable if its part for each register is. For one register the search is that of
-//! Wing and Gong, *Testing and Verifying Concurrent Objects*, with states that were seen remembered.
+//! Linearizability is local (Herlihy and Wing, *Linearizability: A Correctness Condition for Concurrent
+//! Objects*, section 3): a history is linearizable if its part for each register is. For one register the
+//! search is that of Wing and Gong, *Testing and Verifying Concurrent Objects*, with states that were seen
+//! remembered.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
@@ -10,8 +11,8 @@ use std::ops::Range;
 
 use bytes::{Buf, Bytes};
 
-/// The search for an order remembers no more states than this. It needs one where it has a choice, which is seldom;
-/// histories that need more are refused rather than believed.
+/// The search for an order remembers no more states than this. It needs one where it has a choice, which is
+/// seldom; histories that need more are refused rather than believed.
 const MAX_STATES: usize = 1 << 16;
 
 /// One operation of a client.
@@ -19,9 +20,10 @@ const MAX_STATES: usize = 1 << 16;
 pub struct Operation {
     /// When the client asked.
     pub invoked_units: u64,
-    /// When it was answered, and what; `None` if it never was, and may have taken place or not.
+    /// When it was answered, and the answer. `None` if it was never answered: then it may have taken place or
+    /// not.
     pub answered: Option<(u64, Bytes)>,
-    /// What it asked for.
+    /// What the client asked for.
     pub action: Action,
 }
 
@@ -83,19 +85,20 @@ pub(super) fn check_registers(history: &[Operation]) -> Result<(), String> {
     Ok(())
 }
 
-/// Where the search has got to: which accesses are in order already, and the value after them.
+/// The state of the search: which accesses are in order already, and the value after them.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Progress {
-    /// Their positions as ranges, ascending, with gaps between them: few, as only slow accesses are overtaken.
+    /// Their positions as ranges, ascending, with gaps between them: few, as only slow accesses are
+    /// overtaken.
     placed: Vec<Range<usize>>,
     value: u64,
 }
 
 /// Searches for an order; if there is none, returns the access that no attempt got past.
 ///
-/// No two swaps write the same value. So a read that saw the current one may come next at once, as that is in nobody's
-/// way; and whoever else saw it comes before any swap that saw another. The only choice left is which of the swaps
-/// without an answer comes next, once nobody waits for the current value any more.
+/// No two swaps write the same value. So a read that saw the current one may come next at once, as that is in
+/// nobody's way; and every other access that saw it comes before any swap that saw another. The only choice
+/// left is which of the swaps without an answer comes next, once nobody waits for the current value any more.
 fn first_unexplained(accesses: &[Access]) -> Option<Access> {
     let mut seers: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
     for (position, access) in accesses.iter().enumerate() {

@@ -10,7 +10,7 @@ pub trait Machine: Default {
     /// A command for a client to propose. `number` is another one each time.
     fn draw_command(number: u64, random: &mut Random) -> Bytes;
 
-    /// A question for a client to ask; it must not change the state.
+    /// A query for a client to ask; it must not change the state.
     fn draw_query(random: &mut Random) -> Bytes;
 
     /// Carries a command out and answers it. Must depend on nothing but the state and the command.
@@ -28,11 +28,11 @@ pub trait Machine: Default {
     /// The state that [`snapshot`](Machine::snapshot) made the bytes of.
     fn restore(snapshot: &[u8]) -> Self;
 
-    /// Looks at all that clients did and saw, after a run.
+    /// Checks the history of all clients after a run.
     ///
     /// # Errors
     ///
-    /// What can't be explained, in a sentence.
+    /// Says in a sentence what no order of the operations explains.
     fn check(history: &[Operation]) -> Result<(), String> {
         let _ = history;
         Ok(())
@@ -44,8 +44,8 @@ const REGISTERS: usize = 8;
 
 /// The machine of the simulator's own runs: registers that are swapped and read.
 ///
-/// A swap answers the value before, and every swap writes another value, so that a history can be linearized in
-/// one way at most, and a command that is applied twice can't hide.
+/// A swap answers the value before, and every swap writes another value, so that a history can be linearized
+/// in one way at most, and a command that is applied twice can't hide.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Registers([u64; REGISTERS]);
 

@@ -1,6 +1,6 @@
 //! Rare events, counted: a suite that never meets them shows nothing about them.
 
-/// Something rare that a run may meet.
+/// A rare event that a run may meet.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[non_exhaustive]
 pub enum Mark {
@@ -10,7 +10,7 @@ pub enum Mark {
     PromiseInParts,
     /// A candidate needed slots that existed only in a snapshot.
     SnapshotDuringTakeover,
-    /// A snapshot was brought to a node and installed.
+    /// A snapshot was transferred to a node and installed.
     SnapshotInstalled,
     /// Two nodes ran phase 1 at the same time.
     Duel,
@@ -22,15 +22,15 @@ pub enum Mark {
     EverybodyCrashed,
     /// A node was lost for good.
     NodeLost,
-    /// A node came back that had forgotten some of what it had accepted.
+    /// A node came back after its disk had lost acceptances.
     MemoryLost,
-    /// A node knew all again that it had forgotten.
+    /// A node that had lost acceptances had learned everything that was chosen in their slots.
     MemoryRepaired,
     /// A leader stood still, and came back when another one led.
     LeaderOverslept,
     /// A leader lost its place while reads waited for it.
     DeposedWithReads,
-    /// A read was answered on the strength of a lease.
+    /// A leader answered a read under its lease.
     LeaseRead,
     /// A read was answered on a follower.
     FollowerRead,
@@ -46,11 +46,55 @@ pub enum Mark {
     FullRound,
     /// Quorums of the two phases differed in size.
     FlexibleQuorums,
+    /// A frame arrived in pieces.
+    FrameInPieces,
+    /// A damaged message was noticed.
+    DamagedMessage,
+    /// A change of the membership came in force at the leader that was asked for it.
+    ChangeInForce,
+    /// A change was refused as another one was under way.
+    ChangeUnderWay,
+    /// A leader lost its place while it made a change.
+    ChangeLost,
+    /// A leader proposed again a membership that another one had proposed first.
+    MembershipTakenOver,
+    /// A node entered an epoch by a snapshot.
+    MembershipInSnapshot,
+    /// A learner got a vote.
+    VoterAdded,
+    /// A voter was removed.
+    VoterRemoved,
+    /// A leader handed over because a change would take its vote.
+    LeaderMakesWay,
+    /// A leader entered an epoch in which it has no vote.
+    LeaderWithoutVote,
+    /// A change was refused as it expected another epoch.
+    OtherEpochExpected,
+    /// A learner was not promoted as it lagged behind.
+    LearnerLags,
+    /// A change was refused as too few voters were heard from.
+    NoLiveQuorum,
+    /// An id that was removed was to be used again, and was refused.
+    RemovedIdRefused,
+    /// An address was to be used twice, and was refused.
+    AddressRefused,
+    /// A node that was removed while it was away came back and heard of it.
+    RemovedCameBack,
+    /// A node that was removed ended.
+    RemovedEnded,
+    /// Leadership was handed over.
+    HandedOver,
+    /// A node declined to take over.
+    HandoverDeclined,
+    /// A node did not take over in time.
+    HandoverNotInTime,
+    /// Leadership was not handed over as the successor lagged behind.
+    SuccessorLags,
 }
 
 impl Mark {
     /// Every mark.
-    pub const ALL: [Mark; 21] = [
+    pub const ALL: [Mark; 43] = [
         Mark::PromiseWithValues,
         Mark::PromiseInParts,
         Mark::SnapshotDuringTakeover,
@@ -72,15 +116,43 @@ impl Mark {
         Mark::HoleFilled,
         Mark::FullRound,
         Mark::FlexibleQuorums,
+        Mark::FrameInPieces,
+        Mark::DamagedMessage,
+        Mark::ChangeInForce,
+        Mark::ChangeUnderWay,
+        Mark::ChangeLost,
+        Mark::MembershipTakenOver,
+        Mark::MembershipInSnapshot,
+        Mark::VoterAdded,
+        Mark::VoterRemoved,
+        Mark::LeaderMakesWay,
+        Mark::LeaderWithoutVote,
+        Mark::OtherEpochExpected,
+        Mark::LearnerLags,
+        Mark::NoLiveQuorum,
+        Mark::RemovedIdRefused,
+        Mark::AddressRefused,
+        Mark::RemovedCameBack,
+        Mark::RemovedEnded,
+        Mark::HandedOver,
+        Mark::HandoverDeclined,
+        Mark::HandoverNotInTime,
+        Mark::SuccessorLags,
     ];
 }
 
 /// How often each mark was met.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Marks([u64; Mark::ALL.len()]);
 
+impl Default for Marks {
+    fn default() -> Marks {
+        Marks([0; Mark::ALL.len()])
+    }
+}
+
 impl Marks {
-    /// How often this one was.
+    /// How often this mark was met.
     #[must_use]
     pub fn count(&self, mark: Mark) -> u64 {
         self.0[mark as usize]

@@ -1,12 +1,12 @@
 //! A deterministic simulation of whole clusters, to find out what breaks them.
 //!
 //! One seed is one run: a cluster of real [`Replica`](crate::Replica)s with clients, on a network that loses,
-//! doubles, delays and overtakes messages, on disks that are slow, lose what was not synced, or lie, under clocks
-//! that do not agree. First there is chaos, then calm, in which all who are left must come to agree. Everything
-//! is drawn from the seed, so the same seed is the same run to the letter.
+//! doubles, delays and overtakes messages, on disks that are slow, lose what was not synced, or lie, under
+//! clocks that do not agree. First there is chaos, then calm, in which all remaining nodes must come to
+//! agree. Everything is drawn from the seed, so the same seed gives exactly the same run.
 //!
-//! An observer sees every disk, message, applied slot and answer, and holds them against the rules of
-//! *Paxos Made Simple*, step by step; see [`Rule`]. It believes no replica, only what is on disks.
+//! An observer sees every disk, message, applied slot and answer, and checks each step by the rules of *Paxos
+//! Made Simple*; see [`Rule`]. It trusts only the contents of disks, and no claim of a replica.
 //!
 //! ```
 //! use bytes::Bytes;
@@ -47,26 +47,36 @@
 //! }
 //! ```
 //!
-//! Deliberately absent: torn and rotten bytes on a disk. They are a matter of the disk's format; a storage brings
-//! its own [`Disk`] for that. A disk that lies or is lost breaks what Paxos builds on, so there are never so many of
-//! them that no quorum is left, and their nodes do not come back. Nor is there any reconfiguration.
+//! In one of eight seeds every message goes through its real encoding, and through the real writer and reader
+//! of frames over streams that are cut at random; what arrives is compared with what was sent.
+//!
+//! Deliberately absent: torn and rotten bytes on a disk. They depend on the disk's format; a storage brings
+//! its own [`Disk`] for that. A disk that lies or is lost breaks an assumption of Paxos, so there are always
+//! enough others for a quorum, and the nodes of such disks do not come back.
+//!
+//! In every second seed operators change the membership meanwhile, add nodes with empty disks, and hand
+//! leadership over. What they ask for leaves a quorum of nodes that are not lost.
 
 #![expect(clippy::cast_possible_truncation, reason = "what is drawn and counted here is small")]
 
+mod arrivals;
 mod client;
 mod disk;
 mod ending;
+mod event;
 mod history;
 mod machine;
 mod marks;
 mod network;
 mod node;
 mod observer;
+mod operators;
 mod outputs;
 mod rule;
 mod scenario;
 mod schedule;
 mod shrink;
+mod streams;
 mod trace;
 mod trouble;
 mod world;
@@ -87,7 +97,7 @@ pub use crate::random::Random;
 
 use self::world::World;
 
-/// A run that can be made, over state machine `M` and disks `D`.
+/// A run that has not begun, over state machine `M` and disks `D`.
 #[derive(Debug)]
 pub struct Simulation<M, D> {
     scenario: Scenario,
@@ -108,7 +118,7 @@ impl<M: Machine, D: Disk> Simulation<M, D> {
         Simulation { scenario, is_traced: false, of: PhantomData }
     }
 
-    /// Has a trace kept.
+    /// Keeps a trace of the run.
     #[must_use]
     pub fn traced(mut self) -> Self {
         self.is_traced = true;

@@ -1,14 +1,14 @@
-//! The network: which links work, and what becomes of a message.
+//! The network: which links work, and whether, when and how often a message arrives.
 
 use super::scenario::Weather;
 use crate::Message;
 use crate::random::Random;
 
-/// So many old messages are kept to be sent once more.
+/// How many old messages are kept, to be delivered once more.
 const ATTIC_MESSAGES: usize = 32;
-/// One in so many messages is kept.
+/// One message in this many is kept.
 const ATTIC_SHARE: u64 = 16;
-/// A message that is delayed for long takes up to so long.
+/// The longest that a message takes which is delayed for long.
 const LONG_DELAY_UNITS: u64 = 30_000;
 
 /// A message on its way.
@@ -39,7 +39,7 @@ impl Network {
         Network { nodes, cut, late_units, flapping: None, weather, attic: Vec::new(), random }
     }
 
-    /// Decides what becomes of a message: `deliver` is told of each copy and after how long it arrives.
+    /// Loses, delays or doubles a message: calls `deliver` for each copy with the time until it arrives.
     pub(super) fn send(&mut self, parcel: Parcel, mut deliver: impl FnMut(u64, Parcel)) {
         let weather = self.weather;
         if self.random.per_mille(weather.ancient) && !self.attic.is_empty() {
@@ -96,7 +96,7 @@ impl Network {
         }
     }
 
-    /// From now on everything takes so much longer to get to `node`.
+    /// From now on every message takes this much longer to get to `node`.
     pub(super) fn set_late(&mut self, node: usize, late_units: u64) {
         self.late_units[node] = late_units;
     }

@@ -7,27 +7,36 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use super::disk::Disk;
 use super::machine::{Machine, mix};
 use super::scenario::{Scenario, TICK_UNITS};
-use crate::session::{Outcome, Request, SessionId, SessionLimits, Sessions};
-use crate::{NodeId, ReadId, Replica, Role, Slot, SnapshotMeta, Value, Write};
+use crate::session::{Outcome, SessionCommand, SessionId, SessionLimits, Sessions};
+use crate::{Epoch, Membership, NodeId, ReadId, Replica, Role, Slot, SnapshotMeta, Value, Write};
 
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "what has befallen a node are independent facts")]
 pub(super) struct Node<M, D> {
     pub(super) id: NodeId,
     /// `None` while it is down.
     pub(super) replica: Option<Replica>,
     pub(super) disk: D,
-    pub(super) state: State<M>,
+    pub(super) application: Application<M>,
     /// Counts its starts, so that events planned in an earlier life are known.
     pub(super) life: u64,
-    /// Made by the replica and not synced yet, oldest first.
+    /// Writes that the replica has made and that are not synced yet, oldest first.
     pub(super) writes: Vec<Write>,
-    /// So many of them are being synced.
+    /// How many of the writes are being synced.
     pub(super) syncing: usize,
     pub(super) disk_stuck_until_units: u64,
     pub(super) disk_health: Health,
-    /// It never comes back.
+    /// Whether it never comes back.
     pub(super) is_gone: bool,
-    /// It crashes as soon as it has something to write.
+    /// Whether it has not been started yet: an operator may do so.
+    pub(super) is_spare: bool,
+    /// Whether it has ended as it was removed, and may do so.
+    pub(super) has_ended: bool,
+    /// Whether it was removed while it was down.
+    pub(super) was_away: bool,
+    /// The epoch that it is in.
+    pub(super) epoch: Epoch,
+    /// Whether it crashes as soon as it has something to write.
     pub(super) is_doomed: bool,
     pub(super) paused_until_units: u64,
     pub(super) missed_ticks: u32,
@@ -36,7 +45,8 @@ pub(super) struct Node<M, D> {
     pub(super) snapshot_begun: Slot,
     /// A snapshot that a peer sends.
     pub(super) incoming: Vec<u8>,
-    /// Clients' reads, with what had been applied anywhere when they were asked for.
+    /// The reads under way: the client of each, and the last slot that any node had applied when it was asked
+    /// for.
     pub(super) reads: BTreeMap<ReadId, (usize, Slot)>,
 }
 
@@ -44,9 +54,9 @@ pub(super) struct Node<M, D> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Health {
     Sound,
-    /// Some of it has changed by itself.
+    /// Some of what it had synced has changed by itself.
     Rotten,
-    /// It has told of syncs that there were none of.
+    /// It reported syncs that never happened.
     Lies,
 }
 
@@ -56,13 +66,17 @@ impl<M: Machine, D: Disk> Node<M, D> {
             id,
             replica: None,
             disk: D::format(id, disk_seed),
-            state: State::new(scenario.sessions),
+            application: Application::new(scenario.sessions),
             life: 0,
             writes: Vec::new(),
             syncing: 0,
             disk_stuck_until_units: 0,
             disk_health: Health::Sound,
             is_gone: false,
+            is_spare: false,
+            has_ended: false,
+            was_away: false,
+            epoch: Epoch(0),
             is_doomed: false,
             paused_until_units: 0,
             missed_ticks: 0,
@@ -77,7 +91,7 @@ impl<M: Machine, D: Disk> Node<M, D> {
         self.replica.is_some()
     }
 
-    /// Whether what its disk has synced is still there, for all that is known.
+    /// Whether nothing is known to have befallen what its disk has synced.
     pub(super) fn is_sound(&self) -> bool {
         !self.is_gone && self.disk_health == Health::Sound
     }
@@ -87,24 +101,24 @@ impl<M: Machine, D: Disk> Node<M, D> {
     }
 }
 
-/// What has been applied: the state machine, and the sessions that protect it.
+/// What applied commands change on a node: the state machine, and the sessions that protect it.
 #[derive(Debug)]
-pub(super) struct State<M> {
+pub(super) struct Application<M> {
     pub(super) machine: M,
     pub(super) sessions: Sessions,
     pub(super) applied: Slot,
-    /// What all requests so far have come to, folded into a number.
+    /// A digest of the outcomes of all commands so far.
     outcomes: u64,
     limits: SessionLimits,
 }
 
-impl<M: Machine> State<M> {
-    pub(super) fn new(limits: SessionLimits) -> State<M> {
+impl<M: Machine> Application<M> {
+    pub(super) fn new(limits: SessionLimits) -> Application<M> {
         let sessions = Sessions::new(limits);
-        State { machine: M::default(), sessions, applied: Slot::ZERO, outcomes: 0, limits }
+        Application { machine: M::default(), sessions, applied: Slot::ZERO, outcomes: 0, limits }
     }
 
-    /// Applies a slot; `told` hears what became of each request.
+    /// Applies a slot, and reports the outcome of each command to `told`.
     pub(super) fn apply(
         &mut self,
         slot: Slot,
@@ -112,10 +126,10 @@ impl<M: Machine> State<M> {
         mut told: impl FnMut(Option<(SessionId, u64)>, &Outcome),
     ) {
         for (index, command) in (0..).zip(value.commands()) {
-            let Ok(request) = Request::decode(command) else { continue };
+            let Ok(request) = SessionCommand::decode(command) else { continue };
             let key = match &request {
-                Request::Open { .. } => None,
-                Request::Apply { session, sequence, .. } => Some((*session, *sequence)),
+                SessionCommand::Open { .. } => None,
+                SessionCommand::Apply { session, sequence, .. } => Some((*session, *sequence)),
             };
             let machine = &mut self.machine;
             let outcome = self.sessions.execute(slot, index, request, |command| machine.apply(&command));
@@ -129,7 +143,8 @@ impl<M: Machine> State<M> {
         mix(self.outcomes) ^ self.machine.digest()
     }
 
-    pub(super) fn snapshot(&self) -> (SnapshotMeta, Bytes) {
+    /// A snapshot of the state after the last slot applied, behind which `membership` is in force.
+    pub(super) fn snapshot(&self, membership: Membership) -> (SnapshotMeta, Bytes) {
         let machine = self.machine.snapshot();
         let mut content = BytesMut::new();
         content.put_u64_le(self.outcomes);
@@ -141,23 +156,27 @@ impl<M: Machine> State<M> {
             slot: self.applied,
             size_bytes: content.len() as u64,
             checksum: crc32c::crc32c(&content),
+            membership,
         };
         (meta, content)
     }
 
-    pub(super) fn restore(slot: Slot, mut content: Bytes, limits: SessionLimits) -> State<M> {
+    pub(super) fn restore(slot: Slot, mut content: Bytes, limits: SessionLimits) -> Application<M> {
         let outcomes = content.get_u64_le();
         let machine = content.get_u64_le() as usize;
         let machine = M::restore(&content.split_to(machine));
         let sessions = Sessions::decode(content, limits).expect("the simulation has written it itself");
-        State { machine, sessions, applied: slot, outcomes, limits }
+        Application { machine, sessions, applied: slot, outcomes, limits }
     }
 
     /// The state of a node that starts: that of its snapshot, or the first one.
-    pub(super) fn recovered(snapshot: Option<(SnapshotMeta, Bytes)>, limits: SessionLimits) -> State<M> {
+    pub(super) fn recovered(
+        snapshot: Option<(SnapshotMeta, Bytes)>,
+        limits: SessionLimits,
+    ) -> Application<M> {
         match snapshot {
-            Some((meta, content)) => State::restore(meta.slot, content, limits),
-            None => State::new(limits),
+            Some((meta, content)) => Application::restore(meta.slot, content, limits),
+            None => Application::new(limits),
         }
     }
 

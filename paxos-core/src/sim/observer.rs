@@ -1,25 +1,35 @@
-//! The one who sees everything, and believes only what is on disks.
+//! The observer: it sees everything, trusts only the contents of disks, and checks the rules.
 //!
-//! No claim of a replica counts here. A value is chosen when a quorum of disks holds it under one ballot; a promise
-//! is given when a disk holds it. Against that the observer holds each message, each applied slot and each answer.
+//! No claim of a replica counts here. A value is chosen when a quorum of disks holds it under one ballot; a
+//! promise is given when a disk holds it. The observer checks each message, each applied slot and each answer
+//! against that.
+
+mod epochs;
+mod proposals;
+mod snapshots;
 
 use std::collections::{BTreeMap, HashSet};
 
+use self::epochs::Epochs;
+use self::proposals::{BallotRecord, Proposal};
 use super::rule::{Rule, Violation};
+use crate::message::{Accept, Accepted, Chosen, Heartbeat, HeartbeatAck, Prepare, Promise, ReadGrant};
 use crate::session::{Outcome, SessionId};
-use crate::{Ballot, Body, Config, Entry, Message, Quorums, Recovered, Slot, Value, Write};
+use crate::{Ballot, Body, Entry, Epoch, Membership, Message, NodeId, Recovered, Slot, Value, Write};
 
-/// Members by their bits.
+/// A set of nodes: a bit for each.
 type Nodes = u64;
 
 #[derive(Debug)]
 pub(super) struct Observer {
-    quorums: Quorums,
+    epochs: Epochs,
+    /// Every slot up to here is chosen. A slot is judged once all slots before it are: only then it is known
+    /// which membership decides it.
+    chosen_through: Slot,
     slots: Vec<SlotRecord>,
     nodes: Vec<NodeRecord>,
-    /// Who has used a ballot, and in which of its lives.
-    ballots: BTreeMap<Ballot, (usize, u64)>,
-    /// The state after each slot, as the first one to apply it had it.
+    ballots: BTreeMap<Ballot, BallotRecord>,
+    /// The digest of the state after each slot, of the first node to apply it.
     states: Vec<u64>,
     snapshots: BTreeMap<Slot, u32>,
     applied_commands: HashSet<(SessionId, u64)>,
@@ -35,27 +45,22 @@ struct SlotRecord {
     chosen: Option<Value>,
 }
 
-#[derive(Debug)]
-struct Proposal {
-    ballot: Ballot,
-    value: Value,
-    /// On whose disks it has been.
-    accepted_by: Nodes,
-    /// Whether an accept for it has been seen, and judged by P2c.
-    is_judged: bool,
-}
-
 #[derive(Debug, Default)]
 struct NodeRecord {
     promised: Ballot,
     /// The promise in the last write that was made, which may not be on the disk yet.
     written_promise: Ballot,
-    /// For each slot what the disk holds.
+    /// What the disk holds in each slot.
     accepted: Vec<Held>,
     /// Every slot up to here is on the disk as chosen, or in a snapshot on it.
     chosen: Slot,
     snapshot: Slot,
-    /// The disk has lost entries. It may then have to learn again that others are chosen, though it holds them.
+    /// The highest watermark that its disk has ever held.
+    knew: Slot,
+    /// The highest watermark that it has told a leader.
+    told: Slot,
+    /// The disk has lost entries. The node may have to learn again that entries which it still has are
+    /// chosen.
     has_forgotten: bool,
 }
 
@@ -68,11 +73,13 @@ enum Held {
 }
 
 impl Observer {
-    pub(super) fn new(config: &Config) -> Observer {
+    /// An observer of nodes with these ids, members of the cluster or not.
+    pub(super) fn new(ids: Vec<NodeId>, founding: Membership) -> Observer {
         Observer {
-            quorums: config.quorums(),
+            nodes: ids.iter().map(|_| NodeRecord::default()).collect(),
+            epochs: Epochs::new(ids, founding),
+            chosen_through: Slot::ZERO,
             slots: Vec::new(),
-            nodes: config.members().iter().map(|_| NodeRecord::default()).collect(),
             ballots: BTreeMap::new(),
             states: Vec::new(),
             snapshots: BTreeMap::new(),
@@ -82,7 +89,7 @@ impl Observer {
         }
     }
 
-    /// Takes note of the first broken rule.
+    /// Records the first broken rule.
     pub(super) fn check(&mut self, holds: bool, rule: Rule, what: impl FnOnce() -> String) {
         if !holds && self.violation.is_none() {
             self.violation = Some(Violation { rule, what: what() });
@@ -108,17 +115,48 @@ impl Observer {
         slots.map_while(|slot| Some((slot, self.chosen(slot)?)))
     }
 
-    /// A replica has made a write; it will be on the disk after all those made before, or never.
-    pub(super) fn on_write(&mut self, node: usize, write: &Write) {
+    /// A replica has made a write; it will be on the disk after all those made before, or never. The replica
+    /// is in `epoch`, and `epoch_of` tells in which epoch it takes part in deciding a slot.
+    pub(super) fn on_write(
+        &mut self,
+        (node, life): (usize, u64),
+        epoch: Epoch,
+        epoch_of: impl Fn(Slot) -> Epoch,
+        write: &Write,
+    ) {
+        let (promised, chosen) = (write.hard_state().promised, write.hard_state().chosen);
         let before = self.nodes[node].written_promise;
+        self.check_epoch(node, epoch, chosen);
+        if let Some(in_force) = self.epochs.get(epoch) {
+            let first = in_force.membership.ballot();
+            self.check(promised >= first, Rule::PromiseKept, || {
+                format!(
+                    "node #{node} is in epoch {epoch}, which begins with {first}, and has promised {promised}"
+                )
+            });
+        }
         for (slot, entry) in write.entries() {
-            if let Entry::Accepted { ballot, .. } = entry {
+            if let Entry::Accepted { ballot, value } = entry {
                 self.check(*ballot >= before, Rule::PromiseKept, || {
                     format!("node #{node} accepts {ballot} in slot {slot} after it has promised {before}")
                 });
+                let epoch = epoch_of(*slot);
+                self.proposal(*slot, *ballot, epoch, value).made_by |= 1 << node;
+                if ballot.node == self.epochs.id(node) {
+                    self.on_own_proposal((node, life), epoch, *slot, *ballot, value);
+                }
             }
         }
-        self.nodes[node].written_promise = write.hard_state().promised.max(before);
+        self.nodes[node].written_promise = promised.max(before);
+    }
+
+    /// Checks that a node which knows everything up to `chosen` is in the epoch that the memberships among
+    /// that have begun.
+    pub(super) fn check_epoch(&mut self, node: usize, epoch: Epoch, chosen: Slot) {
+        let right = self.epochs.behind(chosen).epoch();
+        self.check(epoch == right || chosen > self.chosen_through, Rule::MembershipOfSlot, || {
+            format!("node #{node} is in epoch {epoch} behind slot {chosen}, where epoch {right} is in force")
+        });
     }
 
     /// A write is on a disk for good.
@@ -138,7 +176,8 @@ impl Observer {
     /// A node has started again: its disk must hold all that it held, and may hold more than was known.
     pub(super) fn on_recovered(&mut self, node: usize, recovered: &Recovered) {
         let (promised, record) = (recovered.hard_state.promised, &self.nodes[node]);
-        let (before, snapshot) = (record.promised, recovered.snapshot.map_or(Slot::ZERO, |meta| meta.slot));
+        let (before, snapshot) =
+            (record.promised, recovered.snapshot.as_ref().map_or(Slot::ZERO, |meta| meta.slot));
         let mut missing = None;
         let mut entries = recovered.entries.iter().peekable();
         for (position, held) in record.accepted.iter().enumerate().skip(snapshot.0 as usize) {
@@ -206,37 +245,66 @@ impl Observer {
                 *self.held(node, slot) = Held::Chosen;
                 let chosen = self.record(slot).chosen.clone();
                 self.check(chosen.as_ref() == Some(value), Rule::OnlyChosenLearned, || {
-                    format!("node #{node} takes for chosen in slot {slot} what is not: {chosen:?} is")
+                    format!("node #{node} takes a value in slot {slot} for chosen that is not: {chosen:?} is")
                 });
             }
         }
     }
 
     fn on_acceptance(&mut self, node: usize, slot: Slot, ballot: Ballot, value: &Value) {
-        let quorum = self.quorums.accept();
-        let proposal = self.proposal(slot, ballot, value);
-        proposal.accepted_by |= 1 << node;
-        if (proposal.accepted_by.count_ones() as usize) < quorum {
+        let made_in = self.record(slot).made_in(node, ballot);
+        let epoch = made_in.unwrap_or(self.epochs.of(slot).epoch());
+        self.proposal(slot, ballot, epoch, value).accepted_by |= 1 << node;
+        if slot > self.chosen_through {
+            self.choose_next();
             return;
         }
-        let chosen = self.record(slot).chosen.get_or_insert_with(|| value.clone());
-        let is_same = *chosen == *value;
+        let is_same = self.has_one_value(slot);
         self.check(is_same, Rule::OneValueChosen, || {
             format!("in slot {slot} a second value is chosen, under ballot {ballot}")
         });
     }
 
-    /// A disk says that everything up to here is chosen.
+    /// Finds out what is chosen in the first slot that is not known to be, and in those behind it.
+    fn choose_next(&mut self) {
+        loop {
+            let slot = self.chosen_through.next();
+            let in_force = self.epochs.newest();
+            let Some(record) = self.slots.get_mut(index(slot)) else { return };
+            let mut proposals = record.proposals.iter();
+            let Some(proposal) = proposals.find(|proposal| proposal.is_chosen(in_force)) else { return };
+            let value = proposal.value.clone();
+            record.chosen = Some(value.clone());
+            self.chosen_through = slot;
+            let is_same = self.has_one_value(slot);
+            self.check(is_same, Rule::OneValueChosen, || format!("in slot {slot} two values are chosen"));
+            if let Some(membership) = value.as_membership()
+                && let Some((rule, what)) = self.epochs.on_chosen(slot, membership)
+            {
+                self.check(false, rule, || what);
+            }
+        }
+    }
+
+    /// Whether no quorum of the right epoch has accepted another value in a chosen slot than the chosen one.
+    fn has_one_value(&self, slot: Slot) -> bool {
+        let (in_force, record) = (self.epochs.of(slot), &self.slots[index(slot)]);
+        let mut chosen = record.proposals.iter().filter(|proposal| proposal.is_chosen(in_force));
+        chosen.all(|proposal| Some(&proposal.value) == record.chosen.as_ref())
+    }
+
+    /// A disk holds a watermark: everything up to here is chosen.
     fn on_watermark(&mut self, node: usize, chosen: Slot) {
         let mut slot = self.nodes[node].chosen.max(self.nodes[node].snapshot);
         while slot < chosen {
             slot = slot.next();
             let is_right = self.is_chosen(slot) && self.holds_chosen(node, slot);
             self.check(is_right, Rule::OnlyChosenLearned, || {
-                format!("the disk of node #{node} takes slot {slot} for chosen, wrongly")
+                format!("the disk of node #{node} holds slot {slot} as chosen, but it is not")
             });
         }
         self.nodes[node].chosen = slot;
+        self.nodes[node].knew = slot.max(self.nodes[node].knew);
     }
 
     fn holds_chosen(&self, node: usize, slot: Slot) -> bool {
@@ -253,39 +321,51 @@ impl Observer {
     }
 
     pub(super) fn on_send(&mut self, node: usize, life: u64, message: &Message) {
-        let promised = self.nodes[node].promised;
+        let (promised, epoch) = (self.nodes[node].promised, message.epoch);
+        self.check_sender(node, message);
         match &message.body {
-            Body::Prepare { ballot, .. } => {
+            Body::Prepare(Prepare { ballot, .. }) => {
                 self.check(promised >= *ballot, Rule::DurableBeforeSent, || {
                     format!("node #{node} prepares {ballot}, but its disk holds {promised}")
                 });
-                let user = *self.ballots.entry(*ballot).or_insert((node, life));
+                let record = self.ballots.entry(*ballot).or_insert(BallotRecord::new(node, life));
+                record.prepared_in = Some(epoch);
+                let user = record.user;
                 self.check(user == (node, life), Rule::BallotsUsedOnce, || {
                     format!("node #{node} uses ballot {ballot} a second time")
                 });
             }
-            Body::Promise { ballot, .. } => {
+            Body::Promise(Promise { ballot, reports, .. }) => {
                 self.check(promised >= *ballot, Rule::DurableBeforeSent, || {
                     format!("node #{node} promises {ballot}, but its disk holds {promised}")
                 });
+                for (slot, entry) in reports {
+                    if let Entry::Chosen { value } = entry {
+                        let is_right = self.chosen(*slot) == Some(value);
+                        self.check(is_right, Rule::OnlyChosenLearned, || {
+                            format!("node #{node} reports a value as chosen in slot {slot} that is not")
+                        });
+                    }
+                }
             }
-            Body::HeartbeatAck { ballot, .. } => {
+            Body::HeartbeatAck(HeartbeatAck { ballot, chosen, .. }) => {
+                self.nodes[node].told = self.nodes[node].told.max(*chosen);
                 let written = self.nodes[node].written_promise;
                 self.check(written <= *ballot, Rule::PromiseKept, || {
                     format!("node #{node} follows {ballot} after it has promised {written}")
                 });
             }
-            Body::Accept { ballot, slot, value, chosen } => {
-                let user = self.ballots.get(ballot).copied();
+            Body::Accept(Accept { ballot, slot, value, chosen }) => {
+                let user = self.ballots.get(ballot).map(|record| record.user);
                 self.check(user == Some((node, life)), Rule::BallotsUsedOnce, || {
                     format!(
                         "node #{node} proposes under {ballot}, which it has not prepared since it started"
                     )
                 });
-                self.on_proposal(node, *ballot, *slot, value);
+                self.on_proposal(node, epoch, *ballot, *slot, value);
                 self.on_claim(node, *chosen);
             }
-            Body::Accepted { ballot, first, last } => {
+            Body::Accepted(Accepted { ballot, first, last }) => {
                 let mut slot = *first;
                 while slot <= *last {
                     let is_durable = match self.nodes[node].accepted.get(index(slot)) {
@@ -300,14 +380,16 @@ impl Observer {
                     slot = slot.next();
                 }
             }
-            Body::Heartbeat { chosen, .. } | Body::ReadGrant { chosen, .. } => self.on_claim(node, *chosen),
-            Body::Chosen { first, values, chosen } => {
+            Body::Heartbeat(Heartbeat { chosen, .. }) | Body::ReadGrant(ReadGrant { chosen, .. }) => {
+                self.on_claim(node, *chosen);
+            }
+            Body::Chosen(Chosen { first, values, chosen }) => {
                 self.on_claim(node, *chosen);
                 let mut slot = *first;
                 for value in values {
                     let is_right = self.chosen(slot) == Some(value);
                     self.check(is_right, Rule::OnlyChosenLearned, || {
-                        format!("node #{node} tells as chosen in slot {slot} what is not")
+                        format!("node #{node} sends a value for slot {slot} that is not chosen there")
                     });
                     slot = slot.next();
                 }
@@ -316,45 +398,18 @@ impl Observer {
         }
     }
 
-    /// Somebody tells others that everything up to here is chosen.
+    /// A node sends a watermark: everything up to here is chosen.
     fn on_claim(&mut self, node: usize, chosen: Slot) {
         let is_right = chosen == Slot::ZERO || self.is_chosen(chosen);
         self.check(is_right, Rule::OnlyChosenLearned, || {
-            format!("node #{node} tells that slot {chosen} is chosen, which it is not")
-        });
-    }
-
-    /// Judges a proposal by P2c: is there a quorum of acceptors that have promised its ballot, such that either none
-    /// of them has accepted anything below it, or its value is that of the highest proposal that they have?
-    fn on_proposal(&mut self, node: usize, ballot: Ballot, slot: Slot, value: &Value) {
-        let proposal = self.proposal(slot, ballot, value);
-        if std::mem::replace(&mut proposal.is_judged, true) {
-            return;
-        }
-        let quorum = self.quorums.prepare();
-        let promised: Vec<usize> =
-            (0..self.nodes.len()).filter(|&node| self.nodes[node].promised >= ballot).collect();
-        let earlier: Vec<&Proposal> =
-            self.slots[index(slot)].proposals.iter().filter(|earlier| earlier.ballot < ballot).collect();
-        let highest = |node: usize| {
-            let accepted = earlier.iter().filter(|earlier| earlier.accepted_by & (1 << node) != 0);
-            accepted.map(|earlier| earlier.ballot).max()
-        };
-        let bounds: Vec<Option<Ballot>> = promised.iter().map(|&node| highest(node)).collect();
-        let allowed = |bound: Option<Ballot>| {
-            bounds.contains(&bound) && bounds.iter().filter(|&&held| held <= bound).count() >= quorum
-        };
-        let same_value = earlier.iter().filter(|earlier| earlier.value == *value);
-        let is_allowed = allowed(None) || same_value.map(|earlier| Some(earlier.ballot)).any(allowed);
-        self.check(is_allowed, Rule::P2c, || {
-            format!("node #{node} proposes under {ballot} in slot {slot} what no quorum of promises allows")
+            format!("node #{node} sends the watermark {chosen}, but that slot is not chosen")
         });
     }
 
     pub(super) fn on_apply(&mut self, node: usize, slot: Slot, value: &Value, state: u64) {
         let is_chosen = self.chosen(slot) == Some(value);
         self.check(is_chosen, Rule::AppliedInOrder, || {
-            format!("node #{node} applies in slot {slot} what is not chosen there")
+            format!("node #{node} applies a value in slot {slot} that is not chosen there")
         });
         if index(slot) == self.states.len() {
             self.states.push(state);
@@ -362,7 +417,7 @@ impl Observer {
         self.check_state(node, slot, state);
     }
 
-    /// Whether the state of `node` after `slot` is the one that others had.
+    /// Checks that the state of `node` after `slot` equals that of other nodes.
     pub(super) fn check_state(&mut self, node: usize, slot: Slot, state: u64) {
         let expected = slot.0.checked_sub(1).map_or(Some(state), |_| self.states.get(index(slot)).copied());
         self.check(expected == Some(state), Rule::SameState, || {
@@ -380,7 +435,7 @@ impl Observer {
         }
     }
 
-    /// A client has been told what became of its command.
+    /// A client has been told the outcome of its command.
     pub(super) fn on_acknowledged(&mut self, key: (SessionId, u64), outcome: &Outcome) {
         if matches!(outcome, Outcome::Applied { .. } | Outcome::Repeated { .. }) {
             self.acknowledged.push(key);
@@ -399,21 +454,6 @@ impl Observer {
         });
     }
 
-    /// A snapshot of `slot` has been taken.
-    pub(super) fn on_snapshot(&mut self, node: usize, slot: Slot, checksum: u32) {
-        let first = *self.snapshots.entry(slot).or_insert(checksum);
-        self.check(first == checksum, Rule::SnapshotIsState, || {
-            format!("the snapshot of slot {slot} by node #{node} differs from that of another")
-        });
-    }
-
-    /// A snapshot is on a disk, whose slots before it may be gone.
-    pub(super) fn on_snapshot_stored(&mut self, node: usize, slot: Slot) {
-        let record = &mut self.nodes[node];
-        record.snapshot = record.snapshot.max(slot);
-        record.chosen = record.chosen.max(slot);
-    }
-
     fn record(&mut self, slot: Slot) -> &mut SlotRecord {
         if index(slot) >= self.slots.len() {
             self.slots.resize_with(index(slot) + 1, SlotRecord::default);
@@ -427,20 +467,6 @@ impl Observer {
             accepted.resize(index(slot) + 1, Held::Nothing);
         }
         &mut accepted[index(slot)]
-    }
-
-    fn proposal(&mut self, slot: Slot, ballot: Ballot, value: &Value) -> &mut Proposal {
-        let proposals = &mut self.record(slot).proposals;
-        let place = proposals.iter().position(|proposal| proposal.ballot == ballot).unwrap_or_else(|| {
-            let value = value.clone();
-            proposals.push(Proposal { ballot, value, accepted_by: 0, is_judged: false });
-            proposals.len() - 1
-        });
-        let is_same = proposals[place].value == *value;
-        self.check(is_same, Rule::OneValueProposed, || {
-            format!("two values are proposed under {ballot} in slot {slot}")
-        });
-        &mut self.slots[index(slot)].proposals[place]
     }
 }
 

@@ -1,95 +1,184 @@
-//! What replicas ask for, carried out.
+//! Carries out the outputs of replicas.
+
+use std::convert::Infallible;
 
 use bytes::Bytes;
 
 use super::client::{TURNED_AWAY_TICKS, Waiting};
 use super::disk::Disk;
+use super::event::Event;
 use super::machine::Machine;
 use super::marks::Mark;
 use super::network::Parcel;
-use super::node::State;
+use super::node::Application;
 use super::rule::Rule;
 use super::scenario::TICK_UNITS;
-use super::world::{Event, World};
+use super::world::World;
+use crate::message::{Accept, Promise};
 use crate::session::Outcome;
-use crate::{Body, Input, Message, Output, ReadId, ReadMode, Role, Slot, SnapshotMeta, Value};
+use crate::{
+    Body, ChangeRefusal, Driver, Epoch, HandoverRefusal, Input, Membership, Message, NodeId, ReadId,
+    ReadMode, Refusal, RequestId, Role, Slot, SnapshotMeta, Value, Write,
+};
 
-/// What a disk takes to read or write a piece of a snapshot.
+/// How long a disk takes to read or write a piece of a snapshot.
 const PIECE_UNITS: u64 = 5;
 
-impl<M: Machine, D: Disk> World<M, D> {
-    pub(super) fn carry_out(&mut self, node: usize, output: Output) {
-        match output {
-            Output::Persist(write) => {
-                self.observer.on_write(node, &write);
-                self.nodes[node].writes.push(write);
-                if self.nodes[node].is_doomed {
-                    self.crash(node);
-                } else {
-                    self.sync(node);
-                }
+/// Carries out the outputs of one node's replica.
+pub(super) struct NodeDriver<'a, M, D> {
+    pub(super) world: &'a mut World<M, D>,
+    pub(super) node: usize,
+}
+
+impl<M: Machine, D: Disk> Driver for NodeDriver<'_, M, D> {
+    type Error = Infallible;
+
+    fn send(&mut self, to: NodeId, message: Message) -> Result<(), Infallible> {
+        let NodeDriver { world, node } = self;
+        if let Some(to) = world.nodes.iter().position(|peer| peer.id == to) {
+            world.on_send(*node, &message);
+            if let (Body::TakeOver(_), Some(replica)) = (&message.body, &world.nodes[*node].replica) {
+                let window_slots = world.scenario.settings.window_slots;
+                world.observer.on_take_over(*node, to, replica.chosen(), window_slots);
             }
-            Output::Send { to, message } => {
-                if let Some(to) = self.nodes.iter().position(|peer| peer.id == to) {
-                    self.on_send(node, &message);
-                    self.send(node, to, message);
-                }
-            }
-            Output::Broadcast { message } => {
-                self.on_send(node, &message);
-                for to in (0..self.nodes.len()).filter(|to| *to != node) {
-                    self.send(node, to, message.clone());
-                }
-            }
-            Output::Apply { slot, value } => self.apply(node, slot, &value),
-            Output::Restore { meta } => self.restore(node, meta),
-            Output::ReadReady { read } => self.on_read_ready(node, read),
-            Output::ReadRefused { read } => {
-                self.marks.hit(Mark::DeposedWithReads);
-                if let Some((client, _)) = self.nodes[node].reads.remove(&read) {
-                    self.wake_client(client, TURNED_AWAY_TICKS * TICK_UNITS);
-                }
-            }
-            Output::Refused { commands, reason } => {
-                let id = self.nodes[node].id;
-                self.trace.event(self.schedule.now_units(), || format!("node {id} refuses: {reason:?}"));
-                for client in 0..self.clients.len() {
-                    if commands.iter().any(|command| self.clients[client].waits_for_command(node, command)) {
-                        self.wake_client(client, TURNED_AWAY_TICKS * TICK_UNITS);
-                    }
-                }
-            }
-            Output::LoadSnapshot { to, meta, offset, max_bytes } => {
-                let state = &self.nodes[node];
-                if let Some((_, content)) = state.disk.snapshot(meta.slot) {
-                    let offset_bytes = usize::try_from(offset).unwrap_or(usize::MAX).min(content.len());
-                    let end = content.len().min(offset_bytes.saturating_add(max_bytes));
-                    let data = content.slice(offset_bytes..end);
-                    let event = Event::SnapshotLoaded(node, state.life, to, meta, offset, data);
-                    self.schedule.after(PIECE_UNITS, event);
-                }
-            }
-            Output::StoreSnapshot { slot, offset, data } => {
-                let state = &mut self.nodes[node];
-                if offset == 0 {
-                    state.incoming.clear();
-                }
-                state.incoming.extend_from_slice(&data);
-                let end = state.incoming.len() as u64;
-                self.schedule.after(PIECE_UNITS, Event::SnapshotStored(node, state.life, slot, end));
-            }
-            Output::InstallSnapshot { meta } => {
-                let life = self.nodes[node].life;
-                self.schedule.after(self.scenario.sync_units, Event::SnapshotWhole(node, life, meta));
-            }
+            world.send(*node, to, message);
         }
+        Ok(())
     }
 
+    fn broadcast(&mut self, message: Message) -> Result<(), Infallible> {
+        let NodeDriver { world, node } = self;
+        world.on_send(*node, &message);
+        for to in world.peers(*node) {
+            world.send(*node, to, message.clone());
+        }
+        Ok(())
+    }
+
+    fn persist(&mut self, write: Write) -> Result<(), Infallible> {
+        let NodeDriver { world, node } = self;
+        let state = &mut world.nodes[*node];
+        if let Some(replica) = &state.replica {
+            let epoch = replica.membership().epoch();
+            let epoch_of = |slot: Slot| {
+                replica.membership_at(slot.previous()).map_or(epoch, |membership| membership.epoch())
+            };
+            world.observer.on_write((*node, state.life), epoch, epoch_of, &write);
+        }
+        state.writes.push(write);
+        if world.nodes[*node].is_doomed {
+            world.crash(*node);
+        } else {
+            world.sync(*node);
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, slot: Slot, value: Value) -> Result<(), Infallible> {
+        self.world.apply(self.node, slot, &value);
+        Ok(())
+    }
+
+    fn read_ready(&mut self, read: ReadId) -> Result<(), Infallible> {
+        self.world.on_read_ready(self.node, read);
+        Ok(())
+    }
+
+    fn read_refused(&mut self, read: ReadId) -> Result<(), Infallible> {
+        let NodeDriver { world, node } = self;
+        world.marks.hit(Mark::DeposedWithReads);
+        if let Some((client, _)) = world.nodes[*node].reads.remove(&read) {
+            world.wake_client(client, TURNED_AWAY_TICKS * TICK_UNITS);
+        }
+        Ok(())
+    }
+
+    fn refused(&mut self, commands: Vec<Bytes>, reason: Refusal) -> Result<(), Infallible> {
+        let NodeDriver { world, node } = self;
+        let id = world.nodes[*node].id;
+        world.trace.event(world.schedule.now_units(), || format!("node {id} refuses: {reason:?}"));
+        for client in 0..world.clients.len() {
+            if commands.iter().any(|command| world.clients[client].waits_for_command(*node, command)) {
+                world.wake_client(client, TURNED_AWAY_TICKS * TICK_UNITS);
+            }
+        }
+        Ok(())
+    }
+
+    fn membership_changed(&mut self, slot: Slot, membership: Membership) -> Result<(), Infallible> {
+        self.world.on_membership_changed(self.node, slot, &membership);
+        Ok(())
+    }
+
+    fn change_in_force(&mut self, request: RequestId, _: Epoch) -> Result<(), Infallible> {
+        self.world.on_change_in_force(request);
+        Ok(())
+    }
+
+    fn change_refused(&mut self, request: RequestId, refusal: ChangeRefusal) -> Result<(), Infallible> {
+        self.world.on_change_refused(request, &refusal);
+        Ok(())
+    }
+
+    fn handed_over(&mut self, request: RequestId, _: NodeId) -> Result<(), Infallible> {
+        self.world.on_handed_over(request);
+        Ok(())
+    }
+
+    fn handover_refused(&mut self, request: RequestId, refusal: HandoverRefusal) -> Result<(), Infallible> {
+        self.world.on_handover_refused(request, refusal);
+        Ok(())
+    }
+
+    fn restore(&mut self, meta: SnapshotMeta) -> Result<(), Infallible> {
+        self.world.restore(self.node, &meta);
+        Ok(())
+    }
+
+    fn load_snapshot(
+        &mut self,
+        to: NodeId,
+        meta: SnapshotMeta,
+        offset: u64,
+        max_bytes: usize,
+    ) -> Result<(), Infallible> {
+        let state = &self.world.nodes[self.node];
+        if let Some((_, content)) = state.disk.snapshot(meta.slot) {
+            let offset_bytes = usize::try_from(offset).unwrap_or(usize::MAX).min(content.len());
+            let end = content.len().min(offset_bytes.saturating_add(max_bytes));
+            let data = content.slice(offset_bytes..end);
+            let event = Event::SnapshotLoaded(self.node, state.life, to, meta, offset, data);
+            self.world.schedule.after(PIECE_UNITS, event);
+        }
+        Ok(())
+    }
+
+    fn store_snapshot(&mut self, slot: Slot, offset: u64, data: Bytes) -> Result<(), Infallible> {
+        let state = &mut self.world.nodes[self.node];
+        if offset == 0 {
+            state.incoming.clear();
+        }
+        state.incoming.extend_from_slice(&data);
+        let end = state.incoming.len() as u64;
+        let event = Event::SnapshotStored(self.node, state.life, slot, end);
+        self.world.schedule.after(PIECE_UNITS, event);
+        Ok(())
+    }
+
+    fn install_snapshot(&mut self, meta: SnapshotMeta) -> Result<(), Infallible> {
+        let life = self.world.nodes[self.node].life;
+        let event = Event::SnapshotWhole(self.node, life, meta);
+        self.world.schedule.after(self.world.scenario.sync_units, event);
+        Ok(())
+    }
+}
+
+impl<M: Machine, D: Disk> World<M, D> {
     fn on_send(&mut self, node: usize, message: &Message) {
         self.observer.on_send(node, self.nodes[node].life, message);
         self.trace.send(self.schedule.now_units(), self.nodes[node].id, message);
         match &message.body {
-            Body::Promise { reports, rest, .. } => {
+            Body::Promise(Promise { reports, rest, .. }) => {
                 if !reports.is_empty() {
                     self.marks.hit(Mark::PromiseWithValues);
                 }
@@ -97,12 +186,47 @@ impl<M: Machine, D: Disk> World<M, D> {
                     self.marks.hit(Mark::PromiseInParts);
                 }
             }
-            Body::Accept { value, .. } if value.is_no_op() => self.marks.hit(Mark::HoleFilled),
-            Body::Trimmed { .. } if self.nodes.iter().any(|node| node.role() == Some(Role::Candidate)) => {
+            Body::Accept(Accept { value, .. }) if value.is_no_op() => self.marks.hit(Mark::HoleFilled),
+            Body::Accept(Accept { ballot, value, .. })
+                if value.as_membership().is_some_and(|membership| membership.ballot() != *ballot) =>
+            {
+                self.marks.hit(Mark::MembershipTakenOver);
+            }
+            Body::Trimmed(_) if self.nodes.iter().any(|node| node.role() == Some(Role::Candidate)) => {
                 self.marks.hit(Mark::SnapshotDuringTakeover);
             }
             _ => {}
         }
+    }
+
+    fn on_membership_changed(&mut self, node: usize, slot: Slot, membership: &Membership) {
+        let state = &self.nodes[node];
+        let id = state.id;
+        self.trace
+            .event(self.schedule.now_units(), || format!("node {id} enters {membership} behind slot {slot}"));
+        self.nodes[node].epoch = membership.epoch();
+        if membership.epoch() <= self.newest_epoch {
+            return;
+        }
+        self.newest_epoch = membership.epoch();
+        for node in 0..self.nodes.len() {
+            let state = &mut self.nodes[node];
+            state.was_away |= !state.is_up() && membership.was_removed(state.id);
+        }
+        let before = self.observer.membership_before();
+        let had = before.map_or(0, |before| before.voters().count());
+        match membership.voters().count().cmp(&had) {
+            std::cmp::Ordering::Greater => self.marks.hit(Mark::VoterAdded),
+            std::cmp::Ordering::Less => self.marks.hit(Mark::VoterRemoved),
+            std::cmp::Ordering::Equal => {}
+        }
+    }
+
+    /// The other members of the membership that is in force at this node.
+    fn peers(&self, node: usize) -> Vec<usize> {
+        let Some(replica) = &self.nodes[node].replica else { return Vec::new() };
+        let members = replica.membership().members();
+        (0..self.nodes.len()).filter(|&to| to != node && members.contains(&self.nodes[to].id)).collect()
     }
 
     fn send(&mut self, from: usize, to: usize, message: Message) {
@@ -114,13 +238,13 @@ impl<M: Machine, D: Disk> World<M, D> {
     fn apply(&mut self, node: usize, slot: Slot, value: &Value) {
         let now = self.schedule.now_units();
         let state = &mut self.nodes[node];
-        let (id, expected) = (state.id, state.state.applied.next());
+        let (id, expected) = (state.id, state.application.applied.next());
         let (observer, clients, marks) = (&mut self.observer, &mut self.clients, &mut self.marks);
         observer.check(slot == expected, Rule::AppliedInOrder, || {
             format!("node {id} applies slot {slot} when slot {expected} is next")
         });
         let mut answered = Vec::new();
-        state.state.apply(slot, value, |key, outcome| {
+        state.application.apply(slot, value, |key, outcome| {
             if let Some(key) = key {
                 observer.on_outcome(slot, key, outcome);
             }
@@ -139,13 +263,15 @@ impl<M: Machine, D: Disk> World<M, D> {
                 }
             }
         });
-        observer.on_apply(node, slot, value, state.state.digest());
+        observer.on_apply(node, slot, value, state.application.digest());
         self.trace.apply(now, id, slot, value);
         let due = self.scenario.snapshot_slots;
         if due > 0 && slot.0 >= state.snapshot_begun.0 + due {
             state.snapshot_begun = slot;
-            let (meta, content) = state.state.snapshot();
-            observer.on_snapshot(node, slot, meta.checksum);
+            let membership = state.replica.as_ref().and_then(|replica| replica.membership_at(slot));
+            let membership = membership.expect("the slot lies behind the newest snapshot");
+            let (meta, content) = state.application.snapshot(membership);
+            observer.on_snapshot(node, &meta);
             let delay = 1 + self.scenario.sync_units;
             self.schedule.after(delay, Event::SnapshotTaken(node, state.life, meta, content));
         }
@@ -155,17 +281,20 @@ impl<M: Machine, D: Disk> World<M, D> {
         }
     }
 
-    fn restore(&mut self, node: usize, meta: SnapshotMeta) {
+    fn restore(&mut self, node: usize, meta: &SnapshotMeta) {
         let state = &mut self.nodes[node];
         let content = state.disk.snapshot(meta.slot).map(|(_, content)| content);
         let content = content.expect("a snapshot that is installed is on the disk");
-        state.state = State::restore(meta.slot, content, state.state.limits());
+        state.application = Application::restore(meta.slot, content, state.application.limits());
         state.snapshot_begun = meta.slot;
         self.marks.hit(Mark::SnapshotInstalled);
+        if meta.membership.epoch() > state.epoch {
+            self.marks.hit(Mark::MembershipInSnapshot);
+        }
         self.trace.event(self.schedule.now_units(), || {
             format!("node {} takes over the snapshot of slot {}", state.id, meta.slot)
         });
-        self.observer.check_state(node, meta.slot, state.state.digest());
+        self.observer.check_state(node, meta.slot, state.application.digest());
     }
 
     pub(super) fn on_snapshot_whole(&mut self, node: usize, life: u64, meta: SnapshotMeta) {
@@ -178,8 +307,8 @@ impl<M: Machine, D: Disk> World<M, D> {
             self.step(node, Input::SnapshotRejected { slot: meta.slot });
             return;
         }
-        state.disk.save_snapshot(meta, &content);
-        self.observer.on_snapshot_stored(node, meta.slot);
+        state.disk.save_snapshot(meta.clone(), &content);
+        self.observer.on_snapshot_stored(node, &meta);
         self.step(node, Input::SnapshotInstalled { meta });
     }
 
@@ -187,7 +316,7 @@ impl<M: Machine, D: Disk> World<M, D> {
         let now = self.schedule.now_units();
         let state = &mut self.nodes[node];
         let Some((client, newest)) = state.reads.remove(&read) else { return };
-        let (id, applied) = (state.id, state.state.applied);
+        let (id, applied) = (state.id, state.application.applied);
         self.observer.check(applied >= newest, Rule::ReadIsFresh, || {
             format!(
                 "node {id} answers a read from slot {applied}, when slot {newest} had been applied before it"
@@ -195,12 +324,12 @@ impl<M: Machine, D: Disk> World<M, D> {
         });
         if state.role() != Some(Role::Leader) {
             self.marks.hit(Mark::FollowerRead);
-        } else if matches!(self.scenario.options.reads, ReadMode::Lease { .. }) {
+        } else if matches!(self.scenario.settings.reads, ReadMode::Lease { .. }) {
             self.marks.hit(Mark::LeaseRead);
         }
         let waits = &mut self.clients[client];
         if matches!(waits.waits_for, Waiting::Read(current) if current == read) {
-            let reply = waits.query().map(|query| state.state.machine.query(&query));
+            let reply = waits.query().map(|query| state.application.machine.query(&query));
             waits.answered(now, reply.unwrap_or_default());
             let think = 1 + self.client_random.below(self.scenario.think_units);
             self.wake_client(client, think);

@@ -1,9 +1,11 @@
-//! The rules that the observer holds every run against.
+//! The rules that the observer checks in every run.
 
-/// Which rule was broken.
+/// A rule that holds in every run.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[non_exhaustive]
 pub enum Rule {
+    /// A message arrives over a stream as it was sent, and a damaged one is refused.
+    ArrivesAsSent,
     /// No two values are chosen in a slot.
     OneValueChosen,
     /// No two values are proposed under one ballot in a slot.
@@ -16,9 +18,9 @@ pub enum Rule {
     PromiseKept,
     /// Promises and acceptances on a disk never go back.
     NothingTakenBack,
-    /// What rests on stable storage is there before anybody hears of it.
+    /// A promise or an acceptance is in stable storage before any node hears of it.
     DurableBeforeSent,
-    /// What a node knows to be chosen is.
+    /// A value that a node takes for chosen is chosen.
     OnlyChosenLearned,
     /// Slots are applied in order, each once, with the chosen value.
     AppliedInOrder,
@@ -26,26 +28,47 @@ pub enum Rule {
     SameState,
     /// A command under a session is applied once.
     AppliedOnce,
-    /// A snapshot is what its slot's state is everywhere.
+    /// Snapshots of a slot are equal on all nodes.
     SnapshotIsState,
-    /// While a leader may answer reads on the strength of a lease, nobody leads under a higher ballot.
+    /// A node is in the epoch that the memberships among its chosen slots have begun, and a snapshot holds
+    /// the membership of its slot.
+    MembershipOfSlot,
+    /// An id that was removed is never a member's again.
+    IdsUsedOnce,
+    /// No two members have the same address.
+    OneAddressEach,
+    /// A membership differs from the one before in one member.
+    OneChangeAtATime,
+    /// A leader changes the membership only after a value that it proposed itself is chosen.
+    OwnValueFirst,
+    /// Behind a membership nothing is proposed until it is chosen.
+    NothingBehindMembership,
+    /// Only voters run for leader, promise, consent and propose.
+    OnlyVotersVote,
+    /// Leadership is handed over only to a node that knows nearly all that is chosen.
+    SuccessorIsComplete,
+    /// A node that was removed ends only once a quorum of the voters knows it.
+    RemovedIsDispensable,
+    /// A request to change the membership or to hand over is answered once.
+    RequestsAnswered,
+    /// While a leader holds a lease for reads, no node leads under a higher ballot.
     LeaseIsAlone,
-    /// A read sees everything that was applied anywhere when it was asked for.
+    /// A read sees everything that any node had applied when it was asked for.
     ReadIsFresh,
-    /// What a client was told has come to pass is in the log.
+    /// A command whose client was told that it was applied is in the log.
     Acknowledged,
     /// The clients' history can be put in one order.
     Linearizable,
-    /// Those who are there when calm returns agree within a bound.
+    /// The members that are up when calm returns agree within a bounded time.
     Progress,
-    /// The replica found an invariant of its own broken.
+    /// No assertion of a replica fails.
     Assertion,
 }
 
 /// A broken rule.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Violation {
-    /// Which.
+    /// The broken rule.
     pub rule: Rule,
     /// What happened.
     pub what: String,

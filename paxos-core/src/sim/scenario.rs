@@ -1,27 +1,28 @@
-//! What a seed means: every choice that makes one run different from another.
+//! The scenario of a seed: every choice that makes one run different from another.
 
 use std::fmt;
 
 use crate::random::Random;
 use crate::session::SessionLimits;
-use crate::{Options, PhaseOne, Quorums, ReadMode, Watermark};
+use crate::{AnnounceChosen, PhaseOne, ProtocolSettings, Quorums, ReadMode};
 
-/// So many units of time make a tick of a clock that runs right.
+/// How many units of time a tick takes on a clock that runs right.
 pub const TICK_UNITS: u64 = 100;
 
-/// A kind of trouble that befalls nodes and links while there is chaos.
+/// A kind of fault that strikes nodes and links while there is chaos.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[non_exhaustive]
 pub enum Fault {
     /// A node loses its memory and what its disk had not synced, and comes back later.
     Crash,
-    /// All nodes do, at once.
+    /// All nodes crash at once.
     CrashAll,
-    /// The leader hears nobody and nobody hears it, and its clock is the slowest of all.
+    /// The leader hears no other node and no node hears it, and its clock is the slowest of all.
     LostLeader,
-    /// A leader hears others long after they have spoken, and may not be heard itself.
+    /// Messages reach the leader very late, and its own may not arrive at all.
     LateLeader,
-    /// The leader and another node do not hear each other, and those who hear both crash and are back at once.
+    /// The leader and another node do not hear each other, and the nodes that hear both crash and are back at
+    /// once.
     Middlemen,
     /// The nodes fall into two groups that do not hear each other.
     Partition,
@@ -33,7 +34,7 @@ pub enum Fault {
     Bridge,
     /// A link goes down and up again all the time.
     Flapping,
-    /// A node stands still for a while, and then has all its ticks at once.
+    /// A node is paused for a while, and then gets all its ticks at once.
     Pause,
     /// A disk takes very long for a sync, as when it is full.
     StuckDisk,
@@ -41,10 +42,10 @@ pub enum Fault {
     FailingDisk,
     /// A disk is lost with all that it held. The node never comes back: it must not under its old id.
     LostDisk,
-    /// A disk says that it has synced what it has not. As this breaks what Paxos builds on, the node is not
-    /// allowed to come back after its next crash.
+    /// A disk reports syncs that never happened. As this breaks an assumption of Paxos, the node does not
+    /// come back after its next crash.
     LyingDisk,
-    /// Something on a disk changes by itself, and some of what was accepted is forgotten; see
+    /// Something on a disk changes by itself, and some acceptances are lost; see
     /// [`Disk::decay`](super::Disk::decay).
     RottenDisk,
     /// A clock changes its speed.
@@ -74,64 +75,89 @@ impl Fault {
     ];
 }
 
-/// Rates of what may happen to a message, in thousandths.
+/// What may happen to a message: rates in thousandths, and delays.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
 pub struct Weather {
     /// It is lost.
     pub loss: u64,
     /// It comes twice.
     pub doubling: u64,
-    /// It takes as long as a few elections.
+    /// It is delayed by the time of a few elections.
     pub long_delay: u64,
-    /// A message from long ago comes once more.
+    /// An old message is delivered once more.
     pub ancient: u64,
-    /// The shortest way, in units of time.
+    /// The shortest delay, in units of time.
     pub latency_units: u64,
-    /// Up to so much more, so that messages overtake each other.
+    /// The greatest random delay on top of that: it lets messages overtake each other.
     pub jitter_units: u64,
 }
 
-/// Everything that a seed draws. Print it to know what a run was like; change it to shrink one.
+/// Everything that a seed draws. Print it to see what a run was like; change it to shrink a run.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
+#[expect(clippy::struct_excessive_bools, reason = "each is drawn on its own")]
 pub struct Scenario {
-    /// The seed: what the scenario leaves open is drawn from it too, each concern from a stream of its own.
+    /// The seed. What the scenario leaves open is drawn from it, too: each concern from its own stream of
+    /// random numbers.
     pub seed: u64,
-    /// How many members there are.
+    /// How many members there are at first.
     pub nodes: usize,
     /// Whether their ids are far apart, and not 1, 2, 3.
     pub odd_ids: bool,
-    /// The protocol's options, the same on all members.
-    pub options: Options,
+    /// The quorums; `None` for majorities.
+    pub quorums: Option<Quorums>,
+    /// The protocol's settings, the same on all members.
+    pub settings: ProtocolSettings,
     /// How many clients there are, each with one operation at a time.
     pub clients: usize,
     /// How long a client waits between operations at most, in units.
     pub think_units: u64,
-    /// Of a thousand operations so many are reads.
+    /// How many of a thousand operations are reads.
     pub reads: u64,
-    /// How long a client waits before it asks another node, in ticks; longer each time.
+    /// How long a client waits before it asks another node, in ticks; twice as long each time.
     pub retry_ticks: u64,
     /// Bounds of the sessions.
     pub sessions: SessionLimits,
-    /// A snapshot is taken after so many slots; 0 for never.
+    /// After how many slots a snapshot is taken; 0 for never.
     pub snapshot_slots: u64,
     /// What the network does while there is chaos.
     pub weather: Weather,
-    /// What befalls nodes and links while there is chaos.
+    /// Whether messages are encoded, and sent as frames over streams that are cut at random.
+    pub streams: bool,
+    /// The faults that strike while there is chaos.
     pub faults: Vec<Fault>,
     /// Trouble comes about this often, in ticks.
     pub trouble_ticks: u64,
     /// How long there is chaos, in ticks.
     pub chaos_ticks: u64,
-    /// A sync takes up to so many units.
+    /// The longest time that a sync takes, in units.
     pub sync_units: u64,
     /// By how much clocks may differ from the right speed, in thousandths.
     pub clock_error: u64,
     /// Whether a minority stays away after the chaos.
     pub minority_stays_away: bool,
+    /// How many operators change the membership and hand leadership over; 0 for a fixed membership.
+    pub operators: usize,
+    /// How long an operator waits between two requests on average, in ticks.
+    pub operator_ticks: u64,
+    /// How many nodes there are beside the first members: operators may add them.
+    pub spares: usize,
+    /// Whether a node that was removed ends once it may.
+    pub removed_end: bool,
 }
 
-/// After the chaos there is this much time for everybody who is there to agree, in ticks.
+/// In one seed of this many, operators change the membership.
+const OPERATORS_SHARE: u64 = 2;
+
+/// In one seed of this many, messages go over streams.
+const STREAMS_SHARE: u64 = 8;
+
+/// How long the calm after the chaos lasts, in ticks: by its end all nodes must agree.
 pub(super) const CALM_TICKS: u64 = 2_500;
+
+/// A node that is still behind when the calm is over must come closer within this time, again and again.
+pub(super) const CATCH_UP_TICKS: u64 = 200;
 
 impl Scenario {
     /// The scenario of a seed; `nodes` fixes the size of the cluster.
@@ -141,11 +167,11 @@ impl Scenario {
         let drawn_nodes = [1, 3, 3, 3, 3, 4, 5, 5, 7][random.index(9)];
         let nodes = nodes.unwrap_or(drawn_nodes);
         let snapshot_slots = [0, 4, 30, 200][random.index(4)];
-        let mut options = drawn_options(random, nodes, snapshot_slots);
+        let (quorums, mut settings) = drawn_settings(random, nodes, snapshot_slots);
         if Random::stream(seed, "watermark").one_in(6) {
-            options.watermark = Watermark::AtOnce;
+            settings.announce_chosen = AnnounceChosen::AtOnce;
         }
-        let clock_error = match options.reads {
+        let clock_error = match settings.reads {
             // No more than the drift that the lease allows for, from the slowest clock to the fastest.
             ReadMode::Lease { lease_ticks, drift_ticks } => {
                 (u64::from(drift_ticks) * 1000 / u64::from(lease_ticks)) * 45 / 100
@@ -162,12 +188,15 @@ impl Scenario {
             latency_units: 1 + rate(60),
             jitter_units: 1 + rate(300),
         };
+        let operators = &mut Random::stream(seed, "operators");
+        let has_operators = operators.one_in(OPERATORS_SHARE);
         let faults = Fault::ALL.into_iter().filter(|_| random.one_in(2)).collect();
         Scenario {
             seed,
             nodes,
             odd_ids: random.one_in(2),
-            options,
+            quorums,
+            settings,
             clients: [1, 2, 4, 12][random.index(4)],
             think_units: [1, 50, 500, 8_000][random.index(4)],
             reads: [0, 200, 500, 900][random.index(4)],
@@ -175,17 +204,26 @@ impl Scenario {
             sessions: SessionLimits { sessions: [1, 2, 64][random.index(3)], ..SessionLimits::default() },
             snapshot_slots,
             weather,
+            streams: Random::stream(seed, "carriage").one_in(STREAMS_SHARE),
             faults,
             trouble_ticks: 5 + random.below(150),
             chaos_ticks: 500 + random.below(2_500),
             sync_units: [1, 20, 100, 600][random.index(4)],
             clock_error,
             minority_stays_away: random.one_in(3),
+            operators: if has_operators { 1 + operators.index(2) } else { 0 },
+            operator_ticks: 5 + operators.below(150),
+            spares: if has_operators { [1, 3, 5][operators.index(3)] } else { 0 },
+            removed_end: !operators.one_in(3),
         }
     }
 }
 
-fn drawn_options(random: &mut Random, nodes: usize, snapshot_slots: u64) -> Options {
+fn drawn_settings(
+    random: &mut Random,
+    nodes: usize,
+    snapshot_slots: u64,
+) -> (Option<Quorums>, ProtocolSettings) {
     let election_timeout_ticks = [10, 20, 50][random.index(3)];
     let reads = if random.one_in(3) {
         let lease_ticks = election_timeout_ticks - random.index(election_timeout_ticks as usize / 2) as u32;
@@ -197,8 +235,7 @@ fn drawn_options(random: &mut Random, nodes: usize, snapshot_slots: u64) -> Opti
     let is_tight = (1..=30).contains(&snapshot_slots) && random.one_in(2);
     let prepare = 1 + random.index(nodes);
     let quorums = Quorums::flexible(nodes, prepare, nodes + 1 - prepare).filter(|_| random.one_in(6));
-    Options {
-        quorums,
+    let settings = ProtocolSettings {
         phase_one: if random.one_in(6) { PhaseOne::EveryValue } else { PhaseOne::OncePerLeader },
         reads,
         window_slots: [1, 2, 8, 64][random.index(4)],
@@ -213,8 +250,9 @@ fn drawn_options(random: &mut Random, nodes: usize, snapshot_slots: u64) -> Opti
         log_bytes: if is_tight { 40_000 } else { 1 << 30 },
         heartbeat_ticks: 1 + random.index(election_timeout_ticks as usize / 2) as u32,
         election_timeout_ticks,
-        ..Options::default()
-    }
+        ..ProtocolSettings::default()
+    };
+    (quorums, settings)
 }
 
 impl fmt::Display for Scenario {

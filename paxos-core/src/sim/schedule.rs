@@ -1,9 +1,9 @@
-//! What happens when: one heap of events, ordered by time and then by when they were planned.
+//! The schedule: one heap of events, ordered by time and then by when they were planned.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// Events to come. Each is handed out once, in an order that depends on nothing but what was planned.
+/// Events to come. Each is handed out once, in an order that depends on the planned events alone.
 #[derive(Debug)]
 pub(super) struct Schedule<E> {
     /// Time, number, and place among `events`.

@@ -1,11 +1,12 @@
-//! Chaos: what befalls nodes, disks, clocks and links.
+//! Chaos: the faults that strike nodes, disks, clocks and links.
 
 use super::disk::Disk;
+use super::event::Event;
 use super::machine::Machine;
 use super::marks::Mark;
 use super::node::Health;
 use super::scenario::{Fault, TICK_UNITS};
-use super::world::{Event, World};
+use super::world::World;
 use crate::Role;
 
 impl<M: Machine, D: Disk> World<M, D> {
@@ -53,7 +54,8 @@ impl<M: Machine, D: Disk> World<M, D> {
             Fault::Middlemen => self.crash_middlemen(other),
             Fault::LostLeader => {
                 let alone = self.leader().unwrap_or(node);
-                // It is the last to find out: its clock is the slowest that there may be, the others' the fastest.
+                // The leader is the last to find out: its clock is the slowest that there may be, and the
+                // others' clocks are the fastest.
                 let error = self.scenario.clock_error;
                 for at in 0..self.nodes.len() {
                     self.set_clock(at, if at == alone { 1000 + error } else { 1000 - error });
@@ -78,18 +80,18 @@ impl<M: Machine, D: Disk> World<M, D> {
             Fault::StuckDisk => self.nodes[node].disk_stuck_until_units = now + long_units,
             Fault::FailingDisk => self.crash(node),
             Fault::LostDisk => {
-                if self.may_lose_one() {
+                if self.may_lose(node) {
                     self.lose(node);
                 }
             }
             Fault::LyingDisk => {
-                if self.may_lose_one() && self.nodes[node].is_sound() {
+                if self.may_lose(node) && self.nodes[node].is_sound() {
                     self.nodes[node].disk_health = Health::Lies;
                 }
             }
             Fault::RottenDisk => {
                 let is_known_bad = self.nodes[node].is_gone || self.nodes[node].disk_health == Health::Lies;
-                if !is_known_bad && self.may_lose_one() && self.nodes[node].disk.decay(&mut self.disk_random)
+                if !is_known_bad && self.may_lose(node) && self.nodes[node].disk.decay(&mut self.disk_random)
                 {
                     self.nodes[node].disk_health = Health::Rotten;
                 }
@@ -102,7 +104,8 @@ impl<M: Machine, D: Disk> World<M, D> {
         self.nodes.iter().position(|node| node.role() == Some(Role::Leader))
     }
 
-    /// Cuts a leader off from `other`, or, if it is cut off from anybody, crashes those who still hear it.
+    /// Cuts a leader off from `other`; if it is cut off from some node already, crashes the nodes that still
+    /// hear it.
     fn crash_middlemen(&mut self, other: usize) {
         let Some(leader) = self.leader() else { return };
         let hear_it: Vec<usize> =
@@ -127,14 +130,14 @@ impl<M: Machine, D: Disk> World<M, D> {
 
     /// Whether the others would still be a quorum of each phase.
     pub(super) fn may_lose_one(&self) -> bool {
-        let quorums = self.scenario.options.quorums;
+        let quorums = self.scenario.quorums;
         let majority = crate::Quorums::majority(self.nodes.len());
         let quorums = quorums.unwrap_or(majority);
         let sound = self.nodes.iter().filter(|node| node.is_sound()).count();
         sound > quorums.prepare().max(quorums.accept())
     }
 
-    /// Takes a node away for good.
+    /// Loses a node for good.
     pub(super) fn lose(&mut self, node: usize) {
         if !self.nodes[node].is_gone {
             self.marks.hit(Mark::NodeLost);

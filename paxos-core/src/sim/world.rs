@@ -1,31 +1,39 @@
 //! The run of a scenario: nodes, network, disks, clocks and clients, moved by one schedule.
 
-use bytes::Bytes;
+use std::collections::BTreeMap;
 
-use super::client::{Asking, Client, TURNED_AWAY_TICKS, Waiting};
+use super::client::Client;
 use super::disk::Disk;
-use super::ending::CATCH_UP_TICKS;
+use super::event::Event;
 use super::machine::Machine;
 use super::marks::{Mark, Marks};
 use super::network::{Network, Parcel};
-use super::node::{Health, Node, State};
+use super::node::{Application, Health, Node};
 use super::observer::Observer;
+use super::operators::{Asked, Operator, address_of};
+use super::outputs::NodeDriver;
 use super::rule::{Rule, Violation};
-use super::scenario::{CALM_TICKS, Scenario, TICK_UNITS};
+use super::scenario::{CALM_TICKS, CATCH_UP_TICKS, Scenario, TICK_UNITS};
 use super::schedule::Schedule;
+use super::streams::Streams;
 use super::trace::Trace;
+use crate::message::Accept;
 use crate::random::Random;
 use crate::{
-    Body, Config, Input, NodeId, Output, PhaseOne, ReadId, ReadMode, Replica, Role, Slot, SnapshotMeta,
+    Body, Config, Epoch, Input, Member, Membership, Message, NodeId, Output, PhaseOne, ReadMode,
+    RecoverError, Replica, RequestId, Role, Slot,
 };
 
 /// Ids that are far apart and not in order.
-const ODD_IDS: [u64; 7] = [70, 3, 1000, 71, 5, 4_000_000_000, 12];
+const ODD_IDS: [u64; 12] = [70, 3, 1000, 71, 5, 4_000_000_000, 12, 999, 2, 72, 5_000_000_000, 4];
 
-/// A node that is away for no longer than this is hardly missed.
+/// A node that is away for no longer than this is back before the others start an election.
 const BRIEFLY_TICKS: u64 = 5;
 
-/// What came of a run.
+/// No run has more events than this unless messages beget ever more messages.
+const MAX_EVENTS: u64 = 5_000_000;
+
+/// The result of a run.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// How many events there were.
@@ -36,41 +44,31 @@ pub struct Report {
     pub violation: Option<Violation>,
     /// The rare events that it met.
     pub marks: Marks,
-    /// What happened, line by line, if that was asked for.
+    /// What happened, line by line, if a trace was kept.
     pub trace: Vec<String>,
-}
-
-#[derive(Debug)]
-pub(super) enum Event {
-    Tick(usize, u64),
-    Deliver(Parcel),
-    Synced(usize, u64),
-    Client(usize, u64),
-    Trouble,
-    Flap,
-    Start(usize),
-    SnapshotTaken(usize, u64, SnapshotMeta, Bytes),
-    SnapshotLoaded(usize, u64, NodeId, SnapshotMeta, u64, Bytes),
-    SnapshotStored(usize, u64, Slot, u64),
-    SnapshotWhole(usize, u64, SnapshotMeta),
-    Calm,
-    LastCall,
-    End,
 }
 
 pub(super) struct World<M, D> {
     pub(super) scenario: Scenario,
     pub(super) schedule: Schedule<Event>,
     pub(super) network: Network,
+    pub(super) streams: Option<Streams>,
     pub(super) nodes: Vec<Node<M, D>>,
     pub(super) clients: Vec<Client>,
+    pub(super) operators: Vec<Operator>,
+    /// Requests of operators that were not answered yet.
+    pub(super) asked: BTreeMap<RequestId, Asked>,
+    pub(super) last_request: u64,
+    /// The newest epoch that any node has entered.
+    pub(super) newest_epoch: Epoch,
     pub(super) observer: Observer,
     pub(super) trace: Trace,
     pub(super) marks: Marks,
     pub(super) trouble_random: Random,
     pub(super) disk_random: Random,
     pub(super) client_random: Random,
-    numbers: u64,
+    pub(super) operator_random: Random,
+    pub(super) numbers: u64,
     pub(super) is_calm: bool,
     pub(super) clients_may_begin: bool,
     /// How many slots the last node was behind when the run was to end.
@@ -82,23 +80,33 @@ pub(super) struct World<M, D> {
 impl<M: Machine, D: Disk> World<M, D> {
     pub(super) fn new(scenario: Scenario, is_traced: bool) -> World<M, D> {
         let seed = scenario.seed;
-        let ids: Vec<NodeId> = (0..scenario.nodes)
+        let nodes = scenario.nodes + scenario.spares;
+        let ids: Vec<NodeId> = (0..nodes)
             .map(|index| NodeId(if scenario.odd_ids { ODD_IDS[index] } else { index as u64 + 1 }))
             .collect();
         let mut disk_random = Random::stream(seed, "disks");
         let mut node = |id: &NodeId| Node::new(*id, &scenario, disk_random.below(u64::MAX));
-        let nodes = ids.iter().map(&mut node).collect();
+        let mut nodes: Vec<Node<M, D>> = ids.iter().map(&mut node).collect();
+        for spare in &mut nodes[scenario.nodes..] {
+            (spare.is_spare, spare.is_gone) = (true, true);
+        }
         let mut world = World {
             schedule: Schedule::new(),
-            network: Network::new(scenario.nodes, scenario.weather, seed),
+            network: Network::new(nodes.len(), scenario.weather, seed),
+            streams: scenario.streams.then(|| Streams::new(nodes.len(), seed)),
             nodes,
             clients: Vec::new(),
-            observer: Observer::new(&config(&scenario, &ids, ids[0])),
+            operators: (0..scenario.operators).map(|_| Operator::default()).collect(),
+            asked: BTreeMap::new(),
+            last_request: 0,
+            newest_epoch: Epoch(0),
+            observer: Observer::new(ids.clone(), founding(&scenario, &ids)),
             trace: Trace::new(is_traced),
             marks: Marks::default(),
             trouble_random: Random::stream(seed, "trouble"),
             disk_random,
             client_random: Random::stream(seed, "clients"),
+            operator_random: Random::stream(seed, "requests"),
             numbers: 0,
             is_calm: false,
             clients_may_begin: true,
@@ -112,9 +120,13 @@ impl<M: Machine, D: Disk> World<M, D> {
     }
 
     fn plan(&mut self) {
-        for node in 0..self.nodes.len() {
+        for node in 0..self.scenario.nodes {
             self.draw_clock(node);
             self.start(node);
+        }
+        for operator in 0..self.scenario.operators {
+            let delay = self.operator_random.below(2 * self.scenario.operator_ticks * TICK_UNITS);
+            self.schedule.after(delay, Event::Operator(operator));
         }
         for client in 0..self.scenario.clients {
             self.clients.push(Client::new(client % self.nodes.len()));
@@ -125,10 +137,10 @@ impl<M: Machine, D: Disk> World<M, D> {
         self.schedule.after(chaos, Event::Calm);
         self.schedule.after(chaos + CALM_TICKS / 2 * TICK_UNITS, Event::LastCall);
         self.schedule.after(chaos + CALM_TICKS * TICK_UNITS, Event::End);
-        if self.scenario.options.phase_one == PhaseOne::EveryValue {
+        if self.scenario.settings.phase_one == PhaseOne::EveryValue {
             self.marks.hit(Mark::FullRound);
         }
-        if self.scenario.options.quorums.is_some_and(|quorums| quorums.prepare() != quorums.accept()) {
+        if self.scenario.quorums.is_some_and(|quorums| quorums.prepare() != quorums.accept()) {
             self.marks.hit(Mark::FlexibleQuorums);
         }
     }
@@ -144,6 +156,9 @@ impl<M: Machine, D: Disk> World<M, D> {
                 }
                 return self.judge();
             }
+            self.observer.check(self.events < MAX_EVENTS, Rule::Progress, || {
+                format!("there have been {MAX_EVENTS} events")
+            });
             self.handle(event);
             if self.observer.violation.is_some() {
                 return;
@@ -165,19 +180,26 @@ impl<M: Machine, D: Disk> World<M, D> {
         match event {
             Event::Tick(node, life) => self.on_tick(node, life),
             Event::Deliver(parcel) => self.on_deliver(parcel),
+            Event::Arrive(from, to) => {
+                let life = self.nodes[to].life;
+                if self.is_awake(to, life, |_| Event::Arrive(from, to)) {
+                    self.on_planned_arrival(from, to);
+                }
+            }
             Event::Synced(node, life) => {
                 if self.is_awake(node, life, |life| Event::Synced(node, life)) {
                     self.on_synced(node);
                 }
             }
             Event::Client(client, turn) => self.on_client(client, turn),
+            Event::Operator(operator) => self.on_operator(operator),
             Event::Trouble => self.on_trouble(),
             Event::Flap => self.on_flap(),
             Event::Start(node) => self.start(node),
             Event::SnapshotTaken(node, life, meta, content) => {
                 if self.nodes[node].life == life {
-                    self.nodes[node].disk.save_snapshot(meta, &content);
-                    self.observer.on_snapshot_stored(node, meta.slot);
+                    self.nodes[node].disk.save_snapshot(meta.clone(), &content);
+                    self.observer.on_snapshot_stored(node, &meta);
                     self.step(node, Input::SnapshotSaved { meta });
                 }
             }
@@ -198,7 +220,7 @@ impl<M: Machine, D: Disk> World<M, D> {
         }
     }
 
-    /// Whether a node of this life runs; plans the event again if it stands still.
+    /// Whether a node is up and in the same life; plans the event again if the node is paused.
     fn is_awake(&mut self, node: usize, life: u64, again: impl FnOnce(u64) -> Event) -> bool {
         if self.nodes[node].life != life || !self.nodes[node].is_up() {
             return false;
@@ -208,7 +230,7 @@ impl<M: Machine, D: Disk> World<M, D> {
             self.schedule.after(rest + 1, again(life));
             return false;
         }
-        // What was slept through comes first: no lease outlives the time it stands for.
+        // The missed ticks come first, so that no lease outlasts its time.
         while self.nodes[node].missed_ticks > 0 {
             self.nodes[node].missed_ticks -= 1;
             self.step(node, Input::Tick);
@@ -240,16 +262,27 @@ impl<M: Machine, D: Disk> World<M, D> {
         if !self.is_awake(to, life, |_| Event::Flap) {
             return;
         }
-        let from = self.nodes[parcel.from].id;
-        if let (Body::Accept { ballot, slot, .. }, Some(replica)) =
-            (&parcel.message.body, &self.nodes[to].replica)
+        let Parcel { from, message, .. } = parcel;
+        match &mut self.streams {
+            None => self.receive(from, to, message),
+            Some(streams) => {
+                streams.put(from, to, message);
+                self.on_arrival(from, to);
+            }
+        }
+    }
+
+    pub(super) fn receive(&mut self, from: usize, to: usize, message: Message) {
+        let from = self.nodes[from].id;
+        if let (Body::Accept(Accept { ballot, slot, .. }), Some(replica)) =
+            (&message.body, &self.nodes[to].replica)
             && *ballot < replica.promised()
             && *slot <= replica.chosen()
         {
             self.marks.hit(Mark::RefusalOfChosenSlot);
         }
-        self.trace.receive(self.schedule.now_units(), self.nodes[to].id, from, &parcel.message);
-        self.step(to, Input::Receive { from, message: parcel.message });
+        self.trace.receive(self.schedule.now_units(), self.nodes[to].id, from, &message);
+        self.step(to, Input::Receive { from, message });
     }
 
     fn on_synced(&mut self, node: usize) {
@@ -301,16 +334,24 @@ impl<M: Machine, D: Disk> World<M, D> {
             });
         }
         self.observer.on_recovered(node, &recovered);
-        let snapshot = recovered.snapshot.and_then(|meta| state.disk.snapshot(meta.slot));
-        state.state = State::recovered(snapshot, self.scenario.sessions);
-        state.snapshot_begun = state.state.applied;
+        let snapshot = recovered.snapshot.as_ref().and_then(|meta| state.disk.snapshot(meta.slot));
+        state.application = Application::recovered(snapshot, self.scenario.sessions);
+        state.snapshot_begun = state.application.applied;
         self.trace.start(self.schedule.now_units(), state.id, &recovered);
         let ids: Vec<NodeId> = self.nodes.iter().map(|node| node.id).collect();
         let config = config(&self.scenario, &ids, ids[node]);
         let seed = self.disk_random.below(u64::MAX);
         let state = &mut self.nodes[node];
         match Replica::new(config, recovered, seed) {
-            Ok(replica) => state.replica = Some(replica),
+            Ok(replica) => {
+                state.epoch = replica.membership().epoch();
+                self.observer.check_epoch(node, state.epoch, replica.chosen());
+                state.replica = Some(replica);
+            }
+            // Together with entries it may have lost the membership that names its peers.
+            Err(error @ RecoverError::NobodyToRepairFrom { .. }) => {
+                return self.on_damage(node, &error.to_string());
+            }
             Err(error) => {
                 let id = state.id;
                 self.observer
@@ -322,7 +363,7 @@ impl<M: Machine, D: Disk> World<M, D> {
         self.schedule.after(first, Event::Tick(node, state.life));
     }
 
-    /// A disk does not give back what it held. A node that may have forgotten a promise must stay away.
+    /// A disk can't be recovered. Its node may have forgotten a promise, and must stay away.
     fn on_damage(&mut self, node: usize, damage: &str) {
         let state = &mut self.nodes[node];
         state.is_gone = true;
@@ -339,6 +380,9 @@ impl<M: Machine, D: Disk> World<M, D> {
         }
         state.replica = None;
         state.life += 1;
+        if let Some(streams) = &mut self.streams {
+            streams.reset(node);
+        }
         state.reads.clear();
         (state.is_doomed, state.missed_ticks, state.paused_until_units, state.syncing) = (false, 0, 0, 0);
         let unsynced = std::mem::take(&mut state.writes);
@@ -358,7 +402,7 @@ impl<M: Machine, D: Disk> World<M, D> {
         self.schedule.after(1 + away, Event::Start(node));
     }
 
-    /// Crashes a node that is back before anybody has given it up.
+    /// Crashes a node that is back before any other node starts an election.
     pub(super) fn crash_briefly(&mut self, node: usize) {
         self.crash(node);
         let away = self.trouble_random.below(BRIEFLY_TICKS * TICK_UNITS);
@@ -375,24 +419,32 @@ impl<M: Machine, D: Disk> World<M, D> {
             self.marks.hit(Mark::MemoryRepaired);
         }
         if before != after {
-            self.on_new_role(node, after);
+            self.on_new_role(node, before, after);
         }
-        if after == Role::Leader && matches!(self.scenario.options.reads, ReadMode::Lease { .. }) {
+        if after == Role::Leader && matches!(self.scenario.settings.reads, ReadMode::Lease { .. }) {
             self.check_leases();
         }
         for output in outputs.drain(..) {
             if self.nodes[node].is_up() {
-                self.carry_out(node, output);
+                let Ok(()) = output.carry_out(&mut NodeDriver { world: self, node });
             }
+        }
+        if self.scenario.operators > 0 {
+            self.end_if_removed(node);
         }
         self.outputs = outputs;
     }
 
-    /// Nobody may lead while another leader, under a lower ballot, answers reads on the strength of its lease.
+    /// No node may lead while another leader, in an earlier epoch or under a lower ballot, still holds a
+    /// lease for reads. (In an epoch that is over a node may believe that it leads, but nothing is chosen
+    /// there.)
     fn check_leases(&mut self) {
-        let ballot_of = |node: &Node<M, D>| node.replica.as_ref().and_then(Replica::leads_under);
+        let ballot_of = |node: &Node<M, D>| {
+            let replica = node.replica.as_ref()?;
+            Some((replica.membership().epoch(), replica.leads_under()?))
+        };
         let Some(newest) = self.nodes.iter().filter_map(ballot_of).max() else { return };
-        // One that stands still will have the ticks that it has missed before it answers anybody.
+        // A paused node takes the ticks that it has missed before it answers anything.
         let holds_lease = |node: &Node<M, D>| {
             let missed_ticks = u64::from(node.missed_ticks);
             node.replica.as_ref().is_some_and(|replica| replica.holds_lease_in(missed_ticks))
@@ -403,68 +455,41 @@ impl<M: Machine, D: Disk> World<M, D> {
             .find(|node| ballot_of(node).is_some_and(|ballot| ballot < newest) && holds_lease(node));
         let late = late.map(|node| node.id);
         self.observer.check(late.is_none(), Rule::LeaseIsAlone, || {
-            format!("{newest} leads, but node {late:?} leads under a lower ballot and still holds a lease")
+            let (epoch, ballot) = newest;
+            format!("{ballot} leads in epoch {epoch}, but node {late:?} led before and still holds a lease")
         });
     }
 
-    fn on_new_role(&mut self, node: usize, role: Role) {
+    fn on_new_role(&mut self, node: usize, before: Role, role: Role) {
         let id = self.nodes[node].id;
         self.trace.event(self.schedule.now_units(), || format!("node {id} is now {role}"));
         let is_candidate = |node: &&Node<M, D>| {
             node.replica.as_ref().is_some_and(|replica| replica.role() == Role::Candidate)
         };
+        let (state, was_leader) = (&self.nodes[node], before == Role::Leader);
+        if was_leader && state.replica.as_ref().is_some_and(|replica| !replica.membership().is_voter(id)) {
+            self.marks.hit(Mark::LeaderWithoutVote);
+        }
         if role == Role::Candidate && self.nodes.iter().filter(is_candidate).count() > 1 {
             self.marks.hit(Mark::Duel);
         }
     }
+}
 
-    fn on_client(&mut self, index: usize, turn: u64) {
-        let now = self.schedule.now_units();
-        let client = &mut self.clients[index];
-        if client.turn != turn || (client.is_idle() && !self.clients_may_begin) {
-            return;
-        }
-        if self.client_random.one_in(50) {
-            client.node = self.client_random.index(self.nodes.len());
-        } else if !client.is_idle() || !self.nodes[client.node].is_up() {
-            client.node = (client.node + 1) % self.nodes.len();
-        }
-        let node = client.node;
-        let random = &mut self.client_random;
-        let asking = client.ask::<M>(now, self.scenario.reads, &mut self.numbers, random);
-        let input = match asking {
-            Asking::Propose(command) => Input::Propose { commands: vec![command] },
-            Asking::Read => {
-                self.numbers += 1;
-                let read = ReadId(self.numbers);
-                client.waits_for = Waiting::Read(read);
-                if self.nodes[node].is_up() {
-                    self.nodes[node].reads.insert(read, (index, self.observer.last_applied()));
-                }
-                Input::Read { read }
-            }
-        };
-        let what = if matches!(input, Input::Read { .. }) { "a read" } else { "a command" };
-        let id = self.nodes[node].id;
-        self.trace.event(now, || format!("client {index} asks node {id} for {what}"));
-        let is_paused = self.nodes[node].paused_until_units > now;
-        let patience_ticks = if self.nodes[node].is_up() {
-            self.clients[index].patience_ticks(self.scenario.retry_ticks)
-        } else {
-            TURNED_AWAY_TICKS
-        };
-        self.wake_client(index, patience_ticks * TICK_UNITS);
-        if !is_paused {
-            self.step(node, input);
-        }
-    }
-
-    pub(super) fn wake_client(&mut self, client: usize, delay_units: u64) {
-        self.clients[client].turn += 1;
-        self.schedule.after(delay_units, Event::Client(client, self.clients[client].turn));
-    }
+/// The membership that founds the cluster: the first of these nodes. Where operators change it, members have
+/// addresses.
+fn founding(scenario: &Scenario, ids: &[NodeId]) -> Membership {
+    let member =
+        |&id: &NodeId| Member::voter(id, if scenario.operators > 0 { address_of(id) } else { String::new() });
+    let membership = Membership::of(ids[..scenario.nodes].iter().map(member).collect());
+    let membership = membership.and_then(|membership| match scenario.quorums {
+        None => Ok(membership),
+        Some(quorums) => membership.with_quorums(quorums),
+    });
+    membership.expect("scenarios draw members and quorums that fit together")
 }
 
 fn config(scenario: &Scenario, ids: &[NodeId], id: NodeId) -> Config {
-    Config::new(id, ids, scenario.options.clone()).expect("scenarios draw options that fit together")
+    let config = Config::joining(id, founding(scenario, ids), scenario.settings.clone());
+    config.expect("scenarios draw settings that fit together")
 }

@@ -1,9 +1,26 @@
 //! Messages as bytes: Protocol Buffers, so that nodes of two neighbouring versions can talk with each other.
 //!
-//! A frame is one [`Message`]; framing and limits on length are the transport's. No bytes make [`decode`]
-//! panic: what is no message gives a [`WireError`]. Payloads are not copied; what is allocated for lists of
-//! them is, for the most malicious of frames, below a hundred times its length. So whoever bounds frames
+//! A frame is one [`Message`]; the transport frames messages and limits their length. No bytes make
+//! [`decode`] panic: bytes that are no message give a [`WireError`]. Payloads are not copied. The memory for
+//! lists of them is, even for a malicious frame, below a hundred times the frame's length: a bound on frames
 //! bounds memory.
+//!
+//! # A message is bound to its frame
+//!
+//! Protocol Buffers do not mark where a message ends, and merge into it whatever follows. So that no mistake
+//! of framing or of memory turns one message into another, a frame begins with 8 bytes that describe what
+//! must follow:
+//!
+//! ```text
+//! offset size
+//!      0    4  length of what follows, in bytes, little-endian
+//!      4    4  CRC32C of what the sender has put before the frame, if anything, and of what follows; little-endian
+//!      8       the message, as below
+//! ```
+//!
+//! So missing, changed or additional bytes are refused. Independently of that, a message is refused in which
+//! a body, or a field that is no list, comes twice, at any level: that is what two messages merged into one
+//! look like. All this guards against mistakes; a malicious peer can compute checksums, too.
 //!
 //! # Schema
 //!
@@ -11,114 +28,91 @@
 //! unless it says otherwise; those with a name of a message hold that message.
 //!
 //! ```text
-//! Frame     1 epoch, and one of the bodies below under the tag that stands before it
+//! Frame     1 epoch*, 64 group, and one of the bodies below under the tag that stands before it
 //! Ballot    1 round        2 node
 //! Entry     1 slot*        2 value* bytes     and one of*  3 accepted Ballot   4 chosen Empty
-//! Snapshot  1 slot         2 size_bytes       3 checksum fixed32
+//!           5 kind uint32
+//! Snapshot  1 slot         2 size_bytes       3 checksum fixed32               4 membership* bytes
 //! Empty
 //!
 //!  2 Probe          1 ballot* Ballot
 //!  3 Consent        1 ballot* Ballot     2 promised* Ballot
-//!  4 Prepare        1 ballot* Ballot     2 first*
+//!  4 Prepare        1 ballot* Ballot     2 first*      3 handed_over Ballot
 //!  5 Promise        1 ballot* Ballot     2 first*      3 reports repeated Entry     4 rest (0: none)
 //!  6 Trimmed        1 below*
 //!  7 Accept         1 ballot* Ballot     2 slot*       3 value* bytes               4 chosen
+//!                  5 kind uint32
 //!  8 Accepted       1 ballot* Ballot     2 first*      3 last*
 //!  9 Reject         1 ballot* Ballot     2 promised* Ballot
 //! 10 Heartbeat      1 ballot* Ballot     2 chosen      3 round
-//! 11 HeartbeatAck   1 ballot* Ballot     2 round
+//! 11 HeartbeatAck   1 ballot* Ballot     2 round       3 chosen
 //! 12 Forward        1 commands repeated bytes
 //! 13 ReadRequest    1 read fixed64
 //! 14 ReadGrant      1 read fixed64       2 slot        3 ballot* Ballot             4 chosen
 //! 15 Fetch          1 first*
 //! 16 Chosen         1 first*             2 values repeated bytes                    3 chosen
+//!                  4 kinds bytes (one byte each; none if all are 0)
 //! 17 FetchSnapshot  1 slot (0: newest)   2 offset
 //! 18 SnapshotChunk  1 snapshot* Snapshot 2 offset      3 data bytes
+//! 19 TooLong        1 limit_bytes        2 commands repeated bytes
+//! 20 NewEpoch       1 chosen
+//! 21 TakeOver       1 ballot* Ballot
+//! 22 Decline        1 ballot* Ballot
 //! ```
 //!
-//! A field with a star must be there; a missing one is refused, so that nothing of weight, such as that a
-//! value is chosen or a no-op, is ever read out of an absence. As a `uint64` of 0 is never sent, a starred
-//! slot is never 0, and indeed the first slot is 1. Values must be well-formed batches
-//! ([`Value::parse`](crate::Value::parse)).
+//! A field with a star is required: a message without it is refused, so that a missing field never means that
+//! a value is chosen, or is a no-op. A `uint64` of 0 is not sent, except for the epoch; so a starred slot is
+//! never 0 (the first slot is 1). Values must be well-formed for their kind
+//! ([`Value::parse`](crate::Value::parse)). The group is for clusters of several logs; there is one so far,
+//! of number 0, and a message for another is refused.
 //!
 //! # How it may change
 //!
 //! - Fields and bodies may be added, under tags that were never used; a tag keeps its meaning and its type
-//!   for ever, also when it is not sent any more.
-//! - A node ignores fields that it does not know. So a new field must leave the message true, and safe to act
-//!   upon, for a node that does not read it.
-//! - A node refuses bodies, and standings of an entry, that it does not know. That is as if the message were
-//!   lost, and any message may be lost.
-//! - A starred field stays starred, and is sent for as long as a version that asks for it may listen.
+//!   for ever, even when no version sends it any more.
+//! - A node ignores fields that it does not know. So a message must stay true, and safe to act upon, for a
+//!   node that does not read its new field.
+//! - A node refuses bodies, and kinds of entries, that it does not know. That is as if the message were lost,
+//!   and any message may be lost.
+//! - In a frame, the tags from 2 to 63 are for bodies: a second body is refused, whether its tag is known or
+//!   not. Other fields of a frame have higher tags.
+//! - A field that holds a single thing never becomes a list: older nodes would refuse it.
+//! - A starred field stays starred, and is sent as long as any version in use requires it.
 
-mod convert;
+pub(crate) mod error;
+pub(crate) mod fields;
 mod schema;
+pub(crate) mod strict;
 
+#[cfg(test)]
+mod tails;
 #[cfg(test)]
 mod tests;
 
-use bytes::Bytes;
+pub use self::error::WireError;
+
+use bytes::{Buf, Bytes};
 use prost::Message as _;
 
 use crate::id::Epoch;
 use crate::message::Message;
-use crate::value::MalformedValue;
+use crate::mutant::{Mutant, mutated};
 
-/// Why bytes are not a message.
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum WireError {
-    /// They are not Protocol Buffers of this schema.
-    Undecodable {
-        /// What is wrong with them, for a log.
-        problem: String,
-    },
-    /// The body is missing, or of a kind that this version does not know.
-    UnknownBody,
-    /// A field without which the message has no meaning is missing, or of a kind that this version does not
-    /// know.
-    MissingField {
-        /// Its name in the schema.
-        field: &'static str,
-    },
-    /// A value in it is no batch of commands.
-    MalformedValue,
-}
-
-impl std::fmt::Display for WireError {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            WireError::Undecodable { problem } => write!(formatter, "not a message: {problem}"),
-            WireError::UnknownBody => {
-                formatter.write_str("a message of an unknown kind, perhaps of a newer version")
-            }
-            WireError::MissingField { field } => write!(formatter, "a message without its field {field}"),
-            WireError::MalformedValue => write!(formatter, "not a message: {MalformedValue}"),
-        }
-    }
-}
-
-impl std::error::Error for WireError {}
-
-impl From<MalformedValue> for WireError {
-    fn from(_: MalformedValue) -> WireError {
-        WireError::MalformedValue
-    }
-}
-
-impl From<prost::DecodeError> for WireError {
-    fn from(error: prost::DecodeError) -> WireError {
-        WireError::Undecodable { problem: error.to_string() }
-    }
-}
+/// The length of the header before a message: the message's length and checksum.
+const HEADER_BYTES: usize = 8;
 
 /// The message as bytes, in one allocation of exactly their length.
 ///
+/// # Panics
+///
+/// If the message has 4 GiB.
+///
 /// ```
-/// use paxos_core::{Ballot, Body, Epoch, Message, NodeId, Slot, wire};
+/// use paxos_core::message::Prepare;
+/// use paxos_core::{Ballot, Epoch, Message, NodeId, Slot, wire};
 ///
 /// let ballot = Ballot { round: 1, node: NodeId(2) };
-/// let message = Message { epoch: Epoch(0), body: Body::Prepare { ballot, first: Slot::FIRST } };
+/// let message = Message::new(Epoch(0), Prepare { ballot, first: Slot::FIRST, handed_over: None });
 /// let frame = wire::encode(&message);
 /// assert_eq!(frame.len(), wire::encoded_len(&message));
 /// assert_eq!(wire::decode(frame)?, message);
@@ -129,31 +123,109 @@ pub fn encode(message: &Message) -> Bytes {
     encode_behind(&[], message)
 }
 
-/// A message as bytes behind others that are the sender's own, in one piece of memory.
+/// A message as bytes, behind a prefix of the sender's own, in one piece of memory. The checksum covers the
+/// prefix, too: only [`decode_behind`] decodes it, and only behind the same prefix.
+///
+/// # Panics
+///
+/// As [`encode`] does.
 #[must_use]
 pub fn encode_behind(prefix: &[u8], message: &Message) -> Bytes {
     let frame = schema::Frame::from(message);
-    let mut bytes = Vec::with_capacity(prefix.len() + frame.encoded_len());
-    bytes.extend_from_slice(prefix);
-    frame.encode_raw(&mut bytes);
-    Bytes::from(bytes)
+    framed(prefix, frame.encoded_len(), |bytes| frame.encode_raw(bytes))
 }
 
 /// How many bytes [`encode`] gives.
 #[must_use]
 pub fn encoded_len(message: &Message) -> usize {
-    schema::Frame::from(message).encoded_len()
+    HEADER_BYTES + schema::Frame::from(message).encoded_len()
 }
 
-/// Takes bytes for a message.
+/// Frames a message: the prefix, the header, and the message that `write` appends.
+fn framed(prefix: &[u8], message_bytes: usize, write: impl FnOnce(&mut Vec<u8>)) -> Bytes {
+    let start = prefix.len() + HEADER_BYTES;
+    let mut bytes = Vec::with_capacity(start + message_bytes);
+    bytes.extend_from_slice(prefix);
+    bytes.extend_from_slice(&[0; HEADER_BYTES]);
+    write(&mut bytes);
+    let length = u32::try_from(bytes.len() - start).expect("the settings bound messages far below 4 GiB");
+    let checksum = checksum(prefix, &bytes[start..]);
+    let header = u64::from(checksum) << 32 | u64::from(length);
+    bytes[prefix.len()..start].copy_from_slice(&header.to_le_bytes());
+    Bytes::from(bytes)
+}
+
+fn checksum(prefix: &[u8], message: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(prefix), message)
+}
+
+/// Frames any bytes with a correct header, to test what comes after the checks of length and checksum.
+#[cfg(any(test, feature = "fuzz", feature = "sim"))]
+pub(crate) fn framed_bytes(message: &[u8]) -> Bytes {
+    framed(&[], message.len(), |bytes| bytes.extend_from_slice(message))
+}
+
+/// The message in a frame that was encoded here, without its header.
+#[cfg(feature = "sim")]
+pub(crate) fn unframed_part(frame: &[u8]) -> &[u8] {
+    &frame[HEADER_BYTES..]
+}
+
+/// Decodes a message.
 ///
 /// Values, commands and pieces of snapshots in it are slices of the frame and keep it alive.
 ///
 /// # Errors
 ///
-/// [`WireError`] if they are none.
+/// [`WireError`] if the bytes are no message.
 pub fn decode(frame: Bytes) -> Result<Message, WireError> {
-    let frame = schema::Frame::decode(frame)?;
+    decode_behind(0, frame)
+}
+
+/// Decodes a message behind a prefix of `prefix_bytes`, as [`encode_behind`] has put it there.
+///
+/// # Errors
+///
+/// [`WireError`] if the bytes are no message, or if a byte of the prefix has changed.
+pub fn decode_behind(prefix_bytes: usize, frame: Bytes) -> Result<Message, WireError> {
+    decode_unframed(unframed(prefix_bytes, frame)?)
+}
+
+/// Checks the header, and returns the message without it.
+fn unframed(prefix_bytes: usize, mut frame: Bytes) -> Result<Bytes, WireError> {
+    let found_bytes = frame.len();
+    let Some((prefix, rest)) = frame.split_at_checked(prefix_bytes) else {
+        return Err(WireError::WrongLength { expected_bytes: prefix_bytes, found_bytes });
+    };
+    let Some((header, message)) = rest.split_first_chunk::<HEADER_BYTES>() else {
+        return Err(WireError::WrongLength { expected_bytes: HEADER_BYTES, found_bytes: rest.len() });
+    };
+    let [a, b, c, d, told @ ..] = *header;
+    let expected_bytes = usize::try_from(u32::from_le_bytes([a, b, c, d])).unwrap_or(usize::MAX);
+    let is_as_long = message.len() == expected_bytes;
+    let is_unchanged = is_as_long && checksum(prefix, message) == u32::from_le_bytes(told);
+    frame.advance(prefix_bytes + HEADER_BYTES);
+    if mutated(Mutant::ChecksumIgnored) {
+        return Ok(frame);
+    }
+    if !is_as_long {
+        return Err(WireError::WrongLength { expected_bytes, found_bytes: frame.len() });
+    }
+    if !is_unchanged {
+        return Err(WireError::WrongChecksum);
+    }
+    Ok(frame)
+}
+
+/// Decodes a message without a header.
+fn decode_unframed(message: Bytes) -> Result<Message, WireError> {
+    if !mutated(Mutant::RepeatedFieldsMerged) {
+        strict::check(&message, &schema::FRAME)?;
+    }
+    let frame = schema::Frame::decode(message)?;
+    if frame.group != 0 {
+        return Err(WireError::UnknownGroup { group: frame.group });
+    }
     let body = frame.body.ok_or(WireError::UnknownBody)?.try_into()?;
-    Ok(Message { epoch: Epoch(frame.epoch), body })
+    Ok(Message { epoch: Epoch(fields::required(frame.epoch, "epoch")?), body })
 }

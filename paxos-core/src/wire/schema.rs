@@ -1,205 +1,156 @@
-//! The messages as prost lays them out: the table of the module's front page, in code.
+//! The frame around every message: its tags, each for one kind of body. The schema of a body stands beside
+//! the message itself, in [`crate::message`].
 
-use bytes::Bytes;
 use prost::{Message, Oneof};
+
+use super::error::WireError;
+use super::strict::{Field, Shape, one, one_of, shape_with_bodies};
+use crate::message::{
+    self, catching_up, election, forwarding, handover, heartbeats, phase_one, phase_two, reads,
+};
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Frame {
-    #[prost(uint64, tag = "1")]
-    pub(super) epoch: u64,
-    #[prost(oneof = "Body", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18")]
+    /// Sent even if it is 0: otherwise bytes that follow the message by mistake could fill it in.
+    #[prost(uint64, optional, tag = "1")]
+    pub(super) epoch: Option<u64>,
+    #[prost(
+        oneof = "Body",
+        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22"
+    )]
     pub(super) body: Option<Body>,
+    /// Not sent: there is one group of replicas, 0.
+    #[prost(uint64, tag = "64")]
+    pub(super) group: u64,
+}
+
+/// Which fields a frame without its header may have, in the order of their tags.
+pub(super) static FRAME: Shape = shape_with_bodies(FRAME_FIELDS, 63);
+
+static FRAME_FIELDS: &[Field] = &[
+    one("epoch"),
+    body(&election::schema::PROBE),
+    body(&election::schema::CONSENT),
+    body(&phase_one::schema::PREPARE),
+    body(&phase_one::schema::PROMISE),
+    body(&catching_up::schema::TRIMMED),
+    body(&phase_two::schema::ACCEPT),
+    body(&phase_two::schema::ACCEPTED),
+    body(&phase_two::schema::REJECT),
+    body(&heartbeats::schema::HEARTBEAT),
+    body(&heartbeats::schema::HEARTBEAT_ACK),
+    body(&forwarding::schema::FORWARD),
+    body(&reads::schema::READ_REQUEST),
+    body(&reads::schema::READ_GRANT),
+    body(&catching_up::schema::FETCH),
+    body(&catching_up::schema::CHOSEN),
+    body(&catching_up::schema::FETCH_SNAPSHOT),
+    body(&catching_up::schema::SNAPSHOT_CHUNK),
+    body(&forwarding::schema::TOO_LONG),
+    body(&catching_up::schema::NEW_EPOCH),
+    body(&handover::schema::TAKE_OVER),
+    body(&handover::schema::DECLINE),
+];
+
+const fn body(message: &'static Shape) -> Field {
+    one_of("body", message)
+}
+
+impl From<&message::Message> for Frame {
+    fn from(message: &message::Message) -> Frame {
+        Frame { epoch: Some(message.epoch.0), body: Some(Body::from(&message.body)), group: 0 }
+    }
 }
 
 #[derive(Clone, PartialEq, Oneof)]
 pub(super) enum Body {
     #[prost(message, tag = "2")]
-    Probe(AtBallot),
+    Probe(election::schema::Probe),
     #[prost(message, tag = "3")]
-    Consent(TwoBallots),
+    Consent(election::schema::Consent),
     #[prost(message, tag = "4")]
-    Prepare(AtBallot),
+    Prepare(phase_one::schema::Prepare),
     #[prost(message, tag = "5")]
-    Promise(Promise),
+    Promise(phase_one::schema::Promise),
     #[prost(message, tag = "6")]
-    Trimmed(AtSlot),
+    Trimmed(catching_up::schema::Trimmed),
     #[prost(message, tag = "7")]
-    Accept(Accept),
+    Accept(phase_two::schema::Accept),
     #[prost(message, tag = "8")]
-    Accepted(Accepted),
+    Accepted(phase_two::schema::Accepted),
     #[prost(message, tag = "9")]
-    Reject(TwoBallots),
+    Reject(phase_two::schema::Reject),
     #[prost(message, tag = "10")]
-    Heartbeat(Heartbeat),
+    Heartbeat(heartbeats::schema::Heartbeat),
     #[prost(message, tag = "11")]
-    HeartbeatAck(AtBallot),
+    HeartbeatAck(heartbeats::schema::HeartbeatAck),
     #[prost(message, tag = "12")]
-    Forward(Forward),
+    Forward(forwarding::schema::Forward),
     #[prost(message, tag = "13")]
-    ReadRequest(ReadRequest),
+    ReadRequest(reads::schema::ReadRequest),
     #[prost(message, tag = "14")]
-    ReadGrant(ReadGrant),
+    ReadGrant(reads::schema::ReadGrant),
     #[prost(message, tag = "15")]
-    Fetch(AtSlot),
+    Fetch(catching_up::schema::Fetch),
     #[prost(message, tag = "16")]
-    Chosen(Chosen),
+    Chosen(catching_up::schema::Chosen),
     #[prost(message, tag = "17")]
-    FetchSnapshot(AtSlot),
+    FetchSnapshot(catching_up::schema::FetchSnapshot),
     #[prost(message, tag = "18")]
-    SnapshotChunk(SnapshotChunk),
+    SnapshotChunk(catching_up::schema::SnapshotChunk),
+    #[prost(message, tag = "19")]
+    TooLong(forwarding::schema::TooLong),
+    #[prost(message, tag = "20")]
+    NewEpoch(catching_up::schema::NewEpoch),
+    #[prost(message, tag = "21")]
+    TakeOver(handover::schema::TakeOver),
+    #[prost(message, tag = "22")]
+    Decline(handover::schema::Decline),
 }
 
-#[derive(Clone, Copy, PartialEq, Message)]
-pub(super) struct Ballot {
-    #[prost(uint64, tag = "1")]
-    pub(super) round: u64,
-    #[prost(uint64, tag = "2")]
-    pub(super) node: u64,
+/// Converts every kind of body from and to its schema. The compiler misses a kind that is not listed.
+macro_rules! convert_bodies {
+    ($($message:ident,)+) => {
+        impl From<&message::Body> for Body {
+            fn from(body: &message::Body) -> Body {
+                match body {
+                    $(message::Body::$message(body) => Body::$message(body.into()),)+
+                }
+            }
+        }
+
+        impl TryFrom<Body> for message::Body {
+            type Error = WireError;
+
+            fn try_from(body: Body) -> Result<message::Body, WireError> {
+                Ok(match body {
+                    $(Body::$message(body) => message::Body::$message(body.try_into()?),)+
+                })
+            }
+        }
+    };
 }
 
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct Entry {
-    #[prost(uint64, tag = "1")]
-    pub(super) slot: u64,
-    #[prost(bytes = "bytes", optional, tag = "2")]
-    pub(super) value: Option<Bytes>,
-    #[prost(oneof = "Standing", tags = "3, 4")]
-    pub(super) standing: Option<Standing>,
-}
-
-/// How the value of an entry stands. Without a default: an acceptance must never pass for a choice.
-#[derive(Clone, Copy, PartialEq, Oneof)]
-pub(super) enum Standing {
-    #[prost(message, tag = "3")]
-    Accepted(Ballot),
-    #[prost(message, tag = "4")]
-    Chosen(Empty),
-}
-
-#[derive(Clone, Copy, PartialEq, Message)]
-pub(super) struct Empty {}
-
-#[derive(Clone, Copy, PartialEq, Message)]
-pub(super) struct Snapshot {
-    #[prost(uint64, tag = "1")]
-    pub(super) slot: u64,
-    #[prost(uint64, tag = "2")]
-    pub(super) size_bytes: u64,
-    #[prost(fixed32, tag = "3")]
-    pub(super) checksum: u32,
-}
-
-/// Bodies of a ballot and at most one number: a slot or a round.
-#[derive(Clone, Copy, PartialEq, Message)]
-pub(super) struct AtBallot {
-    #[prost(message, optional, tag = "1")]
-    pub(super) ballot: Option<Ballot>,
-    #[prost(uint64, tag = "2")]
-    pub(super) number: u64,
-}
-
-#[derive(Clone, Copy, PartialEq, Message)]
-pub(super) struct TwoBallots {
-    #[prost(message, optional, tag = "1")]
-    pub(super) ballot: Option<Ballot>,
-    #[prost(message, optional, tag = "2")]
-    pub(super) promised: Option<Ballot>,
-}
-
-/// Bodies of a slot and at most an offset.
-#[derive(Clone, Copy, PartialEq, Message)]
-pub(super) struct AtSlot {
-    #[prost(uint64, tag = "1")]
-    pub(super) slot: u64,
-    #[prost(uint64, tag = "2")]
-    pub(super) offset: u64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct Promise {
-    #[prost(message, optional, tag = "1")]
-    pub(super) ballot: Option<Ballot>,
-    #[prost(uint64, tag = "2")]
-    pub(super) first: u64,
-    #[prost(message, repeated, tag = "3")]
-    pub(super) reports: Vec<Entry>,
-    #[prost(uint64, tag = "4")]
-    pub(super) rest: u64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct Accept {
-    #[prost(message, optional, tag = "1")]
-    pub(super) ballot: Option<Ballot>,
-    #[prost(uint64, tag = "2")]
-    pub(super) slot: u64,
-    #[prost(bytes = "bytes", optional, tag = "3")]
-    pub(super) value: Option<Bytes>,
-    #[prost(uint64, tag = "4")]
-    pub(super) chosen: u64,
-}
-
-#[derive(Clone, Copy, PartialEq, Message)]
-pub(super) struct Accepted {
-    #[prost(message, optional, tag = "1")]
-    pub(super) ballot: Option<Ballot>,
-    #[prost(uint64, tag = "2")]
-    pub(super) first: u64,
-    #[prost(uint64, tag = "3")]
-    pub(super) last: u64,
-}
-
-#[derive(Clone, Copy, PartialEq, Message)]
-pub(super) struct Heartbeat {
-    #[prost(message, optional, tag = "1")]
-    pub(super) ballot: Option<Ballot>,
-    #[prost(uint64, tag = "2")]
-    pub(super) chosen: u64,
-    #[prost(uint64, tag = "3")]
-    pub(super) round: u64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct Forward {
-    #[prost(bytes = "bytes", repeated, tag = "1")]
-    pub(super) commands: Vec<Bytes>,
-}
-
-#[derive(Clone, Copy, PartialEq, Message)]
-pub(super) struct ReadRequest {
-    #[prost(fixed64, tag = "1")]
-    pub(super) read: u64,
-}
-
-#[derive(Clone, Copy, PartialEq, Message)]
-pub(super) struct ReadGrant {
-    #[prost(fixed64, tag = "1")]
-    pub(super) read: u64,
-    #[prost(uint64, tag = "2")]
-    pub(super) slot: u64,
-    #[prost(message, optional, tag = "3")]
-    pub(super) ballot: Option<Ballot>,
-    #[prost(uint64, tag = "4")]
-    pub(super) chosen: u64,
-}
-
-#[expect(clippy::struct_field_names, reason = "the watermark is called chosen in every message")]
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct Chosen {
-    #[prost(uint64, tag = "1")]
-    pub(super) first: u64,
-    #[prost(bytes = "bytes", repeated, tag = "2")]
-    pub(super) values: Vec<Bytes>,
-    #[prost(uint64, tag = "3")]
-    pub(super) chosen: u64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct SnapshotChunk {
-    #[prost(message, optional, tag = "1")]
-    pub(super) snapshot: Option<Snapshot>,
-    #[prost(uint64, tag = "2")]
-    pub(super) offset: u64,
-    #[prost(bytes = "bytes", tag = "3")]
-    pub(super) data: Bytes,
+convert_bodies! {
+    Probe,
+    Consent,
+    Prepare,
+    Promise,
+    Trimmed,
+    Accept,
+    Accepted,
+    Reject,
+    Heartbeat,
+    HeartbeatAck,
+    Forward,
+    ReadRequest,
+    ReadGrant,
+    Fetch,
+    Chosen,
+    FetchSnapshot,
+    SnapshotChunk,
+    TooLong,
+    NewEpoch,
+    TakeOver,
+    Decline,
 }

@@ -1,9 +1,9 @@
-//! Acceptors are alike, so states that differ only in which acceptor is which are one. With three acceptors up to six
-//! states become one, which makes room for a third proposer.
+//! Acceptors are alike, so states that differ only in which acceptor is which are one. With three acceptors
+//! up to six states become one, which makes room for a third proposer.
 //!
-//! The one that stands for all has its acceptors in the order of what the state says of each. Since no part of a state
-//! speaks of two acceptors at once, that leaves no choice: states have the same representative if, and only if, some
-//! renaming of acceptors makes one of the other.
+//! The representative of such states has its acceptors sorted by their part of the state. No part of a state
+//! concerns two acceptors at once, so states have the same representative if, and only if, some renaming of
+//! acceptors turns one into the other.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -12,7 +12,7 @@ use stateright::{Checker, HasDiscoveries, Model};
 
 use crate::{ACCEPTORS, BasicPaxos, Broken, Message, State, Stored, Value};
 
-/// All that a state says of one acceptor.
+/// The part of a state that concerns one acceptor.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct View {
     stored: Stored,

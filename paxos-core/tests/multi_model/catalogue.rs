@@ -1,14 +1,14 @@
 //! Every state of a node that has been seen, once, and the steps between them.
 //!
-//! The state of the whole cluster is then no more than three references, and a real replica takes each step of its
-//! own only once, however many states of the others it goes with. A replica can't be copied; so a node remembers how
-//! it came to be, and goes through that again to see where one more step leads.
+//! The state of the whole cluster is then just three references, and a real replica takes each of its steps
+//! only once, however many states of the other nodes there are. A replica can't be copied; so a node
+//! remembers its history, and repeats it to find where one more step leads.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
 
 use paxos_core::sim::Mutant;
-use paxos_core::{Body, NodeId};
+use paxos_core::{Message, NodeId};
 
 use crate::model::Bounds;
 use crate::node::{Event, Facts, Letter, Node, Step};
@@ -62,16 +62,16 @@ impl Catalogue {
         lock(&self.nodes).len()
     }
 
-    pub(crate) fn letter(&self, from: NodeId, to: Option<NodeId>, body: Body) -> &'static Letter {
+    pub(crate) fn letter(&self, from: NodeId, to: Option<NodeId>, message: Message) -> &'static Letter {
         let mut letters = lock(&self.letters);
         let number = letters.len();
-        let key = format!("{from} {to:?} {body:?}");
-        letters.entry(key).or_insert_with(|| Box::leak(Box::new(Letter { number, from, to, body })))
+        let key = format!("{from} {to:?} {message:?}");
+        letters.entry(key).or_insert_with(|| Box::leak(Box::new(Letter { number, from, to, message })))
     }
 
-    /// Goes from each state that was reached in two ways through all steps seen there, on the way that was not gone
-    /// then. It must lead to the same: what is left out of a state must not decide anything. Tells how many steps
-    /// that were.
+    /// Repeats all steps from each state that was reached by two histories, this time with the other history.
+    /// The results must be the same, as what is left out of a state must not decide anything. Returns the
+    /// number of steps.
     pub(crate) fn compare_histories(&self, bounds: &Bounds) -> usize {
         let nodes: Vec<&'static Node> = lock(&self.nodes).values().copied().collect();
         let mut compared = 0;

@@ -1,31 +1,50 @@
 //! The cluster as a model: what may happen next, and what must hold.
 
 use paxos_core::sim::Mutant;
-use paxos_core::{Ballot, NodeId, Quorums, Role, Slot, Value};
+use paxos_core::{Ballot, Change, Member, Membership, NodeId, Quorums, Role, Slot, Value};
 use stateright::{Model, Property};
 
 use crate::MEMBERS;
 use crate::catalogue::Catalogue;
-use crate::node::{Event, Life, Node, Step};
+use crate::epochs;
+use crate::node::{Event, Facts, Life, Node, Step};
 
-/// How far the model goes.
+/// The bounds of the model.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
     pub(crate) last_slot: Slot,
-    /// Whose the ballots are, from the lowest on.
+    /// The owners of the ballots, from the lowest on.
     pub(crate) campaigns: &'static [u64],
-    /// Who may crash; only one of them does, and once.
+    /// The nodes that may crash; only one of them does, and once.
     pub(crate) victims: &'static [u64],
     pub(crate) syncs: Syncs,
     /// Whether a reject may arrive.
     pub(crate) rejects: bool,
     /// Whether a heartbeat may arrive.
     pub(crate) heartbeats: bool,
-    /// Whether anybody may ask anybody for chosen values.
+    /// Whether any node may fetch chosen values from any other; where the membership changes, only a node
+    /// that has missed that.
     pub(crate) fetches: bool,
-    /// How much of a report one promise carries.
+    /// How many bytes of a report one promise carries.
     pub(crate) chunk_bytes: usize,
+    /// The founding members without a vote.
+    pub(crate) learners: &'static [u64],
+    /// For each node that may be asked for one, the change of the founding membership that it is asked for.
+    pub(crate) changes: &'static [(u64, Change)],
     pub(crate) mutant: Option<Mutant>,
+}
+
+impl Bounds {
+    pub(crate) fn founding(&self) -> Membership {
+        let member = |id: &u64| {
+            if self.learners.contains(id) {
+                Member::learner(NodeId(*id), "")
+            } else {
+                Member::voter(NodeId(*id), "")
+            }
+        };
+        Membership::of(MEMBERS.iter().map(member).collect()).expect("these members fit")
+    }
 }
 
 /// When a write reaches the disk.
@@ -39,7 +58,14 @@ pub(crate) enum Syncs {
 
 pub(crate) struct MultiPaxos {
     pub(crate) bounds: Bounds,
+    pub(crate) founding: Membership,
     pub(crate) catalogue: &'static Catalogue,
+}
+
+impl MultiPaxos {
+    pub(crate) fn new(bounds: Bounds) -> MultiPaxos {
+        MultiPaxos { bounds, founding: bounds.founding(), catalogue: Box::leak(Box::default()) }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -87,9 +113,12 @@ impl Model for MultiPaxos {
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        let mut properties = rules();
-        properties.extend(self.sights());
-        properties
+        if self.bounds.changes.is_empty() {
+            let mut properties = rules();
+            properties.extend(self.sights());
+            return properties;
+        }
+        epochs::properties(&self.bounds)
     }
 }
 
@@ -168,7 +197,7 @@ impl MultiPaxos {
         sights
     }
 
-    /// Who has not crashed may, as long as nobody else has.
+    /// A node may crash as long as no other node has.
     fn may_crash(&self, state: &State, node: usize) -> bool {
         self.bounds.victims.contains(&MEMBERS[node])
             && state.nodes.iter().all(|node| node.facts.life == Life::First)
@@ -188,12 +217,28 @@ impl MultiPaxos {
             }
         }
         if facts.role == Role::Leader {
-            event(Event::Propose);
+            let has_change = self.bounds.changes.iter().any(|(node, _)| NodeId(*node) == facts.id);
+            if has_change {
+                event(Event::Change);
+            }
+            let is_command = |(_, _, value): &(Ballot, Slot, Value)| value.commands().next().is_some();
+            let has_proposed = state.nodes[node].proposals.iter().any(is_command);
+            // Where the membership changes, a leader proposes one command, and its change before that.
+            let waits = has_change && facts.applied.is_empty();
+            if self.bounds.changes.is_empty() || !(waits || has_proposed) {
+                event(Event::Propose);
+            }
             if self.bounds.heartbeats {
                 event(Event::Announce);
             }
         }
-        if self.bounds.fetches {
+        if !self.bounds.changes.is_empty() {
+            // A node that has missed a membership may ask any node that knows it.
+            let knows = |facts: &Facts| facts.applied.contains_key(&Slot::FIRST);
+            for peer in peers().filter(|peer| knows(facts) && !knows(peer)) {
+                event(Event::Fetch { from: peer.id, first: Slot::FIRST });
+            }
+        } else if self.bounds.fetches {
             for peer in peers() {
                 (1..=self.bounds.last_slot.0)
                     .for_each(|first| event(Event::Fetch { from: peer.id, first: Slot(first) }));
@@ -206,7 +251,7 @@ impl MultiPaxos {
 }
 
 impl Node {
-    /// It has proposed something, and has not accepted that but something later in the same slot.
+    /// It has proposed a value that it has not accepted, and has accepted a later proposal in the same slot.
     fn has_voted_instead(&self) -> bool {
         self.proposals.iter().any(|(ballot, slot, _)| {
             let mut votes = self.facts.votes.range((*slot, *ballot)..);
@@ -220,7 +265,7 @@ impl State {
         self.nodes.iter().flat_map(|node| &node.proposals)
     }
 
-    /// The proposals that a majority has accepted, whether or not anybody knows.
+    /// The proposals that a majority has accepted, whether or not any node knows.
     fn chosen(&self) -> impl Iterator<Item = &(Ballot, Slot, Value)> {
         self.proposals().filter(|proposal| self.is_chosen(proposal))
     }
@@ -239,13 +284,13 @@ impl State {
         })
     }
 
-    fn proposes_once(&self) -> bool {
+    pub(crate) fn proposes_once(&self) -> bool {
         self.proposals().all(|(ballot, slot, value)| {
             self.proposals().all(|(same, there, other)| ballot != same || slot != there || value == other)
         })
     }
 
-    fn agrees(&self) -> bool {
+    pub(crate) fn agrees(&self) -> bool {
         self.nodes.iter().all(|node| {
             let agrees = |(slot, value)| {
                 self.nodes.iter().all(|peer| peer.facts.applied.get(slot).is_none_or(|other| other == value))
@@ -260,8 +305,9 @@ impl State {
         self.nodes.iter().all(|node| node.facts.applied.iter().all(is_chosen))
     }
 
-    /// P2c: there is a majority that has promised `ballot`, in which nobody has accepted anything below in this
-    /// slot, or the highest proposal below that anybody in it has accepted there has this value.
+    /// P2c: there is a majority of acceptors that have promised `ballot`, such that none of them has accepted
+    /// anything below in this slot, or the highest proposal below that they have accepted there has this
+    /// value.
     fn allows(&self, ballot: Ballot, slot: Slot, value: &Value) -> bool {
         let highest = |node: &'static Node| {
             let below = node.facts.votes.range((slot, Ballot::ZERO)..(slot, ballot));

@@ -1,11 +1,14 @@
-//! One node of the model: all that tells one state of it from another, and what may happen to it.
+//! One node of the model: its state, and the steps that it may take.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Mutex;
 
-use paxos_core::{Ballot, Body, Entry, HardState, NodeId, Recovered, Role, Slot, Value, Write};
+use paxos_core::message::Accept;
+use paxos_core::{
+    Ballot, Body, Entry, Epoch, HardState, Message, NodeId, Recovered, Role, Slot, Value, Write,
+};
 
 use crate::catalogue::{History, Next};
 use crate::protocol_state::protocol_state;
@@ -16,10 +19,10 @@ pub(crate) struct Letter {
     pub(crate) from: NodeId,
     /// `None` for all peers.
     pub(crate) to: Option<NodeId>,
-    pub(crate) body: Body,
+    pub(crate) message: Message,
 }
 
-/// All that tells one state of a node from another.
+/// The state of a node.
 #[derive(Clone, Debug)]
 pub(crate) struct Facts {
     pub(crate) id: NodeId,
@@ -31,7 +34,7 @@ pub(crate) struct Facts {
     pub(crate) campaigns: BTreeSet<usize>,
     pub(crate) sent: BTreeSet<&'static Letter>,
     pub(crate) disk: Disk,
-    /// What it has accepted, as its disk has held it or as others were told.
+    /// What it has accepted: on its disk, or as sent to others.
     pub(crate) votes: BTreeSet<(Slot, Ballot)>,
     /// All that it has ever applied, before a crash or after.
     pub(crate) applied: BTreeMap<Slot, Value>,
@@ -53,7 +56,7 @@ pub(crate) struct Disk {
     pub(crate) unsynced: VecDeque<Write>,
 }
 
-/// What has become of a node.
+/// Whether a node has crashed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Life {
     First,
@@ -72,7 +75,7 @@ pub(crate) struct Node {
     pub(crate) history: History,
     /// Another way to the same facts, if one has been found.
     pub(crate) other_history: Mutex<Option<History>>,
-    /// By the numbers of the steps; `None` where nobody has looked yet.
+    /// By the numbers of the steps; `None` for a step that was not explored yet.
     pub(crate) next: Mutex<Vec<Option<Next>>>,
 }
 
@@ -93,6 +96,8 @@ pub(crate) enum Event {
     },
     /// A client has a command for this leader.
     Propose,
+    /// An operator asks this leader for its change of the membership.
+    Change,
     /// A leader's time for a heartbeat has come.
     Announce,
     /// A peer asks for chosen values.
@@ -136,7 +141,7 @@ impl Facts {
     pub(crate) fn proposals(&self) -> Vec<(Ballot, Slot, Value)> {
         let mut proposals = Vec::new();
         for letter in &self.sent {
-            if let Body::Accept { ballot, slot, value, .. } = &letter.body {
+            if let Body::Accept(Accept { ballot, slot, value, .. }) = &letter.message.body {
                 let proposal = (*ballot, *slot, value.clone());
                 if !proposals.contains(&proposal) {
                     proposals.push(proposal);
@@ -146,11 +151,27 @@ impl Facts {
         proposals
     }
 
-    /// All but the numbers of writes and letters, which depend on the way, and but for prepares: where another ballot
-    /// was promised before the own one was synced, its prepare never leaves, which is as if nobody received it.
+    /// The proposals in `epoch` that it has made.
+    pub(crate) fn proposals_in(&self, epoch: Epoch) -> impl Iterator<Item = (Ballot, Slot, &Value)> {
+        self.sent.iter().filter(move |letter| letter.message.epoch == epoch).filter_map(
+            |letter| match &letter.message.body {
+                Body::Accept(Accept { ballot, slot, value, .. }) => Some((*ballot, *slot, value)),
+                _ => None,
+            },
+        )
+    }
+
+    pub(crate) fn prepares_in(&self, epoch: Epoch) -> bool {
+        let is_prepare = |message: &Message| matches!(message.body, Body::Prepare(_));
+        self.sent.iter().any(|letter| letter.message.epoch == epoch && is_prepare(&letter.message))
+    }
+
+    /// All but the numbers of writes and letters, which depend on the way, and but for prepares: where
+    /// another ballot was promised before the own one was synced, its prepare never leaves, which is as if
+    /// nobody received it.
     pub(crate) fn description_if_settled(&self) -> Option<String> {
         let is_settled = self.life != Life::Doomed && self.disk.unsynced.is_empty();
-        let sent = self.sent.iter().filter(|letter| !matches!(letter.body, Body::Prepare { .. }));
+        let sent = self.sent.iter().filter(|letter| !matches!(letter.message.body, Body::Prepare(_)));
         let mut sent: Vec<String> = sent.map(|letter| format!("{letter:?}")).collect();
         sent.sort_unstable();
         let replica = protocol_state(&self.replica, false);
@@ -187,7 +208,8 @@ impl Step {
             Event::Sync => 2,
             Event::Restart => 3,
             Event::Campaign { rank } => 4 + rank,
-            Event::Fetch { from, first } => 8 + 4 * small(from.0) + small(first.0),
+            Event::Change => 8,
+            Event::Fetch { from, first } => 9 + 4 * small(from.0 - 1) + small(first.0),
             Event::Receive(letter) => 24 + letter.number,
         };
         2 * event + usize::from(self.is_lost)
@@ -236,7 +258,7 @@ impl Ord for Letter {
 
 impl fmt::Debug for Letter {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{:?} from {}", self.body, self.from)?;
+        write!(formatter, "{:?} from {} in epoch {}", self.message.body, self.from, self.message.epoch)?;
         self.to.map_or(Ok(()), |to| write!(formatter, " to {to}"))
     }
 }
@@ -247,6 +269,7 @@ impl fmt::Debug for Step {
             Event::Receive(letter) => write!(formatter, "receives {letter:?}")?,
             Event::Campaign { rank } => write!(formatter, "campaigns with ballot number {}", rank + 1)?,
             Event::Propose => write!(formatter, "is given a command")?,
+            Event::Change => write!(formatter, "is asked to change the membership")?,
             Event::Announce => write!(formatter, "sends a heartbeat")?,
             Event::Fetch { from, first } => {
                 write!(formatter, "is asked by {from} for slots from {first} on")?;

@@ -1,17 +1,19 @@
-//! What of a replica decides how it goes on, apart from time.
+//! The part of a replica's state that decides how it goes on, apart from time.
 //!
-//! Two replicas that differ only in what is left out here are one state of the model. That it decides nothing is
-//! checked: see [`Catalogue::compare_histories`](crate::catalogue::Catalogue::compare_histories).
+//! Two replicas that differ only in what is left out here are one state of the model. That it decides nothing
+//! is checked: see [`Catalogue::compare_histories`](crate::catalogue::Catalogue::compare_histories).
 
-/// Fields that tell of time, of how often something was done, or of what is not done in this model: reads, answers to
-/// heartbeats, asking for chosen values by oneself. Those whose names end in `_ticks` are left out as well.
-const LEFT_OUT: [&str; 12] = [
-    "config",
+/// Fields of a replica that are left out: they hold times, or counts, or belong to what does not happen in
+/// this model (reads, answers to heartbeats, fetching chosen values unasked). Fields whose names end in
+/// `_ticks` are left out, too.
+const LEFT_OUT: [&str; 13] = [
+    "settings",
+    "has_answered",
     "random",
     "reads",
     "lost_duels",
-    "heartbeats_sent",
-    "answered",
+    "heartbeats",
+    "rounds",
     "announced",
     "stands_at",
     "known_chosen",
@@ -20,8 +22,8 @@ const LEFT_OUT: [&str; 12] = [
     "in_flight_bytes",
 ];
 
-/// The rendering `debug` of a replica without what is left out, and without its writes unless they matter: where each
-/// is synced or lost at once, none ever waits.
+/// The rendering `debug` of a replica without what is left out, and without its writes unless they matter:
+/// where each is synced or lost at once, none ever waits.
 pub(crate) fn protocol_state(debug: &str, writes_matter: bool) -> String {
     let mut kept = String::new();
     let mut rest = debug;
@@ -36,7 +38,7 @@ pub(crate) fn protocol_state(debug: &str, writes_matter: bool) -> String {
     kept + rest
 }
 
-/// Where the value ends at whose beginning `text` stands.
+/// The length of the value with which `text` begins.
 fn value_bytes(text: &str) -> usize {
     let mut open = 0;
     for (position, byte) in text.bytes().enumerate() {

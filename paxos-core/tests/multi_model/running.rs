@@ -1,14 +1,16 @@
-//! A real replica that takes steps, and what its node does with its outputs.
+//! A real replica that takes steps, and a node that carries out its outputs.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 
 use bytes::Bytes;
+use paxos_core::message::{Accept, Accepted, Consent, Fetch, Heartbeat, Prepare, Probe, Promise};
 use paxos_core::{
-    Ballot, Body, Config, Entry, Epoch, HeartbeatRound, Input, Message, NodeId, Options, Output, Replica,
-    Role, Slot, Write,
+    Ballot, Body, Change, ChangeRequest, Config, Driver, Entry, Epoch, HeartbeatRound, Input, Message,
+    NodeId, Output, ProtocolSettings, ReadId, Replica, RequestId, Role, Slot, SnapshotMeta, Standing, Value,
+    Write,
 };
 
-use crate::MEMBERS;
 use crate::catalogue::Catalogue;
 use crate::model::{Bounds, Syncs};
 use crate::node::{Event, Facts, Life, Step};
@@ -20,23 +22,24 @@ pub(crate) struct Running<'a> {
     config: Config,
     replica: Replica,
     facts: Facts,
+    /// The outputs that are still to be carried out.
+    outputs: VecDeque<Output>,
 }
 
 impl Running<'_> {
     pub(crate) fn start<'a>(catalogue: &'a Catalogue, bounds: &'a Bounds, start: &Facts) -> Running<'a> {
-        let options = Options {
-            // Every tick of a leader is one for a heartbeat; nothing is sent again, as nothing need get lost.
-            heartbeat_ticks: 1,
-            resend_ticks: u32::MAX,
-            eager_commands: usize::MAX,
-            chunk_bytes: bounds.chunk_bytes,
-            ..Options::default()
-        };
-        let config =
-            Config::new(start.id, &MEMBERS.map(NodeId), options).expect("these options fit together");
+        let settings = ProtocolSettings::default().with(|settings| {
+            // A leader sends a heartbeat on every tick. Nothing is sent again, as the model loses messages
+            // only where that makes a difference.
+            settings.heartbeat_ticks = 1;
+            settings.resend_ticks = u32::MAX;
+            settings.eager_commands = usize::MAX;
+            settings.chunk_bytes = bounds.chunk_bytes;
+        });
+        let config = Config::new(start.id, bounds.founding(), settings).expect("these settings fit together");
         let replica = Replica::new(config.clone(), start.disk.recovered(), start.id.0);
         let replica = replica.expect("no step is taken after a disk is found senseless");
-        Running { catalogue, bounds, config, replica, facts: start.clone() }
+        Running { catalogue, bounds, config, replica, facts: start.clone(), outputs: VecDeque::new() }
     }
 
     pub(crate) fn facts(mut self) -> Facts {
@@ -53,7 +56,7 @@ impl Running<'_> {
         if !self.happen(step.event, &mut outputs) {
             return false;
         }
-        // What comes again while a write is under way waits for it again, and again.
+        // A message that comes again while a write is under way would be answered again after it.
         if outputs.is_empty() && before.is_some() && before == self.state_that_waits(step) {
             return false;
         }
@@ -68,11 +71,20 @@ impl Running<'_> {
 
     fn happen(&mut self, event: Event, outputs: &mut Vec<Output>) -> bool {
         match event {
-            Event::Receive(letter) => self.receive(letter.from, letter.body.clone(), outputs),
-            Event::Campaign { rank } => self.campaign(rank, outputs),
+            Event::Receive(letter) => {
+                self.replica
+                    .step(Input::Receive { from: letter.from, message: letter.message.clone() }, outputs);
+            }
+            Event::Campaign { rank } => {
+                if self.replica.standing() != Standing::Voter {
+                    return false;
+                }
+                self.campaign(rank, outputs);
+            }
+            Event::Change => self.change(outputs),
             Event::Propose => self.propose(outputs),
             Event::Announce => self.replica.step(Input::Tick, outputs),
-            Event::Fetch { from, first } => self.receive(from, Body::Fetch { first }, outputs),
+            Event::Fetch { from, first } => self.receive(from, Body::Fetch(Fetch { first }), outputs),
             Event::Sync => {
                 let Some(write) = self.facts.disk.unsynced.pop_front() else { return false };
                 self.sync(write, outputs);
@@ -88,33 +100,54 @@ impl Running<'_> {
         waits.then(|| protocol_state(&format!("{:?}", self.replica), false))
     }
 
-    /// A campaign must not end up above the ballots that come later in the order, nor a command beyond the last slot.
+    /// A campaign must not end up above the ballots that come later in the order, nor a command beyond the
+    /// last slot.
     fn is_in_bounds(&self, step: Step, outputs: &[Output]) -> bool {
-        match step.event {
-            Event::Campaign { rank } => self.replica.promised().round <= rank as u64 + 1,
-            Event::Propose => outputs.iter().all(|output| match output {
-                Output::Broadcast { message: Message { body: Body::Accept { slot, .. }, .. } } => {
-                    *slot <= self.bounds.last_slot
-                }
-                _ => true,
-            }),
+        let proposes_within = outputs.iter().all(|output| match output {
+            Output::Broadcast { message: Message { body: Body::Accept(Accept { slot, .. }), .. } } => {
+                *slot <= self.bounds.last_slot
+            }
             _ => true,
+        });
+        let round = self.replica.promised().round;
+        match step.event {
+            Event::Campaign { rank } => round <= rank as u64 + 1,
+            // A command that waits behind a membership is as good as one that comes later.
+            Event::Propose if !outputs.iter().any(Output::is_message) => false,
+            // A leader that enters an epoch may run phase 1 unasked, once.
+            _ => proposes_within && round <= self.bounds.campaigns.len() as u64 + 1,
         }
     }
 
+    /// Receives a message of its own epoch.
     fn receive(&mut self, from: NodeId, body: Body, outputs: &mut Vec<Output>) {
-        self.replica.step(Input::Receive { from, message: Message { epoch: Epoch(0), body } }, outputs);
+        let message = Message { epoch: self.replica.membership().epoch(), body };
+        self.replica.step(Input::Receive { from, message }, outputs);
     }
 
-    /// Lets time pass until the replica asks whether others have lost the leader too, and lets one of them say so.
-    /// That one knows of the ballot below, unless it was this node's own, of which only its disk may tell it.
+    fn change(&mut self, outputs: &mut Vec<Output>) {
+        let own = |(node, _): &&(u64, Change)| NodeId(*node) == self.facts.id;
+        let Some((_, change)) = self.bounds.changes.iter().find(own) else { return };
+        let change = ChangeRequest {
+            request: RequestId(0),
+            change: change.clone(),
+            if_epoch: Some(Epoch(0)),
+            is_forced: true,
+        };
+        self.replica.step(Input::Change(change), outputs);
+    }
+
+    /// Lets time pass until the replica probes, and lets one peer consent. The consent reports the ballot
+    /// below, unless that was this node's own: it must know that from its disk.
     fn campaign(&mut self, rank: usize, outputs: &mut Vec<Output>) {
         self.facts.campaigns.insert(rank);
         let probe = loop {
             let mut ticked = Vec::new();
             self.replica.step(Input::Tick, &mut ticked);
             let probe = ticked.iter().find_map(|output| match output {
-                Output::Broadcast { message: Message { body: Body::Probe { ballot }, .. } } => Some(*ballot),
+                Output::Broadcast { message: Message { body: Body::Probe(Probe { ballot }), .. } } => {
+                    Some(*ballot)
+                }
                 _ => None,
             });
             outputs.extend(ticked.into_iter().filter(|output| !output.is_message()));
@@ -127,11 +160,13 @@ impl Running<'_> {
             Some(node) if node != self.facts.id => Ballot { round: rank as u64, node },
             _ => Ballot::ZERO,
         };
-        let peer = self.config.peers().next().expect("it is not alone");
-        self.receive(peer, Body::Consent { ballot: probe, promised }, outputs);
+        let own = self.facts.id;
+        let peer = self.replica.membership().voters().find(|voter| *voter != own);
+        let peer = peer.expect("it is not alone");
+        self.receive(peer, Body::Consent(Consent { ballot: probe, promised }), outputs);
     }
 
-    /// Proposes a command that nobody else ever proposes.
+    /// Proposes a command that no other step proposes.
     fn propose(&mut self, outputs: &mut Vec<Output>) {
         if self.replica.role() == Role::Leader {
             let command = format!("{}-{}", self.replica.promised(), self.facts.proposals().len());
@@ -140,26 +175,9 @@ impl Running<'_> {
     }
 
     fn carry_out(&mut self, outputs: Vec<Output>) {
-        let mut outputs = VecDeque::from(outputs);
-        while let Some(output) = outputs.pop_front() {
-            match output {
-                Output::Persist(_) if self.facts.life == Life::Doomed => {}
-                Output::Persist(write) if self.bounds.syncs == Syncs::Separate => {
-                    self.facts.disk.unsynced.push_back(write);
-                }
-                Output::Persist(write) => {
-                    let mut released = Vec::new();
-                    self.sync(write, &mut released);
-                    outputs.extend(released);
-                }
-                Output::Send { to, message } => self.send(Some(to), message.body),
-                Output::Broadcast { message } => self.send(None, message.body),
-                Output::Apply { slot, value } => {
-                    let before = self.facts.applied.insert(slot, value.clone());
-                    self.facts.has_contradicted_itself |= before.is_some_and(|before| before != value);
-                }
-                _ => {} // There are no reads and no snapshots, and no command is refused that matters.
-            }
+        self.outputs.extend(outputs);
+        while let Some(output) = self.outputs.pop_front() {
+            let Ok(()) = output.carry_out(self);
         }
     }
 
@@ -175,25 +193,83 @@ impl Running<'_> {
         self.replica.step(Input::Durable(write.into_durable()), outputs);
     }
 
-    fn send(&mut self, to: Option<NodeId>, body: Body) {
+    fn send_letter(&mut self, to: Option<NodeId>, message: Message) {
+        let Message { epoch, body } = message;
         let body = match body {
-            Body::Prepare { ballot, .. } | Body::Promise { ballot, .. } => {
+            Body::Prepare(Prepare { ballot, .. }) | Body::Promise(Promise { ballot, .. }) => {
                 self.facts.promise_told = self.facts.promise_told.max(ballot);
                 body
             }
-            Body::Accepted { ballot, first, last } => {
+            Body::Accepted(Accepted { ballot, first, last }) => {
                 (first.0..=last.0).for_each(|slot| self.facts.vote(Slot(slot), ballot));
                 body
             }
-            Body::Accept { .. } => body,
-            Body::Reject { .. } if self.bounds.rejects => body,
-            // The round is only ever sent back, and the answer is lost.
-            Body::Heartbeat { ballot, chosen, .. } if self.bounds.heartbeats => {
-                Body::Heartbeat { ballot, chosen, round: HeartbeatRound(0) }
+            Body::Accept(_) => body,
+            Body::Reject(_) if self.bounds.rejects => body,
+            // A receiver only sends the round back, and the answer is lost.
+            Body::Heartbeat(Heartbeat { ballot, chosen, .. }) if self.bounds.heartbeats => {
+                Body::Heartbeat(Heartbeat { ballot, chosen, round: HeartbeatRound(0) })
             }
-            Body::Chosen { .. } if self.bounds.fetches => body,
+            Body::Chosen(_) if self.bounds.fetches => body,
             _ => return, // It gets lost.
         };
-        self.facts.sent.insert(self.catalogue.letter(self.facts.id, to, body));
+        self.facts.sent.insert(self.catalogue.letter(self.facts.id, to, Message { epoch, body }));
+    }
+}
+
+impl Driver for Running<'_> {
+    type Error = Infallible;
+
+    fn send(&mut self, to: NodeId, message: Message) -> Result<(), Infallible> {
+        self.send_letter(Some(to), message);
+        Ok(())
+    }
+
+    fn broadcast(&mut self, message: Message) -> Result<(), Infallible> {
+        self.send_letter(None, message);
+        Ok(())
+    }
+
+    fn persist(&mut self, write: Write) -> Result<(), Infallible> {
+        if self.facts.life == Life::Doomed {
+            return Ok(()); // It crashes before the write is synced.
+        }
+        if self.bounds.syncs == Syncs::Separate {
+            self.facts.disk.unsynced.push_back(write);
+            return Ok(());
+        }
+        // Nothing happens between the write and its sync, so that both are one step.
+        let mut released = Vec::new();
+        self.sync(write, &mut released);
+        self.outputs.extend(released);
+        Ok(())
+    }
+
+    fn apply(&mut self, slot: Slot, value: Value) -> Result<(), Infallible> {
+        let before = self.facts.applied.insert(slot, value.clone());
+        self.facts.has_contradicted_itself |= before.is_some_and(|before| before != value);
+        Ok(())
+    }
+
+    // The model has no reads and no snapshots, and it does not matter which commands are refused.
+
+    fn read_ready(&mut self, _: ReadId) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn restore(&mut self, _: SnapshotMeta) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn load_snapshot(&mut self, _: NodeId, _: SnapshotMeta, _: u64, _: usize) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn store_snapshot(&mut self, _: Slot, _: u64, _: Bytes) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn install_snapshot(&mut self, _: SnapshotMeta) -> Result<(), Infallible> {
+        Ok(())
     }
 }

@@ -1,14 +1,14 @@
-//! Whether it is enough that a write is synced at once or never; see the front page.
+//! Checks that it is enough to sync a write at once or never; see the front page.
 //!
-//! The model with syncs at any time is explored beside the one without. Whenever nothing waits for a disk, both have
-//! been in the very same states: what nodes have promised, accepted, sent and applied, and how they go on.
+//! The model with syncs at any time is explored beside the one without. Whenever nothing waits for a disk,
+//! both have been in the very same states: what nodes have promised, accepted, sent and applied, and how they
+//! go on.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use stateright::Model;
 
-use crate::catalogue::Catalogue;
 use crate::model::{Bounds, MultiPaxos, State};
 use crate::node::Node;
 use crate::{MEMBERS, ONE_LEADER_TWICE, SMALLEST, SYNCS_AT_ANY_TIME};
@@ -16,7 +16,7 @@ use crate::{MEMBERS, ONE_LEADER_TWICE, SMALLEST, SYNCS_AT_ANY_TIME};
 /// The states in which nothing waits for a disk, as a number for what is to be said of each node.
 #[expect(clippy::mutable_key_type, reason = "a node is told from others by its number, which stays")]
 fn settled_states(bounds: Bounds) -> HashSet<[u64; MEMBERS.len()]> {
-    let model = MultiPaxos { bounds, catalogue: Box::leak(Box::<Catalogue>::default()) };
+    let model = MultiPaxos::new(bounds);
     let mut found: HashSet<State> = model.init_states().into_iter().collect();
     let mut unvisited: Vec<State> = found.iter().copied().collect();
     let mut descriptions: HashMap<&Node, Option<u64>> = HashMap::new();

@@ -13,8 +13,11 @@ use paxos_transport::certs;
 use super::Failure;
 use super::options::{LogFormat, LogOptions};
 use super::runtime::{self, StopSignals};
+use super::terminal::{self, say};
 
 const CLUSTER: &str = "local";
+/// The exit code of a node that was removed from the cluster.
+const REMOVED: i32 = 5;
 /// A node that has died is started again after this time.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
 /// How long nodes may take to stop before they are killed.
@@ -24,14 +27,14 @@ const START_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Run a whole cluster on this machine.
 ///
-/// Each node is a process of its own, so that it can be killed, paused and looked at; one that dies is started
-/// again. Ctrl-C stops them all.
+/// Each node is a process of its own, which you can kill, pause and watch. A node that dies is started again.
+/// Ctrl-C stops all.
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// How many nodes.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=9))]
     nodes: u16,
-    /// Where to keep their data; without it a temporary directory is used and removed at the end.
+    /// The directory for the nodes' data [default: a temporary one, removed at the end].
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// The first node's port for Redis clients; the others follow.
@@ -49,6 +52,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments, log: &LogOptions) -> Result<(), Failure> {
+    terminal::queue_output().map_err(Failure::other)?;
     check_ports(arguments)?;
     let temporary = match &arguments.data {
         Some(_) => None,
@@ -60,12 +64,14 @@ pub(crate) fn run(arguments: &Arguments, log: &LogOptions) -> Result<(), Failure
     runtime::single_threaded()?.block_on(supervise(arguments, data, log))
 }
 
-/// Makes what is not there yet: certificates, and a formatted directory for each node.
+/// Makes the certificates and a formatted directory for each node, unless they exist.
 fn prepare(arguments: &Arguments, data: &Path) -> Result<(), Failure> {
     let ids: Vec<NodeId> = (1..=u64::from(arguments.nodes)).map(NodeId).collect();
     let certificates = data.join("certs");
     if !certificates.exists() {
         certs::write_cluster(&certificates, CLUSTER, &ids, &[]).map_err(Failure::usage)?;
+    } else if !certificates.join("admin.pem").exists() {
+        certs::write_cluster(&certificates, CLUSTER, &[], &[]).map_err(Failure::usage)?;
     }
     for id in ids {
         let directory = node_directory(data, id.0);
@@ -86,7 +92,7 @@ async fn supervise(arguments: &Arguments, data: &Path, log: &LogOptions) -> Resu
     let mut nodes = Vec::new();
     for id in 1..=u64::from(arguments.nodes) {
         let command = serve_command(arguments, data, id, log)?;
-        nodes.push(Running { id, child: start(command)?, died_at: None });
+        nodes.push(Running { id, child: start(command)?, fate: Fate::Runs });
     }
     let mut announced = false;
     let started = Instant::now();
@@ -104,9 +110,9 @@ async fn supervise(arguments: &Arguments, data: &Path, log: &LogOptions) -> Resu
             announce(arguments, data, &nodes);
         }
     }
-    println!("stopping {} nodes", nodes.len());
+    say!("stopping {} nodes", nodes.len());
     stop(nodes).await;
-    println!("stopped");
+    say!("stopped");
     Ok(())
 }
 
@@ -114,17 +120,32 @@ async fn supervise(arguments: &Arguments, data: &Path, log: &LogOptions) -> Resu
 struct Running {
     id: u64,
     child: Child,
-    died_at: Option<Instant>,
+    fate: Fate,
+}
+
+/// What has become of a node's process.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Runs,
+    /// It is started again some time after it has died.
+    DiedAt(Instant),
+    /// It has ended because the node is no member any more, and is not started again.
+    Removed,
 }
 
 impl Running {
     /// Starts the node again some time after it has died, unless it refuses to run at all.
     fn look_after(&mut self, start: impl Fn(u64) -> Result<Child, Failure>) -> Result<(), Failure> {
-        match self.died_at {
-            None => {
+        match self.fate {
+            Fate::Runs => {
                 if let Ok(Some(status)) = self.child.try_wait() {
-                    println!("node {} has died ({status}); starting it again", self.id);
-                    self.died_at = Some(Instant::now());
+                    if status.code() == Some(REMOVED) {
+                        say!("node {} was removed from the cluster, and has ended", self.id);
+                        self.fate = Fate::Removed;
+                        return Ok(());
+                    }
+                    say!("node {} has died ({status}); starting it again", self.id);
+                    self.fate = Fate::DiedAt(Instant::now());
                     if matches!(status.code(), Some(2..=4)) {
                         return Err(Failure::other(format!(
                             "node {} does not run; see above for why",
@@ -133,12 +154,12 @@ impl Running {
                     }
                 }
             }
-            Some(died_at) if died_at.elapsed() >= RESTART_PAUSE => {
+            Fate::DiedAt(died_at) if died_at.elapsed() >= RESTART_PAUSE => {
                 self.child = start(self.id)?;
-                self.died_at = None;
-                println!("node {} runs again as process {}", self.id, self.child.id());
+                self.fate = Fate::Runs;
+                say!("node {} runs again as process {}", self.id, self.child.id());
             }
-            Some(_) => {}
+            Fate::DiedAt(_) | Fate::Removed => {}
         }
         Ok(())
     }
@@ -146,7 +167,7 @@ impl Running {
 
 fn start(mut command: Command) -> Result<Child, Failure> {
     let mut child = command.spawn().map_err(Failure::other)?;
-    // Its words come out after ours, in whole lines.
+    // Its output appears after ours, in whole lines.
     if let Some(output) = child.stdout.take() {
         std::thread::spawn(move || BufReader::new(output).lines().map_while(Result::ok).for_each(drop));
     }
@@ -191,7 +212,7 @@ fn serve_arguments(arguments: &Arguments, data: &Path, id: u64) -> Vec<String> {
 async fn stop(mut nodes: Vec<Running>) {
     for node in &mut nodes {
         let process = i32::try_from(node.child.id()).ok().and_then(rustix::process::Pid::from_raw);
-        if let Some(process) = process.filter(|_| node.died_at.is_none()) {
+        if let Some(process) = process.filter(|_| node.fate == Fate::Runs) {
             // A node that is gone already needs no signal.
             let _ = rustix::process::kill_process(process, rustix::process::Signal::TERM);
         }
@@ -200,7 +221,7 @@ async fn stop(mut nodes: Vec<Running>) {
     for node in &mut nodes {
         while matches!(node.child.try_wait(), Ok(None)) {
             if Instant::now() > deadline {
-                println!("node {} does not stop; killing it", node.id);
+                say!("node {} does not stop; killing it", node.id);
                 let _ = node.child.kill();
                 let _ = node.child.wait();
                 break;
@@ -219,29 +240,31 @@ fn is_ready(arguments: &Arguments) -> bool {
 }
 
 fn announce(arguments: &Arguments, data: &Path, nodes: &[Running]) {
-    println!("a cluster of {} nodes runs on this machine:\n", nodes.len());
-    println!("  {:<6} {:<10} {:<18} {:<18} data", "node", "process", "redis", "http");
+    say!("a cluster of {} nodes runs on this machine:\n", nodes.len());
+    say!("  {:<6} {:<10} {:<18} {:<18} data", "node", "process", "redis", "http");
     for node in nodes {
         let redis = format!("127.0.0.1:{}", port(arguments.client_port, node.id));
         let http = format!("127.0.0.1:{}", port(arguments.http_port, node.id));
         let directory = node_directory(data, node.id);
-        println!("  {:<6} {:<10} {redis:<18} {http:<18} {}", node.id, node.child.id(), directory.display());
+        say!("  {:<6} {:<10} {redis:<18} {http:<18} {}", node.id, node.child.id(), directory.display());
     }
     let all_http: Vec<String> =
         nodes.iter().map(|node| format!("127.0.0.1:{}", port(arguments.http_port, node.id))).collect();
-    println!("\ntype next, in another terminal:\n");
-    println!("  redis-cli -p {} set greeting hello", port(arguments.client_port, 1));
-    println!("  redis-cli -p {} get greeting", port(arguments.client_port, u64::from(arguments.nodes)));
-    println!("  paxos-node status {}", all_http.join(","));
+    say!("\ntype next, in another terminal:\n");
+    say!("  redis-cli -p {} set greeting hello", port(arguments.client_port, 1));
+    say!("  redis-cli -p {} get greeting", port(arguments.client_port, u64::from(arguments.nodes)));
+    say!("  paxos-node status {}", all_http.join(","));
+    let (first, certs) = (port(arguments.peer_port, 1), data.join("certs"));
+    say!("  paxos-node member list --via 127.0.0.1:{first} --certs {}", certs.display());
     if let Some(first) = nodes.first() {
-        println!("  kill -9 {}            (the others go on; the node is started again)", first.child.id());
+        say!("  kill -9 {}            (the others go on; the node is started again)", first.child.id());
     }
     let fate =
         if arguments.data.is_some() { "is kept" } else { "is removed then; name --data DIR to keep it" };
-    println!("\nCtrl-C stops the cluster; its data {fate}.");
+    say!("\nCtrl-C stops the cluster; its data {fate}.");
 }
 
-/// Looks whether all ports are free before anything is started.
+/// Checks that all ports are free before any node is started.
 fn check_ports(arguments: &Arguments) -> Result<(), Failure> {
     for (option, first) in [
         ("client-port", arguments.client_port),

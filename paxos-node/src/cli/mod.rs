@@ -1,22 +1,35 @@
-//! The command line: what can be asked for, and how it ends.
+//! The command line: the subcommands, and the exit codes of the program.
 //!
 //! Exit codes: 0 done, 1 failed otherwise, 2 usage or configuration, 3 the storage failed, 4 the storage is
-//! damaged.
+//! damaged, 5 the node was removed from its cluster.
 
 mod bench;
 mod certs;
+mod choice;
+mod descriptors;
 #[cfg(feature = "file")]
 mod format;
+#[cfg(any(feature = "quic", feature = "tcp"))]
+mod join;
+mod listen;
 #[cfg(feature = "file")]
 mod local;
+#[cfg(any(feature = "quic", feature = "tcp"))]
+mod member;
+mod memory;
 pub(crate) mod options;
+#[cfg(feature = "file")]
+mod refound;
 mod runtime;
+#[cfg(any(feature = "quic", feature = "tcp"))]
 mod serve;
 mod status;
+mod terminal;
 #[cfg(feature = "file")]
 mod wal;
 
 use std::fmt;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -32,17 +45,17 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    /// Something about the command line, the configuration or the surroundings has to be changed first.
+    /// The user has to change the command line, the configuration or the machine's set-up first.
     pub(crate) fn usage(line: impl fmt::Display) -> Failure {
         Failure { code: 2, line: line.to_string() }
     }
 
-    /// Anything else.
+    /// Any other failure.
     pub(crate) fn other(line: impl fmt::Display) -> Failure {
         Failure { code: 1, line: line.to_string() }
     }
 
-    /// The storage is damaged, or not the one that the node is known by.
+    /// The storage is damaged, or is not the one that the node's peers know.
     pub(crate) fn damaged(line: impl fmt::Display) -> Failure {
         Failure { code: 4, line: line.to_string() }
     }
@@ -54,7 +67,18 @@ impl Failure {
             ErrorKind::Unusable => 2,
             _ => 3,
         };
-        Failure { code, line: error.to_string() }
+        Failure { code, line: format!("{error}{}", storage_advice(error)) }
+    }
+}
+
+/// What to do about an error of the storage with the means of this program.
+fn storage_advice(error: &paxos_storage::Error) -> &'static str {
+    match error {
+        paxos_storage::Error::NotFormatted { .. } => " If the node is new, run 'paxos-node format' first",
+        paxos_storage::Error::Damaged(damage) if !damage.is_promise_intact => {
+            ", as the README tells under 'Replacing a node'"
+        }
+        _ => "",
     }
 }
 
@@ -69,9 +93,21 @@ impl From<paxos_node::NodeError> for Failure {
         use paxos_node::NodeError;
         match error {
             NodeError::Storage(error) => Failure::storage(&error),
-            NodeError::Config(_) | NodeError::Settings(_) => Failure::usage(error),
-            NodeError::Recover(_) | NodeError::OtherDisk { .. } => Failure::damaged(error),
-            NodeError::Restore { .. } => Failure { code: 3, line: error.to_string() },
+            NodeError::Config(_)
+            | NodeError::Settings(_)
+            | NodeError::StorageOfOtherNode { .. }
+            | NodeError::TransportOfOtherNode { .. }
+            | NodeError::OtherCluster { .. }
+            | NodeError::OtherMembers { .. }
+            | NodeError::FramesTooSmall { .. } => Failure::usage(error),
+            NodeError::OtherDisk { .. } => {
+                Failure::damaged(format!("{error}, as the README tells under 'Replacing a node'"))
+            }
+            NodeError::Recover(_) | NodeError::OldCopy { .. } => Failure::damaged(error),
+            NodeError::Removed { .. } => Failure { code: 5, line: error.to_string() },
+            NodeError::Restore { .. } | NodeError::StorageSilent => {
+                Failure { code: 3, line: error.to_string() }
+            }
             other => Failure::other(other),
         }
     }
@@ -80,15 +116,17 @@ impl From<paxos_node::NodeError> for Failure {
 const EXAMPLES: &str = "\
 Examples:
   paxos-node local                          a cluster of three on this machine, to try things out
-  paxos-node certs --out certs --nodes 3    then, on each machine with its certificate:
+  paxos-node certs --out certs --nodes 3    later --add 4 for one more; then, on each machine with its certificate:
   paxos-node format --id 1 --data data
   paxos-node serve --id 1 --peers 1=a:9001,2=b:9001,3=c:9001 \\
       --client 0.0.0.0:6379 --http 0.0.0.0:8001 --data data --certs certs
   paxos-node status a:8001,b:8001,c:8001
+  paxos-node member replace --id 2 --with 4 --address d:9001 --via a:9001,c:9001 --certs certs
   paxos-node bench                          what transports and storages cost on this machine
   paxos-node wal inspect data               what a data directory holds, and whether it is damaged
 
-Exit codes: 0 done, 1 failed otherwise, 2 usage or configuration, 3 storage failed, 4 storage damaged";
+Exit codes: 0 done, 1 failed otherwise, 2 usage or configuration, 3 storage failed, 4 storage damaged,
+  5 node removed from its cluster";
 
 /// A Multi-Paxos cluster that any Redis client can talk to.
 #[derive(Parser)]
@@ -102,9 +140,9 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Make a cluster CA and a certificate and key for each node.
+    /// Make a cluster CA and a certificate and key for each node and for operators.
     Certs(certs::Arguments),
-    /// Make an empty data directory that of a node.
+    /// Turn an empty directory into a node's data directory.
     #[cfg(feature = "file")]
     Format(format::Arguments),
     /// Run a node.
@@ -112,16 +150,22 @@ enum Command {
     /// Run a whole cluster on this machine.
     #[cfg(feature = "file")]
     Local(local::Arguments),
-    /// Show how the nodes of a cluster are doing.
+    /// Show and change the members of a running cluster.
+    #[cfg(any(feature = "quic", feature = "tcp"))]
+    Member(member::Arguments),
+    /// Show the state of a cluster's nodes.
     Status(status::Arguments),
-    /// Measure backends against each other in this process, or a cluster that runs.
+    /// Compare transports and storages in this process, or measure a running cluster.
     Bench(Box<bench::Arguments>),
-    /// Look into a node's data directory.
+    /// Give a stopped cluster other members.
+    #[cfg(feature = "file")]
+    Refound(refound::Arguments),
+    /// Inspect a node's data directory.
     #[cfg(feature = "file")]
     Wal(wal::Arguments),
 }
 
-/// Runs what the command line asks for.
+/// Runs the subcommand that the command line names.
 #[must_use]
 pub fn run() -> ExitCode {
     let matches = Cli::command().get_matches();
@@ -133,29 +177,50 @@ pub fn run() -> ExitCode {
         Command::Certs(arguments) => certs::run(&arguments),
         #[cfg(feature = "file")]
         Command::Format(arguments) => format::run(&arguments),
-        Command::Serve(options) => options.resolve(cli.log).and_then(serve::run),
+        Command::Serve(options) => options.resolve(cli.log).and_then(run_node),
+        #[cfg(any(feature = "quic", feature = "tcp"))]
+        Command::Member(arguments) => member::run(&arguments),
         #[cfg(feature = "file")]
         Command::Local(arguments) => start_log(&cli.log).and_then(|()| local::run(&arguments, &cli.log)),
         Command::Status(arguments) => status::run(&arguments),
         Command::Bench(arguments) => start_log(&cli.log).and_then(|()| bench::run(&arguments)),
         #[cfg(feature = "file")]
+        Command::Refound(arguments) => refound::run(&arguments),
+        #[cfg(feature = "file")]
         Command::Wal(arguments) => wal::run(&arguments),
     };
-    match result {
+    let result = result.and_then(|()| match terminal::output_failed() {
+        None => Ok(()),
+        Some(error) => Err(Failure::other(format!("standard output does not take everything: {error}"))),
+    });
+    let code = match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("paxos-node: {}", failure.line);
+            terminal::warn_line(format_args!("paxos-node: {}", failure.line));
             ExitCode::from(failure.code)
         }
-    }
+    };
+    terminal::flush();
+    code
 }
 
-/// Sends the log to standard error.
+#[cfg(any(feature = "quic", feature = "tcp"))]
+use serve::run as run_node;
+
+/// Without a transport that reaches other processes there is nothing to serve.
+#[cfg(not(any(feature = "quic", feature = "tcp")))]
+fn run_node(serve: options::Serve) -> Result<(), Failure> {
+    Err(Failure::usage(paxos_node::backends::BackendError::NotCompiledIn { name: serve.transport.name() }))
+}
+
+/// Sends the log to standard error through a queue, so that logging never waits for the reader of the stream.
 fn start_log(options: &LogOptions) -> Result<(), Failure> {
     let filter = options.log.as_deref().unwrap_or("warn");
     let filter = EnvFilter::try_new(filter)
         .map_err(|error| Failure::usage(format!("--log {filter}: {error}; try for example --log info")))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = terminal::queue_error().map_err(Failure::other)?;
+    let has_colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(has_colours).with_writer(lines);
     match options.log_format.unwrap_or_default() {
         LogFormat::Text => builder.init(),
         LogFormat::Json => builder.json().init(),

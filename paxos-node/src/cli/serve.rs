@@ -1,102 +1,187 @@
-//! `paxos-node serve`: one node, until it is told to stop.
+//! `paxos-node serve`: runs one node until it is told to stop.
 
+use std::time::Duration;
+
+use paxos_node::Node;
+use paxos_node::backends::BackendError;
+#[cfg(any(feature = "file", feature = "memory"))]
+use paxos_node::backends::StorageKind;
+use paxos_node::fronts::operator::OperatorSettings;
+use paxos_node::fronts::{http, operator, resp};
 use paxos_node::kv::Store;
-use paxos_node::{Node, http, resp};
 use paxos_storage::Storage;
-use paxos_transport::Transport;
+use paxos_transport::calls::{self, CallSender};
+use paxos_transport::{NetworkConfig, TlsIdentity, Transport};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::Failure;
+use super::descriptors::{self, Demand};
+use super::join;
 use super::options::Serve;
 use super::runtime::{self, StopSignals};
+use super::terminal::{self, say};
 
-/// Runs the node on one thread: driver, peers and clients share it, so that no command crosses threads but to
-/// the disk and back.
+/// How many connections of peers may be in their TLS handshake: each takes a file descriptor with
+/// `--transport tcp`.
+const MAX_HANDSHAKES: usize = 32;
+
+/// An environment variable for tests, which is no option of the program.
+const TURN_LIMIT: &str = "PAXOS_TEST_TURN_LIMIT";
+
+/// Runs the node on one thread, which driver, peers and clients share: a command crosses threads only to the
+/// disk and back.
 pub(crate) fn run(serve: Serve) -> Result<(), Failure> {
+    terminal::queue_output().map_err(Failure::other)?;
     let runtime = runtime::single_threaded()?;
     let result = runtime.block_on(run_node(serve));
     runtime.shutdown_background();
     result
 }
 
-async fn run_node(serve: Serve) -> Result<(), Failure> {
+async fn run_node(mut serve: Serve) -> Result<(), Failure> {
     let id = serve.settings.node;
+    let front = resp::RespSettings { max_clients: share_descriptors(&serve)?, ..serve.front };
     let (storage, cluster) = open_storage(&serve)?;
+    let mut stop_signals = StopSignals::register()?;
+    let stop_with_stdin = serve.stop_with_stdin;
+    tokio::select! {
+        joined = join::look_up_members(&mut serve, storage.as_ref(), &cluster) => joined?,
+        () = told_to_stop(&mut stop_signals, stop_with_stdin) => {
+            say!("node {id} has stopped");
+            return Ok(());
+        }
+    }
     let clients = listen("client", serve.client).await?;
     let web = listen("http", serve.http).await?;
-    let transport = bind_transport(&serve, &cluster).await?;
-    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+    let (calls_from, calls) = calls::channel();
+    let transport = bind_transport(&serve, &cluster, calls_from).await?;
+    let recorder = http::recorder();
     let metrics = recorder.handle();
     metrics::set_global_recorder(recorder).map_err(Failure::other)?;
 
-    let mut stop_signals = StopSignals::register()?;
-    let mut settings = serve.settings;
-    if serve.storage == super::options::StorageKind::Memory {
+    let mut settings = serve.settings.clone();
+    // Commands may be applied inline, as the store bounds the work of each.
+    settings.applying = paxos_node::ApplyMode::Inline;
+    settings.turn_limit = turn_limit()?;
+    settings.cluster = Some(cluster.clone());
+    if !serve.storage.blocks() {
         settings.writer = paxos_node::WriterMode::Inline;
     }
+    #[cfg(feature = "file")]
+    if let Some(data) = serve.data.as_ref().filter(|_| serve.storage == StorageKind::File) {
+        // A log that filled its volume before the first snapshot could never be trimmed.
+        let most = paxos_storage::file::volume_bytes(data)? / 8;
+        settings.snapshot_after_bytes = settings.snapshot_after_bytes.min(most);
+    }
+    let memory_limit = settings.memory_limit_bytes;
+    let operators = OperatorSettings::default().with(|operators| {
+        operators.cluster.clone_from(&cluster);
+        operators.addresses.clone_from(&settings.addresses);
+    });
     let mut node = Node::start(settings, transport, storage, Store::default())?;
     let (stop_fronts, stopped) = watch::channel(false);
-    let options = resp::Options {
-        max_value_bytes: serve.max_value_bytes,
-        max_clients: serve.max_clients,
-        ..resp::Options::default()
+    let resp_front = tokio::spawn(resp::serve(clients, node.client(), front, stopped.clone()));
+    let http_front = tokio::spawn(http::serve(web, node.client(), metrics, stopped.clone()));
+    let operator_front = tokio::spawn(operator::serve(calls, node.client(), operators, stopped));
+    let life = async {
+        if let Err(error) = node.recovered().await {
+            return error;
+        }
+        let Serve { client, http, .. } = &serve;
+        let memory =
+            memory_limit.map_or_else(|| String::from("any amount"), |bytes| format!("{} MiB", bytes >> 20));
+        say!(
+            "node {id} of cluster {cluster} serves Redis clients on {client} and HTTP on {http}, within {memory} of memory"
+        );
+        node.failed().await
     };
-    let resp_front = tokio::spawn(resp::serve(clients, node.client(), options, stopped.clone()));
-    let http_front = tokio::spawn(http::serve(web, node.client(), metrics, stopped));
-    println!(
-        "node {id} of cluster {cluster} serves Redis clients on {} and HTTP on {}",
-        serve.client, serve.http
-    );
-
     let failed = tokio::select! {
-        error = node.failed() => Some(error),
-        () = stop_signals.received() => None,
-        () = stdin_end(), if serve.stop_with_stdin => None,
+        error = life => Some(error),
+        () = told_to_stop(&mut stop_signals, stop_with_stdin) => None,
     };
     let _ = stop_fronts.send(true);
-    for front in [resp_front, http_front] {
-        let _ = tokio::time::timeout(resp::SHUTDOWN_TIMEOUT, front).await;
-    }
+    let fronts = async { tokio::join!(resp_front, http_front, operator_front) };
+    let _ = tokio::time::timeout(resp::SHUTDOWN_TIMEOUT, fronts).await;
     if let Some(error) = failed {
         return Err(error.into());
     }
     node.stop().await?;
-    println!("node {id} has stopped");
+    say!("node {id} has stopped");
     Ok(())
 }
 
-/// Opens the storage; it also knows the name of the cluster.
+/// Resolves when the node is to stop.
+async fn told_to_stop(stop_signals: &mut StopSignals, stop_with_stdin: bool) {
+    tokio::select! {
+        () = stop_signals.received() => {}
+        () = stdin_end(), if stop_with_stdin => {}
+    }
+}
+
+/// The limit that tests set: see `NodeSettings::turn_limit`.
+fn turn_limit() -> Result<Option<Duration>, Failure> {
+    let Ok(limit) = std::env::var(TURN_LIMIT) else { return Ok(None) };
+    let parsed = humantime::parse_duration(&limit);
+    parsed.map(Some).map_err(|error| Failure::usage(format!("{TURN_LIMIT} {limit}: {error}; try 50ms")))
+}
+
+/// How many clients may be connected, so that file descriptors are left for everything else.
+fn share_descriptors(serve: &Serve) -> Result<usize, Failure> {
+    let demand = Demand {
+        peers: serve.peers.len().saturating_sub(1),
+        handshakes: MAX_HANDSHAKES,
+        clients: serve.front.max_clients,
+    };
+    let share = descriptors::share(demand).map_err(Failure::usage)?;
+    if share.clients < serve.front.max_clients {
+        tracing::warn!(
+            "at most {} clients are served in place of {}: this process may have {} files open, and {} of them are kept \
+             for the log, peers and HTTP; raise the limit ('ulimit -n', LimitNOFILE= in a systemd unit) or lower \
+             --max-clients",
+            share.clients,
+            serve.front.max_clients,
+            share.limit.unwrap_or(u64::MAX),
+            share.reserved,
+        );
+    }
+    Ok(share.clients)
+}
+
+/// Opens the storage; also returns the cluster's name, which the storage may know.
 fn open_storage(serve: &Serve) -> Result<(Box<dyn Storage>, String), Failure> {
     match serve.storage {
         #[cfg(feature = "file")]
-        super::options::StorageKind::File => open_file(serve),
+        StorageKind::File => open_file(serve),
         #[cfg(feature = "memory")]
-        super::options::StorageKind::Memory => {
+        StorageKind::Memory => {
             let cluster = serve.cluster.clone().unwrap_or_else(|| String::from("paxos"));
-            eprintln!(
+            terminal::warn_line(
                 "paxos-node: --storage memory: this node loses its log when it stops and must then not come \
-                 back under its id; use it to measure, not to keep data"
+                 back under its id; use it to measure, not to keep data",
             );
             let identity = paxos_storage::Identity::new(&cluster, serve.settings.node);
             Ok((Box::new(paxos_storage::memory::MemoryStorage::new(identity)), cluster))
         }
         #[allow(unreachable_patterns, reason = "reached only if a storage is left out of the build")]
-        other => Err(Failure::usage(format!("this program was built without --storage {other:?}"))),
+        other => Err(Failure::usage(BackendError::NotCompiledIn { name: other.name() })),
     }
 }
 
 #[cfg(feature = "file")]
 fn open_file(serve: &Serve) -> Result<(Box<dyn Storage>, String), Failure> {
-    use paxos_storage::file::{FileStorage, Options};
+    use paxos_storage::file::{FileSettings, FileStorage};
     let id = serve.settings.node;
-    let mut options = Options::default();
-    if let Some(segment_bytes) = serve.segment_bytes {
-        options.segment_bytes = segment_bytes;
-    }
+    let mut options = FileSettings::default();
+    options.segment_bytes = serve.segment_bytes;
     let data = serve.data.as_ref().ok_or_else(|| Failure::usage("--data is missing"))?;
-    let storage = FileStorage::open(data, options)?;
+    let storage = FileStorage::open(data, options).map_err(|error| match &error {
+        paxos_storage::Error::VolumeTooSmall { limit_bytes, .. } => {
+            Failure::usage(format!("{error}; give --segment-bytes {limit_bytes} or less, or a larger volume"))
+        }
+        _ => error.into(),
+    })?;
     let identity = storage.identity();
     let cluster = serve.cluster.clone().unwrap_or_else(|| identity.cluster().to_owned());
     if identity.node() != id || identity.cluster() != cluster {
@@ -110,34 +195,41 @@ fn open_file(serve: &Serve) -> Result<(Box<dyn Storage>, String), Failure> {
     Ok((Box::new(storage), cluster))
 }
 
-async fn bind_transport(serve: &Serve, cluster: &str) -> Result<Box<dyn Transport>, Failure> {
-    match serve.transport {
-        #[cfg(feature = "quic")]
-        super::options::TransportKind::Quic => {
-            let config = network_config(serve, cluster)?;
-            let transport = paxos_transport::quic::bind(config).await.map_err(Failure::usage)?;
-            Ok(Box::new(transport))
-        }
-        #[cfg(feature = "tcp")]
-        super::options::TransportKind::Tcp => {
-            let config = network_config(serve, cluster)?;
-            let transport = paxos_transport::tcp::bind(config).await.map_err(Failure::usage)?;
-            Ok(Box::new(transport))
-        }
-        #[allow(unreachable_patterns, reason = "reached only if a transport is left out of the build")]
-        other => Err(Failure::usage(format!(
-            "this program was built without --transport {other:?}, so it can't join cluster {cluster}"
-        ))),
+async fn bind_transport(
+    serve: &Serve,
+    cluster: &str,
+    calls: CallSender,
+) -> Result<Box<dyn Transport>, Failure> {
+    let config =
+        network_config(serve, load_identity(serve, cluster)?)?.with(|config| config.calls = Some(calls));
+    serve.transport.bind(config).await.map_err(|error| not_bound(&error))
+}
+
+fn not_bound(error: &BackendError) -> Failure {
+    match error {
+        BackendError::Transport(paxos_transport::Error::Listen { .. }) => Failure::usage(format!(
+            "{error}; --listen names where, if that is not this node's own entry in --peers"
+        )),
+        other => Failure::usage(other),
     }
 }
 
-#[cfg(any(feature = "quic", feature = "tcp"))]
-fn network_config(serve: &Serve, cluster: &str) -> Result<paxos_transport::NetworkConfig, Failure> {
-    use paxos_transport::{NetworkConfig, TlsIdentity};
-    let id = serve.settings.node;
-    let identity = TlsIdentity::load(&serve.certs, id, cluster).map_err(Failure::usage)?;
-    let mut config = NetworkConfig::new(id, serve.listen, serve.peers.clone(), identity);
-    config.max_frame_bytes = config.max_frame_bytes.max(2 * serve.settings.protocol.command_bytes);
+/// The node's own certificate and key.
+pub(super) fn load_identity(serve: &Serve, cluster: &str) -> Result<TlsIdentity, Failure> {
+    TlsIdentity::load(&serve.certs, serve.settings.node, cluster).map_err(|error| {
+        Failure::usage(format!(
+            "{error}; make certificates with 'paxos-node certs', or name their directory with --certs"
+        ))
+    })
+}
+
+fn network_config(serve: &Serve, identity: TlsIdentity) -> Result<NetworkConfig, Failure> {
+    let listen = serve
+        .listen
+        .ok_or_else(|| Failure::usage("--listen is missing: name where peers reach this node"))?;
+    let mut config = NetworkConfig::new(serve.settings.node, listen, serve.peers.clone(), identity);
+    config.max_frame_bytes = config.max_frame_bytes.max(serve.settings.max_message_bytes());
+    config.max_handshakes = MAX_HANDSHAKES;
     Ok(config)
 }
 

@@ -1,4 +1,4 @@
-//! `paxos-node wal`: looking into a data directory.
+//! `paxos-node wal`: inspects a data directory.
 
 use std::fmt;
 use std::io::{ErrorKind, Write};
@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::Failure;
 
-/// Look into a node's data directory.
+/// Inspect a node's data directory.
 #[derive(Args)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -31,14 +31,14 @@ Examples:
 
 Exit code 4 if anything is damaged. Beside a running node the newest write may look torn.";
 
-/// Tell what a data directory holds, and what is damaged in it. Changes nothing.
+/// Show what a data directory holds and what is damaged in it. Changes nothing.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 struct Inspect {
     /// The data directory.
     #[arg(value_name = "DIR")]
     data: PathBuf,
-    /// List each frame: what one sync put into the log.
+    /// List each frame. A frame holds what one sync has written to the log.
     #[arg(long)]
     frames: bool,
     /// Print JSON.
@@ -55,7 +55,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         Report { inspection: &inspection, with_frames: arguments.frames }.to_string()
     };
     match std::io::stdout().write_all(report.as_bytes()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => {} // Whoever reads has seen enough.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => {} // The reader has left, as `head` does.
         written => written.map_err(Failure::other)?,
     }
     match inspection.damage.len() {
@@ -100,7 +100,7 @@ impl Report<'_> {
         writeln!(to, "log       {}", range(inspection.slots))?;
         for snapshot in &inspection.snapshots {
             let state = if snapshot.is_whole { "whole" } else { "BAD" };
-            let meta = snapshot.meta;
+            let meta = snapshot;
             writeln!(to, "snapshot  of slot {}, {} bytes, {state}", meta.slot, meta.size_bytes)?;
         }
         writeln!(to)
@@ -205,8 +205,8 @@ fn to_json(inspection: &Inspection, with_frames: bool) -> serde_json::Value {
     let snapshots = inspection.snapshots.iter().map(|snapshot| {
         json!({
             "file": snapshot.file,
-            "slot": snapshot.meta.slot.0,
-            "size_bytes": snapshot.meta.size_bytes,
+            "slot": snapshot.slot.0,
+            "size_bytes": snapshot.size_bytes,
             "is_whole": snapshot.is_whole,
         })
     });

@@ -1,11 +1,13 @@
-//! A transport and a storage for each node, of the kinds that are asked for.
+//! A transport and a storage for each node of an in-process cluster, of the kinds that are asked for.
 
 #![allow(
+    unreachable_code,
     unused_imports,
     unused_variables,
     reason = "a build without backends has no use for what they are made from"
 )]
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use paxos_core::NodeId;
@@ -13,54 +15,59 @@ use paxos_storage::{Identity, Storage};
 use paxos_transport::Transport;
 use tempfile::TempDir;
 
-use super::counted::{Counted, Counters};
-use super::{Error, Setup, StorageKind, TransportKind};
+use super::counted::{BackendCounters, Counted};
+use super::{Error, Setup};
+use crate::backends::{BackendError, StorageKind, TransportKind};
 
 const CLUSTER: &str = "in-process";
 
-/// Everything that a node needs to set up its backends on its own thread.
-pub(super) struct Seat {
+/// What a node needs to set up its backends on its own thread.
+pub(super) struct NodeParts {
     pub(super) node: NodeId,
-    pub(super) transport: Socket,
-    pub(super) storage: Disk,
+    pub(super) transport: UnboundTransport,
+    pub(super) storage: UnopenedStorage,
 }
 
 /// A transport that is not bound yet.
-pub(super) enum Socket {
+pub(super) enum UnboundTransport {
     #[cfg(feature = "memory")]
     Memory(paxos_transport::memory::MemoryNetwork),
-    #[cfg(feature = "tcp")]
-    Tcp(paxos_transport::NetworkConfig),
-    #[cfg(feature = "quic")]
-    Quic(paxos_transport::NetworkConfig),
+    #[cfg(any(feature = "quic", feature = "tcp"))]
+    Network(TransportKind, Box<paxos_transport::NetworkConfig>),
 }
 
 /// A storage that is not open yet.
-pub(super) enum Disk {
+pub(super) enum UnopenedStorage {
     #[cfg(feature = "memory")]
     Memory,
     #[cfg(feature = "file")]
-    File(std::path::PathBuf),
+    File(PathBuf),
 }
 
-/// A seat for each node, and the directory for their logs if they keep any: it goes when it is dropped.
-pub(super) fn prepare(setup: &Setup) -> Result<(Vec<Seat>, Option<TempDir>), Error> {
+/// The parts of each node, and the directory for their logs if they keep any: dropping it removes it.
+pub(super) fn prepare(setup: &Setup) -> Result<(Vec<NodeParts>, Option<TempDir>), Error> {
     let nodes: Vec<NodeId> = (1..=setup.nodes).map(NodeId).collect();
-    let sockets = sockets(setup, &nodes)?;
+    let transports = unbound_transports(setup, &nodes)?;
     let directory = match setup.storage {
         StorageKind::Memory => None,
         StorageKind::File => Some(directory(setup)?),
     };
-    let disk = |node: NodeId| match (setup.storage, &directory) {
+    let storage = |node: NodeId| match (setup.storage, &directory) {
         #[cfg(feature = "memory")]
-        (StorageKind::Memory, _) => Ok(Disk::Memory),
+        (StorageKind::Memory, _) => Ok(UnopenedStorage::Memory),
         #[cfg(feature = "file")]
-        (StorageKind::File, Some(directory)) => Ok(Disk::File(directory.path().join(format!("node-{node}")))),
-        (kind, _) => Err(Error::NotBuilt(kind.name())),
+        (StorageKind::File, Some(directory)) => {
+            Ok(UnopenedStorage::File(directory.path().join(format!("node-{node}"))))
+        }
+        (kind, _) => Err(not_compiled_in(kind.name())),
     };
-    let seat = |(node, transport)| Ok(Seat { node, transport, storage: disk(node)? });
-    let seats = nodes.into_iter().zip(sockets).map(seat).collect::<Result<_, Error>>()?;
-    Ok((seats, directory))
+    let parts = |(node, transport)| Ok(NodeParts { node, transport, storage: storage(node)? });
+    let parts = nodes.into_iter().zip(transports).map(parts).collect::<Result<_, Error>>()?;
+    Ok((parts, directory))
+}
+
+fn not_compiled_in(name: &'static str) -> Error {
+    Error::Backend(BackendError::NotCompiledIn { name })
 }
 
 fn directory(setup: &Setup) -> Result<TempDir, Error> {
@@ -69,66 +76,59 @@ fn directory(setup: &Setup) -> Result<TempDir, Error> {
     made.map_err(|error| Error::Directory { directory: parent, error })
 }
 
-impl Socket {
+impl UnboundTransport {
     /// Binds it for `node`. To be called on the thread that the node will run on.
     pub(super) async fn bind(
         self,
         node: NodeId,
-        counters: &Arc<Counters>,
+        counters: &Arc<BackendCounters>,
     ) -> Result<Box<dyn Transport>, Error> {
-        let counters = Arc::clone(counters);
-        match self {
+        let backend: Box<dyn Transport> = match self {
             #[cfg(feature = "memory")]
-            Socket::Memory(network) => Ok(Box::new(Counted { backend: network.bind(node), counters })),
-            #[cfg(feature = "tcp")]
-            Socket::Tcp(config) => {
-                let backend = paxos_transport::tcp::bind(config).await?;
-                Ok(Box::new(Counted { backend, counters }))
-            }
-            #[cfg(feature = "quic")]
-            Socket::Quic(config) => {
-                let backend = paxos_transport::quic::bind(config).await?;
-                Ok(Box::new(Counted { backend, counters }))
-            }
-        }
+            UnboundTransport::Memory(network) => Box::new(network.bind(node)),
+            #[cfg(any(feature = "quic", feature = "tcp"))]
+            UnboundTransport::Network(kind, config) => kind.bind(*config).await?,
+        };
+        Ok(Box::new(Counted { backend, counters: Arc::clone(counters) }))
     }
 }
 
-impl Disk {
+impl UnopenedStorage {
     /// Makes and opens it for `node`.
-    pub(super) fn open(self, node: NodeId, counters: &Arc<Counters>) -> Result<Box<dyn Storage>, Error> {
+    pub(super) fn open(
+        self,
+        node: NodeId,
+        counters: &Arc<BackendCounters>,
+    ) -> Result<Box<dyn Storage>, Error> {
         let identity = Identity::new(CLUSTER, node);
-        let counters = Arc::clone(counters);
-        match self {
+        let backend: Box<dyn Storage> = match self {
             #[cfg(feature = "memory")]
-            Disk::Memory => {
-                let backend = paxos_storage::memory::MemoryStorage::new(identity);
-                Ok(Box::new(Counted { backend, counters }))
-            }
+            UnopenedStorage::Memory => Box::new(paxos_storage::memory::MemoryStorage::new(identity)),
             #[cfg(feature = "file")]
-            Disk::File(directory) => {
-                use paxos_storage::file::{self, FileStorage, Options};
+            UnopenedStorage::File(directory) => {
+                use paxos_storage::file::{self, FileSettings, FileStorage};
                 file::format(&directory, &identity)?;
-                let backend = FileStorage::open(&directory, Options::default())?;
-                Ok(Box::new(Counted { backend, counters }))
+                Box::new(FileStorage::open(&directory, FileSettings::default())?)
             }
-        }
+        };
+        Ok(Box::new(Counted { backend, counters: Arc::clone(counters) }))
     }
 }
 
-fn sockets(setup: &Setup, nodes: &[NodeId]) -> Result<Vec<Socket>, Error> {
+fn unbound_transports(setup: &Setup, nodes: &[NodeId]) -> Result<Vec<UnboundTransport>, Error> {
     match setup.transport {
         #[cfg(feature = "memory")]
         TransportKind::Memory => {
             let network = paxos_transport::memory::MemoryNetwork::default();
-            Ok(nodes.iter().map(|_| Socket::Memory(network.clone())).collect())
+            Ok(nodes.iter().map(|_| UnboundTransport::Memory(network.clone())).collect())
         }
-        #[cfg(feature = "tcp")]
-        TransportKind::Tcp => Ok(network::configs(setup, nodes)?.into_iter().map(Socket::Tcp).collect()),
-        #[cfg(feature = "quic")]
-        TransportKind::Quic => Ok(network::configs(setup, nodes)?.into_iter().map(Socket::Quic).collect()),
+        #[cfg(any(feature = "quic", feature = "tcp"))]
+        kind @ (TransportKind::Tcp | TransportKind::Quic) => {
+            let configs = network::configs(setup, nodes)?;
+            Ok(configs.into_iter().map(|config| UnboundTransport::Network(kind, Box::new(config))).collect())
+        }
         #[allow(unreachable_patterns, reason = "reached only if a transport is left out of the build")]
-        other => Err(Error::NotBuilt(other.name())),
+        other => Err(not_compiled_in(other.name())),
     }
 }
 
@@ -150,7 +150,7 @@ mod network {
     pub(super) fn configs(setup: &Setup, nodes: &[NodeId]) -> Result<Vec<NetworkConfig>, Error> {
         let listen = |source| {
             let address = SocketAddr::from(([127, 0, 0, 1], 0));
-            Error::Transport(paxos_transport::Error::Listen { address, source })
+            Error::from(paxos_transport::Error::Listen { address, source })
         };
         // All are held until all are found, so that none is found twice.
         let held = nodes.iter().map(|_| free_port()).collect::<Result<Vec<_>, _>>().map_err(listen)?;

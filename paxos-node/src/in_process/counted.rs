@@ -1,6 +1,5 @@
 //! Backends that count what goes through them.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
@@ -8,28 +7,46 @@ use std::task::{Context, Poll};
 use async_trait::async_trait;
 use bytes::Bytes;
 use paxos_core::{Durable, NodeId, Recovered, Slot, SnapshotMeta, Write};
-use paxos_storage::{Error, Identity, Room, Storage, StorageId};
-use paxos_transport::{Lane, PeerStatus, Received, SendOutcome, Transport};
+use paxos_storage::{Capacity, Error, Identity, Registry, Storage};
+use paxos_transport::{
+    CertificateStatus, Lane, Peer, PeerStatus, Received, SendOutcome, SetPeersError, Transport,
+};
 
-/// What all backends of a cluster count together.
+use super::Counts;
+
+/// What the backends of all nodes count together.
 #[derive(Debug, Default)]
-pub(super) struct Counters {
+pub(super) struct BackendCounters {
     pub(super) messages: AtomicU64,
     pub(super) message_bytes: AtomicU64,
     pub(super) syncs: AtomicU64,
 }
 
-/// A backend, and where it counts.
-#[allow(dead_code, reason = "a build without backends makes none")]
+impl BackendCounters {
+    /// What was counted until now.
+    pub(super) fn counts(&self) -> Counts {
+        Counts {
+            messages: self.messages.load(Ordering::Relaxed),
+            message_bytes: self.message_bytes.load(Ordering::Relaxed),
+            syncs: self.syncs.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// A backend, and the counters of its cluster.
 pub(super) struct Counted<B> {
     pub(super) backend: B,
-    pub(super) counters: Arc<Counters>,
+    pub(super) counters: Arc<BackendCounters>,
 }
 
 #[async_trait]
-impl<T: Transport> Transport for Counted<T> {
+impl Transport for Counted<Box<dyn Transport>> {
     fn local_node(&self) -> NodeId {
         self.backend.local_node()
+    }
+
+    fn cluster(&self) -> Option<&str> {
+        self.backend.cluster()
     }
 
     fn max_frame_bytes(&self) -> usize {
@@ -46,6 +63,10 @@ impl<T: Transport> Transport for Counted<T> {
         outcome
     }
 
+    fn set_peers(&mut self, peers: &[Peer]) -> Result<(), SetPeersError> {
+        self.backend.set_peers(peers)
+    }
+
     fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<Option<Received>> {
         self.backend.poll_receive(context)
     }
@@ -58,22 +79,26 @@ impl<T: Transport> Transport for Counted<T> {
         self.backend.is_connected(peer)
     }
 
+    fn certificates(&self) -> Vec<CertificateStatus> {
+        self.backend.certificates()
+    }
+
     async fn close(&mut self) {
         self.backend.close().await;
     }
 }
 
-impl<B: Storage> Storage for Counted<B> {
+impl Storage for Counted<Box<dyn Storage>> {
     fn identity(&self) -> &Identity {
         self.backend.identity()
     }
 
-    fn known_peers(&self) -> BTreeMap<NodeId, StorageId> {
-        self.backend.known_peers()
+    fn registry(&self) -> Registry {
+        self.backend.registry()
     }
 
-    fn remember_peers(&mut self, peers: &BTreeMap<NodeId, StorageId>) -> Result<(), Error> {
-        self.backend.remember_peers(peers)
+    fn remember(&mut self, registry: &Registry) -> Result<(), Error> {
+        self.backend.remember(registry)
     }
 
     fn recover(&mut self) -> Result<Recovered, Error> {
@@ -105,11 +130,11 @@ impl<B: Storage> Storage for Counted<B> {
         self.backend.compact(through)
     }
 
-    fn mark(&mut self) -> Result<(), Error> {
-        self.backend.mark()
+    fn prove_last_write(&mut self) -> Result<(), Error> {
+        self.backend.prove_last_write()
     }
 
-    fn room(&self) -> Room {
-        self.backend.room()
+    fn capacity(&self) -> Capacity {
+        self.backend.capacity()
     }
 }

@@ -1,4 +1,5 @@
-//! A whole cluster in this process, over any pair of backends: to measure them, and to try a state machine of your own.
+//! A whole cluster in this process, over any pair of the backends that come with the workspace: to measure
+//! them, and to try a state machine.
 //!
 //! ```
 //! # #[cfg(feature = "memory")] {
@@ -20,8 +21,8 @@
 //! # Ok::<(), paxos_node::in_process::Error>(())
 //! ```
 //!
-//! It counts what goes through the backends: messages, their bytes, and syncs. Certificates are made in memory, logs in
-//! a temporary directory that goes with the cluster.
+//! It counts what goes through the backends: messages, their bytes, and syncs. Certificates are made in
+//! memory, logs in a temporary directory that is removed with the cluster.
 //!
 //! Deliberately absent: faults (those are the simulator's, `paxos-core` with feature `sim`), and restarts.
 
@@ -30,104 +31,60 @@ mod counted;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use clap::ValueEnum;
-use paxos_core::{NodeId, Options, Role};
-use serde::Serialize;
+use paxos_core::{NodeId, ProtocolSettings, Role};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
-use self::backends::Seat;
-use self::counted::Counters;
+use self::backends::NodeParts;
+use self::counted::BackendCounters;
+use crate::backends::BackendError;
+pub use crate::backends::{StorageKind, TransportKind};
 use crate::client::Client;
-use crate::node::{Node, NodeError};
-use crate::settings::{NodeSettings, WriterMode};
+use crate::error::NodeError;
+use crate::node::Node;
+use crate::settings::{ApplyMode, NodeSettings, WriterMode};
 use crate::state_machine::StateMachine;
 
-/// How long a cluster may take to find a leader; it takes less than two seconds unless the machine is overloaded.
+/// How long a cluster may take to find a leader; it takes less than two seconds unless the machine is
+/// overloaded.
 const ELECTION_TIMEOUT: Duration = Duration::from_secs(20);
 const ELECTION_POLL: Duration = Duration::from_millis(5);
 
-/// What carries messages between the nodes.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, ValueEnum, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum TransportKind {
-    /// Queues within the process.
-    Memory,
-    /// TLS over TCP.
-    Tcp,
-    /// QUIC over UDP.
-    Quic,
-}
-
-/// Where the log is kept.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, ValueEnum, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum StorageKind {
-    /// In memory.
-    Memory,
-    /// In a write-ahead log.
-    File,
-}
-
-/// Which threads the nodes run on. Each has a current-thread runtime.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, ValueEnum, Serialize)]
-#[serde(rename_all = "kebab-case")]
+/// Which threads the nodes run on. Each thread has a current-thread runtime.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[cfg_attr(feature = "server", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
 pub enum Threads {
-    /// Each node has one of its own, as if it were a process.
+    /// Each node has a thread of its own, as if it were a process.
     PerNode,
-    /// All nodes share one: no message ever wakes another thread, and no two nodes work at the same time.
+    /// All nodes share one thread: no message ever wakes another thread, and no two nodes work at the same
+    /// time.
     Shared,
 }
 
-impl TransportKind {
-    /// Those that are compiled in.
-    pub const COMPILED: &[TransportKind] = &[
-        #[cfg(feature = "memory")]
-        TransportKind::Memory,
-        #[cfg(feature = "tcp")]
-        TransportKind::Tcp,
-        #[cfg(feature = "quic")]
-        TransportKind::Quic,
-    ];
+impl Threads {
+    /// All of them.
+    pub const ALL: &[Threads] = &[Threads::PerNode, Threads::Shared];
 
-    /// As it is written on the command line, and as the feature is called.
+    /// Its name.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            TransportKind::Memory => "memory",
-            TransportKind::Tcp => "tcp",
-            TransportKind::Quic => "quic",
+            Threads::PerNode => "per-node",
+            Threads::Shared => "shared",
         }
     }
 }
 
-impl StorageKind {
-    /// Those that are compiled in.
-    pub const COMPILED: &[StorageKind] = &[
-        #[cfg(feature = "memory")]
-        StorageKind::Memory,
-        #[cfg(feature = "file")]
-        StorageKind::File,
-    ];
+crate::backends::named!(Threads);
 
-    /// As it is written on the command line, and as the feature is called.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            StorageKind::Memory => "memory",
-            StorageKind::File => "file",
-        }
-    }
-}
-
-/// What a cluster is made of.
+/// The parts and settings of a cluster.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Setup {
     /// How many nodes it has, from 1 on.
     pub nodes: u64,
@@ -135,19 +92,22 @@ pub struct Setup {
     pub transport: TransportKind,
     /// Where they keep their logs.
     pub storage: StorageKind,
-    /// How many streams of QUIC accepts are spread over: see `log_streams` of `paxos_transport::NetworkConfig`.
+    /// How many streams of QUIC accepts are spread over: see `log_streams` of
+    /// `paxos_transport::NetworkConfig`.
     pub log_streams: Option<usize>,
     /// Which threads they run on.
     pub threads: Threads,
     /// The settings of the protocol.
-    pub protocol: Options,
-    /// Where the directory for the logs is made; without it where the system keeps temporary files, which may be
+    pub protocol: ProtocolSettings,
+    /// Which threads call their state machines.
+    pub applying: ApplyMode,
+    /// Where the directory for the logs is made; `None` for the system's temporary directory, which may be in
     /// memory.
     pub data: Option<PathBuf>,
 }
 
 impl Setup {
-    /// Three nodes with default options, each on a thread of its own.
+    /// Three nodes with default settings, each on a thread of its own that also calls its state machine.
     #[must_use]
     pub fn new(transport: TransportKind, storage: StorageKind) -> Setup {
         Setup {
@@ -156,14 +116,23 @@ impl Setup {
             storage,
             log_streams: None,
             threads: Threads::PerNode,
-            protocol: Options::default(),
+            protocol: ProtocolSettings::default(),
+            applying: ApplyMode::Inline,
             data: None,
         }
     }
+
+    /// This setup with a change.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
 }
 
-/// What has gone through the backends of all nodes since the cluster was started. Counters only grow.
+/// What has gone through the backends of all nodes since the cluster was started. Counts only grow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
 pub struct Counts {
     /// Messages that were sent to peers.
     pub messages: u64,
@@ -174,7 +143,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// What has come to it since `earlier`.
+    /// What was added since `earlier`.
     #[must_use]
     pub fn since(self, earlier: Counts) -> Counts {
         Counts {
@@ -190,19 +159,20 @@ impl Counts {
 pub struct Cluster<S> {
     members: Vec<Member<S>>,
     threads: Vec<Thread>,
-    counters: Arc<Counters>,
+    counters: Arc<BackendCounters>,
     // Dropped last: the nodes write to it as long as they run.
     _directory: Option<TempDir>,
 }
 
 /// A node of the cluster.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Member<S> {
-    /// Which one.
+    /// Its id.
     pub id: NodeId,
-    /// How to talk to it.
+    /// The handle for commands and reads.
     pub client: Client<S>,
-    /// The runtime that it runs on. What is spawned there hears from the node without waking another thread.
+    /// The runtime that it runs on. A task spawned there talks with the node without waking another thread.
     pub runtime: Handle,
 }
 
@@ -213,25 +183,27 @@ struct Thread {
 }
 
 impl<S: StateMachine> Cluster<S> {
-    /// Starts all nodes, each with a state machine of its own. Blocks until they run; they may not have a leader yet.
+    /// Starts all nodes, each with a state machine of its own. Blocks until they run; they may not have a
+    /// leader yet.
     ///
     /// # Errors
     ///
-    /// [`Error`] if a backend is not compiled in or can't be set up, or if the options do not fit together.
+    /// [`Error`] if a backend is not compiled in or can't be set up, or if the settings do not fit together.
     pub fn start(setup: &Setup, state_machine: impl Fn() -> S) -> Result<Cluster<S>, Error> {
-        let (seats, directory) = backends::prepare(setup)?;
-        let counters = Arc::new(Counters::default());
+        let (parts, directory) = backends::prepare(setup)?;
+        let counters = Arc::new(BackendCounters::default());
         let mut cluster =
             Cluster { members: Vec::new(), threads: Vec::new(), counters, _directory: directory };
-        let ids: Vec<NodeId> = seats.iter().map(|seat| seat.node).collect();
+        let ids: Vec<NodeId> = parts.iter().map(|parts| parts.node).collect();
         let mut waiting = Vec::new();
-        for seat in seats {
-            let mut settings = NodeSettings::new(seat.node, ids.clone());
+        for parts in parts {
+            let mut settings = NodeSettings::new(parts.node, ids.clone());
             settings.protocol = setup.protocol.clone();
-            if setup.storage == StorageKind::Memory {
+            settings.applying = setup.applying;
+            if !setup.storage.blocks() {
                 settings.writer = WriterMode::Inline;
             }
-            waiting.push(Starting { settings, seat, state_machine: state_machine() });
+            waiting.push(Starting { settings, parts, state_machine: state_machine() });
         }
         match setup.threads {
             Threads::PerNode => waiting.into_iter().try_for_each(|node| cluster.start_thread(vec![node]))?,
@@ -240,7 +212,7 @@ impl<S: StateMachine> Cluster<S> {
         Ok(cluster)
     }
 
-    /// Has one more thread run `nodes`.
+    /// Starts a thread that runs `nodes`.
     fn start_thread(&mut self, nodes: Vec<Starting<S>>) -> Result<(), Error> {
         let (stop, stopped) = oneshot::channel();
         let (started, members) = mpsc::channel();
@@ -254,18 +226,18 @@ impl<S: StateMachine> Cluster<S> {
         let mut thread = Thread { stop: Some(stop), handle: Some(handle) };
         match members.recv() {
             Ok(members) => self.members.extend(members),
-            // It has ended before it came to that, and tells why.
+            // The thread has ended early, with an error.
             Err(_) => return thread.stop(),
         }
         self.threads.push(thread);
         Ok(())
     }
 
-    /// The node that leads. Blocks until there is one.
+    /// The leader. Blocks until there is one.
     ///
     /// # Errors
     ///
-    /// [`Error::NoLeader`] if there is none for long.
+    /// [`Error::NoLeader`] if there is none for too long.
     pub fn leader(&self) -> Result<&Member<S>, Error> {
         let started = Instant::now();
         while started.elapsed() < ELECTION_TIMEOUT {
@@ -287,22 +259,33 @@ impl<S: StateMachine> Cluster<S> {
     /// What has gone through the backends until now.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        self.counters.now()
+        self.counters.counts()
     }
 
-    /// Stops all nodes, and removes what they have written.
+    /// Stops all nodes, and removes their logs.
     ///
     /// # Errors
     ///
-    /// What a node had failed with.
+    /// The error with which a node had failed; [`Error::Misunderstood`] if a node could not decode what
+    /// another has sent.
     pub fn stop(mut self) -> Result<(), Error> {
         self.threads.iter_mut().for_each(Thread::tell);
-        self.threads.iter_mut().map(Thread::stop).fold(Ok(()), Result::and)
+        let stopped = self.threads.iter_mut().map(Thread::stop).fold(Ok(()), Result::and);
+        stopped.and_then(|()| self.check_understood())
+    }
+
+    /// Checks that every node could decode everything that the others have sent.
+    fn check_understood(&self) -> Result<(), Error> {
+        let count = |member: &Member<S>| member.client.status().borrow().misunderstood;
+        match self.members.iter().find(|member| count(member) > 0) {
+            Some(member) => Err(Error::Misunderstood { node: member.id, count: count(member) }),
+            None => Ok(()),
+        }
     }
 }
 
 impl Thread {
-    /// Lets it know that it should stop.
+    /// Tells it to stop.
     fn tell(&mut self) {
         if let Some(stop) = self.stop.take() {
             let _ = stop.send(()); // It may have ended by itself.
@@ -320,7 +303,7 @@ impl Thread {
 
 impl Drop for Thread {
     fn drop(&mut self) {
-        // Whoever wants to know how it ended calls `Cluster::stop`.
+        // `Cluster::stop` returns how it ended.
         let _ = self.stop();
     }
 }
@@ -328,20 +311,20 @@ impl Drop for Thread {
 /// A node before it runs.
 struct Starting<S> {
     settings: NodeSettings,
-    seat: Seat,
+    parts: NodeParts,
     state_machine: S,
 }
 
 async fn run_nodes<S: StateMachine>(
     starting: Vec<Starting<S>>,
-    counters: &Arc<Counters>,
+    counters: &Arc<BackendCounters>,
     started: &mpsc::Sender<Vec<Member<S>>>,
     stopped: oneshot::Receiver<()>,
 ) -> Result<(), Error> {
     let mut nodes = Vec::new();
-    for Starting { settings, seat, state_machine } in starting {
-        let storage = seat.storage.open(seat.node, counters)?;
-        let transport = seat.transport.bind(seat.node, counters).await?;
+    for Starting { settings, parts, state_machine } in starting {
+        let storage = parts.storage.open(parts.node, counters)?;
+        let transport = parts.transport.bind(parts.node, counters).await?;
         nodes.push((settings.node, Node::start(settings, transport, storage, state_machine)?));
     }
     let member = |(id, node): &(NodeId, Node<S>)| Member {
@@ -349,7 +332,7 @@ async fn run_nodes<S: StateMachine>(
         client: node.client(),
         runtime: Handle::current(),
     };
-    let _ = started.send(nodes.iter().map(member).collect()); // Whoever starts it waits for that.
+    let _ = started.send(nodes.iter().map(member).collect()); // The starting thread waits for that.
     let _ = stopped.await; // Also if the cluster is dropped.
     let mut result = Ok(());
     for (_, node) in nodes {
@@ -358,50 +341,53 @@ async fn run_nodes<S: StateMachine>(
     result
 }
 
-impl Counters {
-    fn now(&self) -> Counts {
-        Counts {
-            messages: self.messages.load(Ordering::Relaxed),
-            message_bytes: self.message_bytes.load(Ordering::Relaxed),
-            syncs: self.syncs.load(Ordering::Relaxed),
-        }
-    }
-}
-
 /// Why a cluster could not start or has stopped.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The backend is not compiled in.
-    #[error("this program was built without the {0} backend: build it with the feature of that name")]
-    NotBuilt(&'static str),
-    /// There is no directory for the logs.
-    #[error("no directory for the logs in {}: {error}", directory.display())]
+    /// A backend is not compiled in or can't be set up.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    /// The directory for the logs can't be made.
+    #[error("can't make a directory for the logs in {}: {error}", directory.display())]
     Directory {
-        /// Where it should have been made.
+        /// The directory in which it was to be made.
         directory: PathBuf,
         /// What went wrong.
         error: std::io::Error,
     },
-    /// No thread, or no runtime on it.
-    #[error("no thread for a node: {0}")]
+    /// A thread or its runtime could not be started.
+    #[error("can't start a thread for a node: {0}")]
     Thread(std::io::Error),
-    /// The transport can't be set up.
-    #[error(transparent)]
-    Transport(#[from] paxos_transport::Error),
     /// A node can't be started, or has failed.
     #[error(transparent)]
     Node(#[from] NodeError),
-    /// The nodes elect nobody.
+    /// The transport has altered messages, or an encoder or decoder is wrong.
+    #[error(
+        "node {node} could not decode {count} messages of its peers: the transport alters what it carries"
+    )]
+    Misunderstood {
+        /// Which node.
+        node: NodeId,
+        /// How often.
+        count: u64,
+    },
+    /// The nodes have elected no leader.
     #[error("no leader in {seconds} s: the machine may be overloaded")]
     NoLeader {
-        /// How long that was waited for.
+        /// For how long.
         seconds: u64,
     },
 }
 
+impl From<paxos_transport::Error> for Error {
+    fn from(error: paxos_transport::Error) -> Error {
+        Error::Backend(BackendError::Transport(error))
+    }
+}
+
 impl From<paxos_storage::Error> for Error {
     fn from(error: paxos_storage::Error) -> Error {
-        Error::Node(NodeError::Storage(error))
+        Error::Backend(BackendError::Storage(error))
     }
 }

@@ -8,8 +8,8 @@ use paxos_core::Slot;
 use super::{Operation, Reply, Store, operation};
 use crate::state_machine::StateMachine;
 
-/// A command from the log. What is one can be written again to the byte, and applying it gives a reply for each
-/// operation.
+/// Takes the bytes for a command from the log. If they are one, it can be written again to the byte, and
+/// applying it gives a reply for each operation.
 ///
 /// # Panics
 ///
@@ -27,7 +27,7 @@ pub fn command(bytes: &[u8]) {
     check(&store);
 }
 
-/// A snapshot. It is refused as invalid data, or is a whole state.
+/// Takes the bytes for a snapshot. It is refused as invalid data, or is a complete state.
 ///
 /// # Panics
 ///
@@ -38,7 +38,7 @@ pub fn snapshot(bytes: &[u8]) {
         Ok(()) => check(&store),
         Err(error) => assert_eq!(error.kind(), ErrorKind::InvalidData, "{error}"),
     }
-    // Once more with the sum in order, or few would come further than that.
+    // Once more with the right sum, without which few inputs would get further.
     if let Some((records, _)) = bytes.split_last_chunk::<8>()
         && let Some(sealed) = super::snapshot::sealed(records)
     {
@@ -49,7 +49,7 @@ pub fn snapshot(bytes: &[u8]) {
     }
 }
 
-/// Checks that a store is what its snapshot makes of it.
+/// Checks that a store equals the one restored from its snapshot.
 fn check(store: &Store) {
     let mut image = Vec::new();
     store.snapshot()(&mut image).expect("memory takes everything");

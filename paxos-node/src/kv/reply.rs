@@ -1,7 +1,7 @@
-//! What the store answers, in a form of its own: each client's protocol makes of it what it must.
+//! What the store answers, in a form that each front translates to its protocol.
 //!
-//! A response is the replies one after the other, each a tag and its contents; bytes and arrays behind their
-//! length (4 bytes, little-endian).
+//! A response is its replies one after the other, each a tag and its contents; bytes and arrays stand behind
+//! their length (4 bytes, little-endian).
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -11,24 +11,31 @@ const INTEGER: u8 = 2;
 const BULK: u8 = 3;
 const ARRAY: u8 = 4;
 const ERROR: u8 = 5;
-/// An array in an array is as deep as replies get.
+const TOO_MUCH: u8 = 6;
+const WORD: u8 = 7;
+/// How deep arrays may be nested; two levels are used.
 const MAX_DEPTH: usize = 4;
 
 /// The answer to one operation.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Reply {
-    /// Done.
+    /// It was done.
     Ok,
-    /// There is nothing.
+    /// There is no value.
     Nil,
     /// A number.
     Integer(i64),
     /// Bytes.
     Bulk(Bytes),
+    /// A word that the store chose, such as the type of a value.
+    Word(Bytes),
     /// Several answers.
     Array(Vec<Reply>),
     /// It could not be done; the text begins with a code such as `ERR`.
     Error(Bytes),
+    /// It was not carried out, as it would have taken more work than its command had left. It may fit into a
+    /// command of its own.
+    TooMuch,
 }
 
 /// The bytes of a response are not a list of replies.
@@ -44,11 +51,11 @@ impl Reply {
         Reply::Error(Bytes::copy_from_slice(text.as_bytes()))
     }
 
-    /// Takes a response apart; the replies share its bytes.
+    /// The replies of a response; they share its bytes.
     ///
     /// # Errors
     ///
-    /// [`MalformedResponse`] if it is not one of this store's.
+    /// [`MalformedResponse`] if this store has not written it.
     pub fn decode_all(mut response: Bytes) -> Result<Vec<Reply>, MalformedResponse> {
         let mut replies = Vec::new();
         while !response.is_empty() {
@@ -57,12 +64,12 @@ impl Reply {
         Ok(replies)
     }
 
-    /// How many bytes it is encoded in.
-    pub(super) fn size_bytes(&self) -> usize {
+    /// How many bytes it takes in a response.
+    pub(crate) fn size_bytes(&self) -> usize {
         match self {
-            Reply::Ok | Reply::Nil => 1,
+            Reply::Ok | Reply::Nil | Reply::TooMuch => 1,
             Reply::Integer(_) => 9,
-            Reply::Bulk(contents) | Reply::Error(contents) => 5 + contents.len(),
+            Reply::Bulk(contents) | Reply::Word(contents) | Reply::Error(contents) => 5 + contents.len(),
             Reply::Array(replies) => 5 + replies.iter().map(Reply::size_bytes).sum::<usize>(),
         }
     }
@@ -71,11 +78,13 @@ impl Reply {
         match self {
             Reply::Ok => bytes.put_u8(OK),
             Reply::Nil => bytes.put_u8(NIL),
+            Reply::TooMuch => bytes.put_u8(TOO_MUCH),
             Reply::Integer(number) => {
                 bytes.put_u8(INTEGER);
                 bytes.put_i64_le(*number);
             }
             Reply::Bulk(value) => put(bytes, BULK, value),
+            Reply::Word(word) => put(bytes, WORD, word),
             Reply::Error(text) => put(bytes, ERROR, text),
             Reply::Array(replies) => {
                 bytes.put_u8(ARRAY);
@@ -88,12 +97,12 @@ impl Reply {
     }
 }
 
-/// The response that holds `replies`. A lone OK, by far the most frequent one, allocates nothing.
+/// The response that holds `replies`. A single OK, by far the most frequent response, allocates nothing.
 pub(super) fn encode(replies: &[Reply]) -> Bytes {
     if let [Reply::Ok] = replies {
         return Bytes::from_static(&[OK]);
     }
-    let mut bytes = BytesMut::new();
+    let mut bytes = BytesMut::with_capacity(replies.iter().map(Reply::size_bytes).sum());
     for reply in replies {
         reply.encode(&mut bytes);
     }
@@ -105,8 +114,10 @@ fn decode(bytes: &mut Bytes, depth: usize) -> Result<Reply, MalformedResponse> {
     Ok(match tag {
         OK => Reply::Ok,
         NIL => Reply::Nil,
+        TOO_MUCH => Reply::TooMuch,
         INTEGER => Reply::Integer(bytes.try_get_i64_le().map_err(|_| MalformedResponse)?),
         BULK => Reply::Bulk(take(bytes)?),
+        WORD => Reply::Word(take(bytes)?),
         ERROR => Reply::Error(take(bytes)?),
         ARRAY if depth > 0 => {
             let count = bytes.try_get_u32_le().map_err(|_| MalformedResponse)?;
@@ -141,8 +152,10 @@ mod tests {
         let replies = vec![
             Reply::Ok,
             Reply::Nil,
+            Reply::TooMuch,
             Reply::Integer(-5),
             Reply::Bulk(Bytes::from_static(b"value")),
+            Reply::Word(Bytes::from_static(b"string")),
             Reply::error("ERR no"),
             Reply::Array(vec![Reply::Bulk(Bytes::new()), Reply::Array(vec![Reply::Nil])]),
         ];

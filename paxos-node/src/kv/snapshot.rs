@@ -1,14 +1,16 @@
 //! The store as a stream of bytes.
 //!
-//! Magic `PAXOSKV1`, the revision, the number of records, the records, oldest key first (created, modified, key and
-//! value behind their lengths of 4 bytes), and the sum of their hashes. Numbers are little-endian and of 8 bytes unless
-//! said otherwise. A reader takes the records in any order.
+//! In this order: the magic `PAXOSKV1`, the revision, the number of records, the records with the oldest key
+//! first, and the sum of their hashes. A record is the revisions at which it was created and modified, its
+//! key and its value, the last two behind their lengths of 4 bytes. All other numbers have 8 bytes; numbers
+//! are little-endian. A reader takes the records in any order.
 
 use std::io::{self, Read, Write};
 
 use bytes::Bytes;
 
-use super::{Record, Store};
+use super::record::Record;
+use super::store::Store;
 
 const MAGIC: &[u8; 8] = b"PAXOSKV1";
 
@@ -28,7 +30,7 @@ pub(super) fn write(store: &Store, target: &mut dyn Write) -> io::Result<()> {
 
 pub(super) fn read(source: &mut dyn Read) -> io::Result<Store> {
     read_records(source).map_err(|error| match error.kind() {
-        // The file could be read; it is what is in it that is not as it should be.
+        // The file could be read, but its contents are not a snapshot.
         io::ErrorKind::UnexpectedEof => malformed("it ends too early"),
         _ => error,
     })
@@ -39,16 +41,17 @@ fn read_records(source: &mut dyn Read) -> io::Result<Store> {
     if read_u64(source)? == store.records_digest {
         Ok(store)
     } else {
-        Err(malformed("its digest is another"))
+        Err(malformed("its digest does not match"))
     }
 }
 
 /// Everything but the sum at the end.
 fn read_unsealed(source: &mut dyn Read) -> io::Result<Store> {
     if &read_array::<8>(source)? != MAGIC {
-        return Err(malformed("it does not begin like one"));
+        return Err(malformed("it does not begin with the magic bytes"));
     }
-    let mut store = Store { revision: read_u64(source)?, ..Store::default() };
+    let mut store = Store::default();
+    store.revision = read_u64(source)?;
     for _ in 0..read_u64(source)? {
         let (created, modified) = (read_u64(source)?, read_u64(source)?);
         let (key, value) = (read_bytes(source)?, read_bytes(source)?);
@@ -65,7 +68,7 @@ fn read_unsealed(source: &mut dyn Read) -> io::Result<Store> {
     Ok(store)
 }
 
-/// A snapshot of these records, which are one but for the sum at its end.
+/// The snapshot of these bytes, which are one but for the sum at the end.
 #[cfg(any(test, feature = "fuzz"))]
 pub(super) fn sealed(records: &[u8]) -> Option<Vec<u8>> {
     let mut rest = records;
@@ -83,7 +86,7 @@ fn write_bytes(target: &mut dyn Write, bytes: &Bytes) -> io::Result<()> {
 fn read_bytes(source: &mut dyn Read) -> io::Result<Bytes> {
     let length = u32::from_le_bytes(read_array(source)?);
     let mut bytes = Vec::new();
-    // Grows with what is really there, not with what is claimed.
+    // Grows with the bytes that are there, not with the length that is claimed.
     source.take(u64::from(length)).read_to_end(&mut bytes)?;
     if bytes.len() == length as usize {
         Ok(Bytes::from(bytes))
@@ -110,7 +113,7 @@ fn malformed(problem: &str) -> io::Error {
 mod tests {
     use super::*;
 
-    /// A snapshot of keys and the revisions at which they were made.
+    /// A snapshot of keys and the revisions at which they were created.
     fn image(records: &[(&[u8], u64)]) -> Vec<u8> {
         let mut image = [&MAGIC[..], &9_u64.to_le_bytes(), &(records.len() as u64).to_le_bytes()].concat();
         for (key, created) in records {

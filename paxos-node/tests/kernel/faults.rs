@@ -44,8 +44,8 @@ fn a_failed_mark_stops_an_idle_node() {
     let mut client = nodes.cluster.client(1);
     assert_eq!(set(&mut client, 0).as_deref(), Some("OK"), "the node's session is open");
     std::thread::sleep(MARKED);
-    // A lone write goes to the disk on the driver's thread, the mark behind it on the writer's.
-    let _tracer = nodes.process(1).inject_into_thread("paxos-writer", "fdatasync:error=EIO:when=1+");
+    // The first sync is that of the write, the next one that of the mark behind it.
+    let _tracer = nodes.process(1).inject_into_thread("paxos-writer", "fdatasync:error=EIO:when=2+");
     let reply = set(&mut client, 1);
     assert_eq!(reply.as_deref(), Some("OK"), "its log: {}", nodes.cluster.log(1));
     std::thread::sleep(MARKED);
@@ -103,7 +103,8 @@ fn a_leader_whose_disk_fails_is_replaced_and_comes_back() {
     nodes.wait_for_equal_states();
 }
 
-/// A node alone, with one client that has one write under way. Gives all that strace saw until the node's end.
+/// A node alone, with one client that has one write under way. Gives all that strace saw until the node's
+/// end.
 fn stops_at(test: &str, fault: &str, words: &[&str]) -> Vec<String> {
     if !can_run(test, &["strace"]) {
         return Vec::new();

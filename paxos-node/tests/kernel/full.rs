@@ -148,6 +148,41 @@ fn a_node_below_whose_file_system_the_space_ends_stops_and_loses_nothing() {
     assert_eq!(next.as_deref(), Some("OK"), "it takes writes again: {}", nodes.cluster.log(1));
 }
 
+#[test]
+fn a_volume_without_room_for_a_few_segments_is_refused_and_smaller_segments_fit() {
+    let test = "a_volume_without_room_for_a_few_segments_is_refused_and_smaller_segments_fit";
+    if !can_run(test, &["mount", "umount"]) {
+        return;
+    }
+    let disk = match MemoryDisk::mount(5 * DISK_KIB) {
+        Ok(disk) => disk,
+        Err(why) => return skip(test, &why),
+    };
+    let data = disk.path("data").display().to_string();
+    let output = crate::support::run(&["format", "--id", "1", "--data", &data]);
+    assert!(output.status.success(), "{output:?}");
+    let cluster = crate::Cluster::new(1, &["--memory-limit", "0"]);
+    let mut arguments = cluster.serve_arguments(1);
+    let at = arguments.iter().position(|argument| argument == "--data").expect("it is given") + 1;
+    arguments[at].clone_from(&data);
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let output = crate::support::run(&words);
+    let line = crate::support::last_line(&output);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let limit = DISK_KIB * 1024 * 5 / 4;
+    assert!(line.contains(&format!("--segment-bytes {limit} or less")), "{line}");
+    drop(cluster);
+    let options = ["--segment-bytes", &limit.to_string()];
+    std::fs::remove_dir_all(&data).expect("it can be formatted again");
+    let nodes = Nodes::start(&[data], &options);
+    // More than the volume could ever hold at once.
+    let mut client = nodes.cluster.client(1);
+    for number in 0..2 * 5 * DISK_KIB / 64 {
+        let reply = client.ask(&["SET", "k", &"x".repeat(64 << 10)]);
+        assert_eq!(reply, "OK", "write {number}: {}", nodes.cluster.log(1));
+    }
+}
+
 /// Three nodes, each on a small disk of its own.
 fn on_memory_disks(test: &str) -> Option<(Vec<MemoryDisk>, Nodes)> {
     on_memory_disks_of(test, DISK_KIB, &SEGMENTS)
@@ -204,8 +239,8 @@ fn fill_log(nodes: &Nodes, full: usize) -> Vec<usize> {
     keys
 }
 
-/// The others, which have taken so many keys already, go on; the node itself refuses commands until `filler` is gone,
-/// and has all of the keys then.
+/// The others, which have taken `keys` keys already, go on; the node itself refuses commands until `filler`
+/// is gone, and has all of the keys then.
 fn refuses_until_there_is_space(nodes: &mut Nodes, full: usize, filler: Filler, written: usize) {
     let others = others(nodes, full);
     let refused_key = written + MORE_THAN_FIT;

@@ -1,4 +1,5 @@
-//! File systems of a test's own, small enough to be filled. Unmounted when dropped, whatever came of the test.
+//! File systems of a test's own, small enough to be filled. Unmounted when dropped, whatever came of the
+//! test.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -15,7 +16,7 @@ pub(crate) struct MemoryDisk {
 }
 
 impl MemoryDisk {
-    /// Mounts one of so many KiB; says why if the system does not let us.
+    /// Mounts one of this many KiB; says why if the system does not allow it.
     pub(crate) fn mount(size_kib: usize) -> Result<MemoryDisk, String> {
         let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
         let options = format!("size={size_kib}k");
@@ -61,7 +62,7 @@ pub(crate) struct FileDisk {
 }
 
 impl FileDisk {
-    /// Makes one of so many MiB in a sparse file, and mounts it; says why if the system does not let us.
+    /// Makes one of this many MiB in a sparse file, and mounts it; says why if the system does not allow it.
     pub(crate) fn create(image: &Path, size_mib: u64) -> Result<FileDisk, String> {
         let file = File::create(image).map_err(|error| error.to_string())?;
         file.set_len(size_mib << 20).map_err(|error| error.to_string())?;

@@ -40,10 +40,15 @@ impl Process {
         let _ = self.child.wait();
     }
 
-    /// Asks the node to stop, and gives its exit code.
-    pub(crate) fn stop(&mut self) -> Option<i32> {
+    /// Asks the node to stop.
+    pub(crate) fn ask_to_stop(&self) {
         let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
         assert!(sent.expect("kill is there").success());
+    }
+
+    /// Asks the node to stop, and gives its exit code.
+    pub(crate) fn stop(&mut self) -> Option<i32> {
+        self.ask_to_stop();
         self.wait_for_end()
     }
 

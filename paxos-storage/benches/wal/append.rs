@@ -1,4 +1,4 @@
-//! One append at a time: on the thread that needs it, and through a writer thread.
+//! One append at a time: on the calling thread, and through a writer thread.
 
 use std::path::Path;
 use std::sync::mpsc::channel;
@@ -13,8 +13,9 @@ use super::{Outcome, Scale, log};
 /// The bare disk and both ways to append take turns, each append in every place of the order.
 pub(crate) fn measure(directory: &Path, scale: Scale, table: &mut Table) -> Outcome<()> {
     let mut raw = RawFile::create(&directory.join("raw"))?;
-    let mut inline = log::create(&directory.join("inline"), log::Options::default())?;
-    let (writer, ending) = Writer::start(log::create(&directory.join("thread"), log::Options::default())?)?;
+    let mut inline = log::create(&directory.join("inline"), log::FileSettings::default())?;
+    let (writer, ending) =
+        Writer::start(log::create(&directory.join("thread"), log::FileSettings::default())?)?;
     let value = log::value(log::VALUE_BYTES);
     let (done, finished) = channel();
     let client = Client::new(done);

@@ -1,20 +1,20 @@
-//! Figures, and the table of them beside their goals.
+//! Measured figures, and a table of them beside their goals.
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
-/// All that was measured, a line each.
+/// All figures, one line each.
 #[derive(Default)]
 pub(crate) struct Table {
     lines: Vec<[String; 4]>,
 }
 
-/// What a figure should be.
+/// The goal of a figure.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Goal {
     AtMost(f64),
     AtLeast(f64),
-    /// There is none; the figure is only told.
+    /// There is none; the figure is only printed.
     Told,
 }
 
@@ -30,7 +30,7 @@ impl Goal {
 }
 
 impl Table {
-    /// Adds a figure; `detail` says what it was made of.
+    /// Adds a figure; `detail` says how it was computed.
     pub(crate) fn add(&mut self, name: &str, detail: String, figure: f64, goal: Goal) {
         eprintln!("  {name}: {figure:.3} ({detail}) {}", goal.judge(figure));
         self.lines.push([name.to_owned(), format!("{figure:.3}"), goal.judge(figure), detail]);
@@ -77,7 +77,7 @@ impl Times {
     }
 }
 
-/// How many times as long the first takes as the second.
+/// The ratio of the first duration to the second.
 pub(crate) fn ratio(one: Duration, other: Duration) -> f64 {
     one.as_secs_f64() / other.as_secs_f64()
 }

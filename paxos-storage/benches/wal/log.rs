@@ -1,32 +1,32 @@
-//! Logs to measure, and what is written to them.
+//! Makes logs to measure, and the writes for them.
 
 use std::path::Path;
 
 use bytes::Bytes;
 use paxos_core::{Ballot, Entry, HardState, NodeId, Slot, Value, Write, WriteNumber};
-pub(crate) use paxos_storage::file::Options;
+pub(crate) use paxos_storage::file::FileSettings;
 use paxos_storage::file::{self, FileStorage};
 use paxos_storage::{Identity, Storage};
 
 use super::Outcome;
 
-/// What a client writes in most of the measurements.
+/// The value of a client's command in most measurements.
 pub(crate) const VALUE_BYTES: usize = 256;
 
-/// With what the first frame of a segment begins, and where: a segment made ahead has zeros there.
+/// The magic of a segment's first frame, and its offset: a segment made ahead has zeros there.
 pub(crate) const FRAME_MAGIC: &[u8] = b"pxfr";
 pub(crate) const FIRST_FRAME_AT: u64 = 4096;
 
 /// Makes a directory with a log in it, and opens it.
-pub(crate) fn create(directory: &Path, options: Options) -> Outcome<FileStorage> {
+pub(crate) fn create(directory: &Path, options: FileSettings) -> Outcome<FileStorage> {
     file::format(directory, &Identity::new("bench", NodeId(1)))?;
     let mut storage = FileStorage::open(directory, options)?;
     storage.recover()?;
     Ok(storage)
 }
 
-pub(crate) fn segments_of(segment_bytes: u64) -> Options {
-    let mut options = Options::default();
+pub(crate) fn segments_of(segment_bytes: u64) -> FileSettings {
+    let mut options = FileSettings::default();
     options.segment_bytes = segment_bytes;
     options
 }

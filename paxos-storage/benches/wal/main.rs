@@ -1,8 +1,8 @@
-//! What the write-ahead log costs beside the disk it is on: `cargo bench -p paxos-storage [-- OPTIONS]`.
+//! Measures the write-ahead log against the bare disk: `cargo bench -p paxos-storage [-- OPTIONS]`.
 //!
-//! Every figure is a ratio to what the bare disk does in the same run and by turns with the log, as the speed of
-//! a disk that is shared changes from minute to minute. The bare disk is one block of 4096 bytes written past the
-//! page cache (`O_DIRECT`) into a file that is full of zeros already, and an `fdatasync`.
+//! Every figure is a ratio to the bare disk, measured in the same run in turns with the log, because the
+//! speed of a shared disk changes from minute to minute. The bare disk means: one block of 4096 bytes written
+//! past the page cache (`O_DIRECT`) into a file full of zeros, and an `fdatasync`.
 //!
 //! ```text
 //! DIRECTORY            where to measure; else PAXOS_BENCH_DIRECTORY, else below target/
@@ -10,8 +10,8 @@
 //! --only WORD          only the parts whose name begins so: append, throughput, rotation, size, recovery
 //! ```
 //!
-//! Without `--bench`, which `cargo bench` passes, or with `--test` everything runs once and briefly, to show that
-//! it works; the figures mean nothing then.
+//! Without `--bench`, which `cargo bench` passes, or with `--test`, everything runs once and briefly to show
+//! that it works. The figures mean nothing then.
 
 mod append;
 mod figures;
@@ -121,7 +121,7 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Outcome<Options> {
     Ok(Options { directory, scale, only })
 }
 
-/// Of the last minute: a figure from a busy machine says little.
+/// The load of the last minute: figures from a busy machine say little.
 fn load_average() -> String {
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     load.split(' ').next().filter(|load| !load.is_empty()).unwrap_or("unknown").to_owned()

@@ -9,7 +9,7 @@ pub(crate) const BLOCK_BYTES: usize = 4096;
 const FILE_BYTES: usize = 16 << 20;
 const ZEROS_BYTES: usize = 1 << 20;
 
-/// A file full of zeros, of which one piece after the other is overwritten: a block, if nothing else is said.
+/// A file full of zeros, which is overwritten piece by piece; a piece is one block by default.
 pub(crate) struct RawFile {
     file: File,
     piece: Aligned,
@@ -51,7 +51,7 @@ impl RawFile {
     }
 }
 
-/// Reads a whole file from front to end, past the page cache.
+/// Reads a whole file past the page cache.
 pub(crate) fn read(path: &Path, buffer: &mut Aligned) -> io::Result<u64> {
     let file = direct(OpenOptions::new().read(true)).open(path)?;
     let mut offset = 0;
@@ -76,7 +76,7 @@ fn direct(options: &mut OpenOptions) -> &mut OpenOptions {
     options
 }
 
-/// Memory that begins where a direct read or write may begin.
+/// Memory aligned for direct reads and writes.
 pub(crate) struct Aligned {
     memory: Vec<u8>,
     start: usize,

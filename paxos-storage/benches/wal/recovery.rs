@@ -1,4 +1,4 @@
-//! How fast a log is read back, beside a bare read of the same files.
+//! The speed of recovery, against a bare read of the same files.
 
 use std::path::Path;
 
@@ -10,7 +10,8 @@ use super::raw::{self, Aligned};
 use super::{Outcome, Scale, log};
 
 const BARE_READ_BYTES: usize = 4 << 20;
-/// Bare read and recovery take turns so often; the fastest of each counts, as what disturbs only slows down.
+/// The number of turns of bare read and recovery. The fastest of each counts, since disturbances only slow
+/// down.
 const TURNS: usize = 2;
 const MIB: u64 = 1 << 20;
 
@@ -27,17 +28,17 @@ pub(crate) fn measure(directory: &Path, scale: Scale, table: &mut Table) -> Outc
     Ok(())
 }
 
-/// Writes until the frames alone are as long as asked for.
+/// Writes until the frames have the requested length.
 fn fill(directory: &Path, value_bytes: usize, group: u64, length_mib: u32) -> Outcome<()> {
     eprintln!("  writing {length_mib} MiB of log ...");
-    let mut storage = log::create(directory, log::Options::default())?;
+    let mut storage = log::create(directory, log::FileSettings::default())?;
     let value = log::value(value_bytes);
     let least_frame_bytes = group * value_bytes as u64;
     let writes = u64::from(length_mib) * MIB / least_frame_bytes;
     for number in 1..=writes {
         log::append(&mut storage, number, group, &value)?;
     }
-    storage.mark()?;
+    storage.prove_last_write()?;
     Ok(())
 }
 
@@ -45,7 +46,7 @@ fn measure_one(directory: &Path, name: &str, table: &mut Table) -> Outcome<()> {
     let (mut bare_mib_per_second, mut recovery_mib_per_second) = (0.0_f64, 0.0_f64);
     let (mut log_bytes, mut entries) = (0, 0);
     for _ in 0..TURNS {
-        let mut storage = FileStorage::open(directory, log::Options::default())?;
+        let mut storage = FileStorage::open(directory, log::FileSettings::default())?;
         let (time, recovered) = timed(|| storage.recover());
         entries = recovered?.entries.len();
         drop(storage);
@@ -64,7 +65,7 @@ fn measure_one(directory: &Path, name: &str, table: &mut Table) -> Outcome<()> {
     Ok(())
 }
 
-/// Reads all segments that the log consists of. One that was made ahead has no frame yet and is no part of it.
+/// Reads all segments of the log, except one that was made ahead and has no frames.
 fn bare_read(directory: &Path) -> Outcome<u64> {
     let mut buffer = Aligned::new(BARE_READ_BYTES);
     let mut length_bytes = 0;

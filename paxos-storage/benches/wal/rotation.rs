@@ -1,10 +1,10 @@
-//! What a change of segments costs those who append meanwhile.
+//! What a change of segments costs appends at the same time.
 //!
-//! A segment of 4 MiB takes 1023 appends of one block each. The [`AROUND`] appends from shortly before the one
-//! that finds its segment full on are the window around a rotation: it holds the rotation itself, which orders the
-//! segment after the next, and the time in which a thread begins to fill that with zeros. The others of the segment,
-//! in which the thread ends that and has META tell of it, are the steady state. All windows are taken together, and so is all of the steady state.
-//! One append in 64 is the one that rotates, so the p99 around rotations is a time that most rotations take.
+//! A segment of 4 MiB holds 1023 appends of one block each. The [`AROUND`] appends that start shortly before
+//! a rotation form its window: it includes the rotation itself, which requests the segment after the next,
+//! and the time in which a thread starts to fill that with zeros. All other appends, during which the thread
+//! finishes and updates META, form the steady state. All windows are evaluated together, and so is the whole
+//! steady state. One append in 64 rotates, so the p99 around rotations is a time that most rotations take.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,15 +14,15 @@ use super::raw::{self, BLOCK_BYTES, RawFile};
 use super::{Outcome, Scale, log};
 
 const SEGMENT_BYTES: u64 = 4 << 20;
-/// The first segment has this size whatever the options say.
+/// The first segment has this size regardless of the settings.
 const FIRST_SEGMENT_BYTES: u64 = 1 << 20;
 const AROUND: u64 = 64;
 const BEFORE: u64 = 16;
 
-/// One in so many appends of the steady state has a write to the bare disk behind it.
+/// After each of this many appends of the steady state, a write goes to the bare disk.
 const RAW_EVERY: u64 = 16;
 
-/// How long appends took, by where they were.
+/// The durations of appends, around rotations and in the steady state.
 #[derive(Default)]
 struct Measured {
     around: Vec<Duration>,
@@ -60,7 +60,7 @@ fn append_and_rotate(directory: &Path, rotations: u64) -> Outcome<Measured> {
     for append in 0..first + rotations * each {
         let (time, result) = timed(|| log::append(&mut storage, append + 1, 1, &value));
         result?;
-        // Of the first segment only the end belongs to a rotation.
+        // Only the end of the first segment belongs to a rotation.
         let Some(since_first_window) = (append + BEFORE).checked_sub(first) else { continue };
         let place = since_first_window % each;
         if place == BEFORE {

@@ -1,9 +1,9 @@
-//! What the log makes of each byte and each record it is given.
+//! How many bytes and flushes the log needs for what is written to it.
 //!
-//! Bytes are those that this process has handed to the disk (`write_bytes` in `/proc/self/io`): frames with their
-//! padding, the zeros that each segment is filled with beforehand, and META. How many of them were zeros follows
-//! from how many segments have been made meanwhile. Syncs are one for each write; beside them stand the flushes
-//! that the whole disk was asked for meanwhile, by whomever (`/sys/dev/block/.../stat`).
+//! Bytes are those that this process has passed to the disk (`write_bytes` in `/proc/self/io`): frames with
+//! padding, the zeros of new segments, and META. The number of new segments gives the share of zeros. Each
+//! write has one sync; the table also shows the flushes of the whole disk in that time, by all processes
+//! (`/sys/dev/block/.../stat`).
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -14,7 +14,7 @@ use super::{Outcome, Scale, log};
 
 const SEGMENT_BYTES: u64 = 8 << 20;
 const GROUP: u32 = 16;
-/// Long enough for a segment to be made, or at least for a part of it that shows.
+/// Long enough for a thread to make a segment, or a visible part of it.
 const PAUSE: Duration = Duration::from_millis(30);
 
 pub(crate) fn measure(directory: &Path, scale: Scale, table: &mut Table) -> Outcome<()> {
@@ -41,7 +41,7 @@ fn measure_one(
 ) -> Outcome<()> {
     let mut storage = log::create(directory, log::segments_of(SEGMENT_BYTES))?;
     let value = log::value(value_bytes);
-    // Small values take a block each: as many as that many bytes of the log hold.
+    // Small values take one block each.
     let record_bytes = u32::try_from(value_bytes.max(2048))?;
     let writes = u32::try_from(scale.size_bytes)? / record_bytes / group + 1;
     let start = Counters::when_idle(directory)?;
@@ -73,13 +73,13 @@ fn measure_one(
 
 struct Counters {
     written_bytes: u64,
-    /// Of all segments together.
+    /// The size of all segments together.
     segment_bytes: u64,
     flushes: Option<u32>,
 }
 
 impl Counters {
-    /// Waits until no segment is in the making.
+    /// Waits until no segment is being made.
     fn when_idle(directory: &Path) -> Outcome<Counters> {
         let mut before = None;
         loop {
@@ -110,7 +110,7 @@ fn segment_bytes(directory: &Path) -> Outcome<u64> {
     Ok(bytes)
 }
 
-/// `None` where the system does not tell: what counts them is the disk as a whole, not a part of it.
+/// `None` where the system has no such counter: only whole disks have one, not partitions.
 fn device_flushes(directory: &Path) -> Outcome<Option<u32>> {
     let device = std::fs::metadata(directory)?.dev();
     let (major, minor) = ((device >> 8) & 0xfff, (device & 0xff) | ((device >> 12) & 0xfff00));

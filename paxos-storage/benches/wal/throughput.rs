@@ -1,10 +1,11 @@
 //! Many appends at a time, through a writer thread.
 //!
-//! At saturation the disk does more than the bare one: frames of five blocks and, as all that is written needs a
-//! place full of zeros, as many bytes of zeros beside them. So the bare disk is measured with these bytes, too: it
-//! keeps 0.69 to 0.74 of its syncs with one block, and the log 0.73 to 0.81. What it loses is not the log's to win.
-//! What was tried and did not help: one block to a sync (0.76 to 0.81, of which the zeros take their part), and a
-//! submitter that waits busily without giving way (0.62 to 0.66: the machine's own disk thread wants that core).
+//! At saturation the disk writes more than in the bare case: frames of five blocks, and as many bytes of
+//! zeros for the next segment. So the bare disk is measured with these bytes, too: it reaches 0.69 to 0.74 of
+//! its syncs with one block, and the log 0.73 to 0.81. The log can't gain what the disk loses there. Two
+//! attempts did not help: one block for each sync (0.76 to 0.81, with a part lost to the zeros), and a
+//! submitter that busy-waits without yielding (0.62 to 0.66, because the system's own disk thread needs that
+//! core).
 
 use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvError, SyncSender, channel, sync_channel};
@@ -21,14 +22,14 @@ use super::{Outcome, Scale, log};
 const WAITING: u32 = 128;
 /// Threads that each wait for their own append before the next one.
 const WRITERS: u32 = 32;
-/// What a frame of [`MAX_MERGED`](super::writer::MAX_MERGED) appends takes.
+/// The length of a frame with [`MAX_MERGED`](super::writer::MAX_MERGED) appends.
 const FRAME_BYTES: usize = 5 * BLOCK_BYTES;
-/// How long the driver of a node stays awake by default.
+/// How long a node's driver polls by default.
 const BUSY_POLL: Duration = Duration::from_micros(100);
-/// How much of the next segment is written at once.
+/// How many bytes of the next segment are written at once.
 const ZEROS_BYTES: usize = 128 << 10;
 
-/// What was done in a turn.
+/// The result of a turn.
 #[derive(Clone, Copy, Debug)]
 struct Work {
     appends: u32,
@@ -46,13 +47,14 @@ impl Work {
     }
 }
 
-/// The bare disk, lone appends, a queue that is never empty, and parallel writers take short turns. Neighbours are
-/// compared with each other, and the median of the ratios counts: what else the disk has to do comes in bursts.
+/// The bare disk, lone appends, a queue that is never empty, and parallel writers take short turns. The
+/// figure is the median of the ratios of neighbouring turns, because other load of the disk comes in bursts.
 pub(crate) fn measure(directory: &Path, scale: Scale, table: &mut Table) -> Outcome<()> {
     let mut disk = RawFile::create(&directory.join("raw"))?;
     let mut loaded = LoadedDisk::create(directory)?;
-    let mut storage = log::create(&directory.join("lone"), log::Options::default())?;
-    let (writer, ending) = Writer::start(log::create(&directory.join("thread"), log::Options::default())?)?;
+    let mut storage = log::create(&directory.join("lone"), log::FileSettings::default())?;
+    let (writer, ending) =
+        Writer::start(log::create(&directory.join("thread"), log::FileSettings::default())?)?;
     let value = log::value(log::VALUE_BYTES);
     let (mut raw, mut lone, mut saturated, mut parallel) = (vec![], vec![], vec![], vec![]);
     let mut with_its_bytes = vec![];
@@ -94,7 +96,7 @@ pub(crate) fn measure(directory: &Path, scale: Scale, table: &mut Table) -> Outc
     Ok(())
 }
 
-/// The bare disk with the bytes of a log at saturation: long frames, and zeros that a thread writes beside.
+/// The bare disk with the bytes of a saturated log: long frames, and zeros that a second thread writes.
 struct LoadedDisk {
     frames: RawFile,
     frames_bytes: usize,
@@ -108,7 +110,7 @@ impl LoadedDisk {
         let (zeros, wanted) = sync_channel(1);
         std::thread::Builder::new().name(String::from("zeros")).spawn(move || {
             for () in wanted {
-                // The frames are on the same disk, and tell if it fails.
+                // If the disk fails, the writes of frames report it.
                 let _ = file.write_unsynced();
             }
         })?;
@@ -136,12 +138,12 @@ fn middle(figures: impl Iterator<Item = f64>) -> f64 {
     figures[figures.len() / 2]
 }
 
-/// Of neighbours: each turn of the one with that of the other.
+/// The ratios of neighbouring turns.
 fn middle_ratio(one: impl Iterator<Item = f64>, other: impl Iterator<Item = f64>) -> f64 {
     middle(one.zip(other).map(|(one, other)| one / other))
 }
 
-/// One after the other on this thread.
+/// Appends one after the other on this thread.
 fn repeat(window: Duration, mut append: impl FnMut() -> Outcome<()>) -> Outcome<Work> {
     let (start, mut appends) = (Instant::now(), 0);
     while start.elapsed() < window {
@@ -151,7 +153,7 @@ fn repeat(window: Duration, mut append: impl FnMut() -> Outcome<()>) -> Outcome<
     Ok(Work { appends, syncs: appends, time: start.elapsed() })
 }
 
-/// Submits a new append for each that is done. The last ones are waited for: their time counts, and so do they.
+/// Submits a new append for each that is done. Waits for the last ones, which count with their time.
 fn saturate(writer: &Writer, value: &Value, window: Duration) -> Outcome<Work> {
     let (done, finished) = channel();
     let client = Client::new(done);
@@ -170,7 +172,7 @@ fn saturate(writer: &Writer, value: &Value, window: Duration) -> Outcome<Work> {
     Ok(Work { appends, syncs: writer.syncs() - syncs, time: start.elapsed() })
 }
 
-/// Awake for a while, as the driver of a node.
+/// Polls for a while before it waits, as a node's driver does.
 fn await_done(finished: &Receiver<u32>) -> Result<u32, RecvError> {
     let since = Instant::now();
     while since.elapsed() < BUSY_POLL {

@@ -1,4 +1,5 @@
-//! The log behind a thread, as the node has it: what queues during one sync is merged into the next.
+//! The log with a writer thread, as in a node: appends that queue during a sync are merged into the next
+//! write.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -11,10 +12,10 @@ use paxos_storage::file::FileStorage;
 
 use super::log;
 
-/// No more appends than this share a sync, so that with more under way some always wait for the next one.
+/// At most this many appends share a sync, so that with more in flight, some always wait for the next one.
 pub(crate) const MAX_MERGED: usize = 64;
 
-/// Hands entries to the thread; any thread may.
+/// Submits entries to the thread, from any thread.
 pub(crate) struct Writer {
     queue: Mutex<Queue>,
     syncs: Arc<AtomicU32>,
@@ -31,10 +32,11 @@ struct Job {
     client: Client,
 }
 
-/// Hears how many of its appends have become durable: once for each write to the log, as a node's driver does.
+/// Receives the number of its appends that became durable, once for each write to the log, as a node's driver
+/// does.
 pub(crate) type Client = Arc<Sender<u32>>;
 
-/// Ends the thread once no writer is left; dropped before the writer it would wait forever.
+/// Waits for the thread, which ends when no writer is left. Drop it after the writers.
 pub(crate) struct Ending(JoinHandle<()>);
 
 impl Ending {
@@ -54,7 +56,7 @@ impl Writer {
         Ok((Writer { queue: Mutex::new(Queue { last_number: 0, jobs }), syncs }, Ending(thread)))
     }
 
-    /// `client` hears of it when the entry is durable.
+    /// `client` is notified when the entry is durable.
     pub(crate) fn submit(&self, value: &Value, client: &Client) {
         let mut queue = self.queue.lock().expect("nobody panics while holding it");
         queue.last_number += 1;
@@ -84,7 +86,7 @@ fn work(mut storage: FileStorage, queue: &Receiver<Job>, syncs: &AtomicU32) {
         }
         syncs.fetch_add(1, Ordering::Relaxed);
         for (client, count) in waiting.drain(..) {
-            let _ = client.send(count); // Who no longer waits need not know.
+            let _ = client.send(count); // A client that has stopped waiting is ignored.
         }
     }
 }

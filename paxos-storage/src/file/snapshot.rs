@@ -1,30 +1,33 @@
-//! Snapshot files: written under a temporary name, and renamed once they are whole and stable.
+//! Snapshot files: written under a temporary name, and renamed once they are complete and synced.
+//!
+//! A file holds the state byte for byte, and behind it the membership that is in force after the snapshot's
+//! slot, as [`Membership::encode`] lays it out. META has the length and the checksum of both. So there is no
+//! snapshot without its membership, wherever a crash comes. A file of an older version ends behind the state.
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
 
 use bytes::{Bytes, BytesMut};
-use paxos_core::{Slot, SnapshotMeta};
+use paxos_core::{Membership, Slot, SnapshotMeta};
 
-use super::During;
 use super::disk::{Access, Disk, DiskFile, is_bad_medium, remove_if_there};
-use super::meta::{self, KEPT_SNAPSHOTS, Meta};
-use super::prepare::is_no_space;
+use super::failure::{self, During};
+use super::layout::membership::MembershipSum;
+use super::layout::meta::{self, KEPT_SNAPSHOTS, Meta, SnapshotRecord};
 use crate::{Damage, DamageCause, Error, ErrorKind};
 
 const PREFIX: &str = "snapshot-";
 const NEW_SUFFIX: &str = ".new";
-/// A file is synced whenever so much was added, so that the last sync is short.
+/// An unfinished file is synced each time it has grown this much, so that the last sync is short.
 const SYNC_BYTES: u64 = 4 << 20;
-/// How many snapshots may be on their way; beyond that the one of the lowest slot is dropped.
+/// How many snapshots may be unfinished. Beyond that, the one of the lowest slot is dropped.
 const MAX_UNFINISHED: usize = 4;
-/// How much is read at once.
+/// How many bytes are read at once.
 const READ_BYTES: usize = 1 << 20;
 
-/// The snapshots on their way.
+/// The snapshots that are being written.
 #[derive(Debug, Default)]
-pub(super) struct Unfinished(BTreeMap<Slot, NewFile>);
+pub(crate) struct Unfinished(BTreeMap<Slot, NewFile>);
 
 #[derive(Debug)]
 struct NewFile {
@@ -35,7 +38,7 @@ struct NewFile {
 }
 
 impl Unfinished {
-    pub(super) fn write(
+    pub(crate) fn write(
         &mut self,
         disk: &dyn Disk,
         slot: Slot,
@@ -50,7 +53,8 @@ impl Unfinished {
         let started = self.0.get_mut(&slot).filter(|new| new.size_bytes == offset);
         let new = started.ok_or(Error::SnapshotMismatch { slot, problem: "a piece came out of order" })?;
         if let Err(source) = new.file.write_at(piece, offset) {
-            let error = failure("write", path, source);
+            // Nothing depends on an unfinished snapshot, so it can be dropped if there is no space.
+            let error = failure::or_failure("write", path, source);
             if error.kind() == ErrorKind::Full {
                 self.0.remove(&slot);
                 disk.remove(&name).during("remove", &disk.path(&name))?;
@@ -67,23 +71,23 @@ impl Unfinished {
         Ok(())
     }
 
-    pub(super) fn finish(
+    pub(crate) fn finish(
         &mut self,
         disk: &dyn Disk,
         meta_file: &Meta,
-        lost: &mut Option<SnapshotMeta>,
-        meta: SnapshotMeta,
+        lost: &mut Option<SnapshotRecord>,
+        meta: &SnapshotMeta,
     ) -> Result<(), Error> {
         let slot = meta.slot;
         if !self.0.contains_key(&slot) && meta.size_bytes == 0 {
             self.start(disk, slot)?;
         }
         let Some(new) = self.0.remove(&slot) else {
-            return Err(Error::SnapshotMismatch { slot, problem: "nothing of it was written" });
+            return Err(Error::SnapshotMismatch { slot, problem: "no piece of it was written" });
         };
         let problem = match () {
-            () if new.size_bytes != meta.size_bytes => Some("it has another size"),
-            () if new.checksum != meta.checksum => Some("it has another checksum"),
+            () if new.size_bytes != meta.size_bytes => Some("its size differs"),
+            () if new.checksum != meta.checksum => Some("its checksum differs"),
             () => None,
         };
         let new_name = new_name(slot);
@@ -94,17 +98,16 @@ impl Unfinished {
             disk.remove(&new_name).during("remove", &disk.path(&new_name))?;
             return problem.map_or(Ok(()), |problem| Err(Error::SnapshotMismatch { slot, problem }));
         }
-        new.file.sync().during("sync", &disk.path(&new_name))?;
+        let record = complete(disk, &new, meta)?;
         disk.rename(&new_name, &name(slot)).during("rename", &disk.path(&new_name))?;
         disk.sync_directory().during("sync", &disk.path(""))?;
-        // A snapshot that was lost stays described until a later one takes its place: each start must find out
-        // anew that something is missing below it.
+        // A lost snapshot stays in META until a later one replaces it, so that each start notices the loss.
         *lost = lost.filter(|lost| lost.slot > slot);
-        let mut snapshots: Vec<_> = lost.iter().copied().chain([meta]).chain(kept).collect();
+        let mut snapshots: Vec<_> = lost.iter().copied().chain([record]).chain(kept).collect();
         snapshots.truncate(KEPT_SNAPSHOTS);
         let change = meta_file.change(|description| description.snapshots.clone_from(&snapshots));
         change.during("write", &disk.path(meta::NAME))?;
-        let is_dropped = |old: &&SnapshotMeta| snapshots.iter().all(|kept| kept.slot != old.slot);
+        let is_dropped = |old: &&SnapshotRecord| snapshots.iter().all(|kept| kept.slot != old.slot);
         for old in described.iter().filter(is_dropped) {
             let old = name(old.slot);
             remove_if_there(disk, &old).during("remove", &disk.path(&old))?;
@@ -122,69 +125,105 @@ impl Unfinished {
         }
         let name = new_name(slot);
         let file = disk.create(&name, Access::Cached);
-        let file = file.map_err(|source| failure("create", disk.path(&name), source))?;
+        let file = file.map_err(|source| failure::or_failure("create", disk.path(&name), source))?;
         self.0.insert(slot, NewFile { file, size_bytes: 0, checksum: 0, unsynced_bytes: 0 });
         Ok(())
     }
 }
 
-/// Nothing rests on a snapshot that is not finished, so one that there is no space for can be given up.
-fn failure(operation: &'static str, path: PathBuf, source: io::Error) -> Error {
-    if is_no_space(&source) { Error::Full { path, source } } else { Error::Io { operation, path, source } }
+/// Adds the membership to a file that holds the whole state, and makes it durable.
+fn complete(disk: &dyn Disk, new: &NewFile, meta: &SnapshotMeta) -> Result<SnapshotRecord, Error> {
+    let SnapshotMeta { slot, size_bytes, checksum, membership } = meta;
+    let name = new_name(*slot);
+    let encoded = membership.encode();
+    if let Err(source) = new.file.write_at(&encoded, *size_bytes) {
+        let error = failure::or_failure("write", disk.path(&name), source);
+        if error.kind() == ErrorKind::Full {
+            disk.remove(&name).during("remove", &disk.path(&name))?;
+        }
+        return Err(error);
+    }
+    new.file.sync().during("sync", &disk.path(&name))?;
+    let membership = Some(MembershipSum::of(&encoded));
+    Ok(SnapshotRecord { slot: *slot, size_bytes: *size_bytes, checksum: *checksum, membership })
 }
 
-/// Reads a piece of a finished snapshot.
-pub(super) fn read(
+/// Reads up to `max_bytes` of the state in a finished snapshot of this slot and size.
+pub(crate) fn read(
     disk: &dyn Disk,
-    meta: SnapshotMeta,
+    slot: Slot,
+    size_bytes: u64,
     offset: u64,
     max_bytes: usize,
 ) -> Result<Bytes, Error> {
-    let rest = meta.size_bytes.saturating_sub(offset);
+    let rest = size_bytes.saturating_sub(offset);
     let length = usize::try_from(rest).unwrap_or(usize::MAX).min(max_bytes);
-    let name = name(meta.slot);
+    let name = name(slot);
     let file = disk.open(&name, Access::Cached).during("open", &disk.path(&name))?;
     let mut piece = BytesMut::zeroed(length);
     file.read_at(&mut piece, offset).during("read", &disk.path(&name))?;
     Ok(piece.freeze())
 }
 
-/// Whether the file is there, with the right size and checksum.
-pub(super) fn is_whole(disk: &dyn Disk, meta: SnapshotMeta) -> Result<bool, Error> {
-    let name = name(meta.slot);
+/// A snapshot whose file is as META describes it.
+#[derive(Debug)]
+pub(crate) struct Whole {
+    /// `None` in a file of an older version.
+    pub(crate) membership: Option<Membership>,
+}
+
+/// Reads the whole file. `None` if it is missing, or if sizes or checksums are wrong.
+pub(crate) fn check(disk: &dyn Disk, record: SnapshotRecord) -> Result<Option<Whole>, Error> {
+    let name = name(record.slot);
     let file = match disk.open(&name, Access::Cached) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         opened => opened.during("open", &disk.path(&name))?,
     };
     file.sync().during("sync", &disk.path(&name))?;
-    if file.size_bytes().during("read", &disk.path(&name))? != meta.size_bytes {
-        return Ok(false);
+    let membership_bytes = record.membership.map_or(0, MembershipSum::size_bytes);
+    let file_bytes = file.size_bytes().during("read", &disk.path(&name))?;
+    if file_bytes.checked_sub(record.size_bytes) != Some(membership_bytes as u64) {
+        return Ok(None);
     }
     let (mut offset, mut checksum) = (0, 0);
-    while offset < meta.size_bytes {
-        let piece = match read(disk, meta, offset, READ_BYTES) {
-            Err(Error::Io { source, .. }) if is_bad_medium(&source) => return Ok(false),
+    while offset < record.size_bytes {
+        let piece = match read(disk, record.slot, record.size_bytes, offset, READ_BYTES) {
+            Err(Error::Io { source, .. }) if is_bad_medium(&source) => return Ok(None),
             piece => piece?,
         };
         checksum = crc32c::crc32c_append(checksum, &piece);
         offset += piece.len() as u64;
     }
-    Ok(checksum == meta.checksum)
+    let membership = match record.membership {
+        None => None,
+        Some(sum) => {
+            let mut encoded = BytesMut::zeroed(membership_bytes);
+            match file.read_at(&mut encoded, record.size_bytes) {
+                Err(error) if is_bad_medium(&error) => return Ok(None),
+                read => read.during("read", &disk.path(&name))?,
+            }
+            match sum.decode(&encoded) {
+                Some(membership) => Some(membership),
+                None => return Ok(None),
+            }
+        }
+    };
+    Ok((checksum == record.checksum).then_some(Whole { membership }))
 }
 
-/// What is lost with the newest snapshot.
-pub(super) fn damage(disk: &dyn Disk, meta: SnapshotMeta) -> Damage {
-    let (file, slots) = (disk.path(&name(meta.slot)), Some((Slot::FIRST, meta.slot)));
+/// The damage that a lost snapshot is.
+pub(crate) fn damage(disk: &dyn Disk, lost: SnapshotRecord) -> Damage {
+    let (file, slots) = (disk.path(&name(lost.slot)), Some((Slot::FIRST, lost.slot)));
     Damage { file, offset: 0, cause: DamageCause::Snapshot, slots, is_promise_intact: true }
 }
 
-/// The name of the file of a finished snapshot.
-pub(super) fn name(slot: Slot) -> String {
+/// The file name of a finished snapshot.
+pub(crate) fn name(slot: Slot) -> String {
     format!("{PREFIX}{:020}", slot.0)
 }
 
-/// Whether this is the name of a snapshot, finished or not.
-pub(super) fn is_name(file_name: &str) -> bool {
+/// Whether this is the file name of a snapshot, finished or not.
+pub(crate) fn is_name(file_name: &str) -> bool {
     let finished = file_name.strip_suffix(NEW_SUFFIX).unwrap_or(file_name);
     let slot = finished.strip_prefix(PREFIX).and_then(|number| number.parse().ok());
     slot.is_some_and(|slot| name(Slot(slot)) == finished)

@@ -6,8 +6,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use paxos_core::{Ballot, Durable, Entry, HardState, NodeId, Recovered, Slot, Value, Write, WriteNumber};
-use paxos_storage::file::{self, FileStorage, Options};
+use paxos_core::{
+    Ballot, Durable, Entry, HardState, Member, Membership, NodeId, Recovered, Slot, SnapshotMeta, Value,
+    Write, WriteNumber,
+};
+use paxos_storage::file::{self, FileSettings, FileStorage};
 use paxos_storage::{Damage, Error, Identity, Storage};
 use tempfile::TempDir;
 
@@ -17,12 +20,12 @@ pub(crate) type Outcome = Result<(), Error>;
 
 pub(crate) struct Files {
     pub(crate) directory: TempDir,
-    pub(crate) options: Options,
+    pub(crate) options: FileSettings,
 }
 
 impl Files {
     pub(crate) fn new(segment_bytes: u64) -> Files {
-        let mut options = Options::default();
+        let mut options = FileSettings::default();
         options.segment_bytes = segment_bytes;
         Files { directory: formatted(), options }
     }
@@ -59,7 +62,7 @@ impl Files {
         names
     }
 
-    /// All segments but the one that may have been prepared and not used yet.
+    /// All segments, except one that was prepared but not used yet.
     pub(crate) fn segments_with_frames(&self) -> Vec<PathBuf> {
         let has_frame = |path: &PathBuf| fs::read(path).is_ok_and(|bytes| bytes[BLOCK] != 0);
         self.segments().into_iter().filter(has_frame).collect()
@@ -80,6 +83,18 @@ pub(crate) fn value(fill: u8, length: usize) -> Value {
     Value::batch(&[Bytes::from(vec![fill; length])])
 }
 
+/// A membership with addresses.
+pub(crate) fn membership() -> Membership {
+    let members = [1, 2, 3].map(|id| Member::voter(NodeId(id), format!("host-{id}:7000")));
+    Membership::of(members.to_vec()).expect("these members fit")
+}
+
+/// The description of a snapshot of this state.
+pub(crate) fn snapshot(slot: Slot, state: &[u8]) -> SnapshotMeta {
+    let (size_bytes, checksum) = (state.len() as u64, crc32c::crc32c(state));
+    SnapshotMeta { slot, size_bytes, checksum, membership: membership() }
+}
+
 pub(crate) fn accepted(slot: u64, length: usize) -> (Slot, Entry) {
     let ballot = Ballot { round: slot, node: NodeId(1) };
     (Slot(slot), Entry::Accepted { ballot, value: value(slot.to_le_bytes()[0], length) })
@@ -90,7 +105,7 @@ pub(crate) fn put(storage: &mut dyn Storage, slot: u64, length: usize) -> Result
     storage.persist(Write::new(WriteNumber(1), hard_state, vec![accepted(slot, length)]))
 }
 
-/// A small log of so many writes, one block each, closed without a mark.
+/// A small log of this many writes, one block each, closed without a mark.
 pub(crate) fn log_of(writes: u64) -> Files {
     let files = Files::new(1 << 20);
     let (mut storage, _) = files.recover().expect("a new directory recovers");
@@ -126,7 +141,8 @@ pub(crate) fn damage(files: &Files) -> Damage {
     }
 }
 
-/// What is recovered in spite of damage: slots with an entry, the watermark, and up to where some may be lost.
+/// The result of recovering a damaged log: slots with an entry, the watermark, and up to where slots may be
+/// lost.
 pub(crate) fn repairable(files: &Files) -> (Vec<u64>, u64, u64) {
     let (_, recovered) = files.recover().expect("the promise is intact, so the node can come back");
     (slots(&recovered), recovered.hard_state.chosen.0, recovered.incomplete_through.0)

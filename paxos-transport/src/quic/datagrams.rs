@@ -1,11 +1,12 @@
-//! The system's datagrams, for a task that is woken by those that arrive and by nothing else.
+//! A UDP socket that wakes its task only when packets arrive.
 //!
-//! tokio's own socket hears of both directions. Each packet that leaves the machine, or that its receiver on this one
-//! takes, makes room in the send buffer, and the system tells so: a node woke up once more for every packet that it
-//! had sent, on loopback just when the receiver needed the processor. Here the socket is watched for arrivals alone,
-//! and room is taken for granted. Only after a send that found none it is waited for, by a watch of its own.
+//! tokio's socket is registered for both directions. When a sent packet leaves the machine, or its receiver
+//! on the same machine reads it, the send buffer has more space and the system reports that: a node woke up
+//! once more for each packet it had sent, on loopback just when the receiver needed the processor. This
+//! socket is registered for arrivals alone and assumes that there is space to send. After a send that found
+//! none, a second registration waits for it.
 //!
-//! A read that brings less than there was space for has emptied the socket, so it is not read again in vain.
+//! A read that returns fewer packets than it could has emptied the socket, so it is not read again in vain.
 
 use std::io::{self, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
@@ -19,35 +20,46 @@ use quinn::{AsyncUdpSocket, UdpPoller};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// A socket whose arrivals are watched.
+use super::paths::SendErrors;
+
+/// A UDP socket that is registered for arrivals.
 #[derive(Debug)]
 pub(super) struct Datagrams {
     socket: AsyncFd<UdpSocket>,
     state: UdpSocketState,
-    /// Whether a send has found no room, and nobody has seen any since.
+    errors: Arc<SendErrors>,
+    /// Whether a send has found no space in the buffer, and none has been reported since.
     is_full: AtomicBool,
 }
 
 impl Datagrams {
-    /// Watches `socket`. Within a tokio runtime.
-    pub(super) fn new(socket: UdpSocket) -> io::Result<Datagrams> {
-        // Sets what QUIC needs, and that no call blocks.
+    /// Registers `socket` with the current tokio runtime. Errors of sending are noted in `errors`.
+    pub(super) fn new(socket: UdpSocket, errors: Arc<SendErrors>) -> io::Result<Datagrams> {
+        // Sets the options that QUIC needs, and non-blocking mode.
         let state = UdpSocketState::new((&socket).into())?;
-        Ok(Datagrams { socket: watch(socket, Interest::READABLE)?, state, is_full: AtomicBool::new(false) })
+        let socket = watch(socket, Interest::READABLE)?;
+        Ok(Datagrams { socket, state, errors, is_full: AtomicBool::new(false) })
     }
 }
 
 impl AsyncUdpSocket for Datagrams {
     fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
-        Box::pin(Room { datagrams: self, watched: None })
+        Box::pin(SendSpace { datagrams: self, watched: None })
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        let sent = self.state.send(self.socket.get_ref().into(), transmit);
-        if sent.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
-            self.is_full.store(true, Ordering::Relaxed);
+        match self.state.try_send(self.socket.get_ref().into(), transmit) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.is_full.store(true, Ordering::Relaxed);
+                Err(error)
+            }
+            // To QUIC, a packet that can't be sent is a lost packet.
+            Err(error) => {
+                self.errors.note(transmit, &error);
+                Ok(())
+            }
+            Ok(()) => Ok(()),
         }
-        sent
     }
 
     fn poll_recv(
@@ -59,7 +71,7 @@ impl AsyncUdpSocket for Datagrams {
         loop {
             let mut ready = ready!(self.socket.poll_read_ready(context))?;
             let read = ready.try_io(|socket| self.state.recv(socket.get_ref().into(), buffers, meta));
-            let Ok(received) = read else { continue }; // There was nothing.
+            let Ok(received) = read else { continue }; // The readiness was outdated.
             if received.as_ref().is_ok_and(|count| *count < buffers.len()) {
                 ready.clear_ready();
             }
@@ -84,15 +96,16 @@ impl AsyncUdpSocket for Datagrams {
     }
 }
 
-/// Waits for room in the send buffer if there was none, by a watch that ends as soon as there is some.
+/// Waits for space in the send buffer if there was none, with a registration that ends as soon as there is
+/// some.
 #[derive(Debug)]
-struct Room {
+struct SendSpace {
     datagrams: Arc<Datagrams>,
     watched: Option<AsyncFd<UdpSocket>>,
 }
 
-impl UdpPoller for Room {
-    /// Asked before each send.
+impl UdpPoller for SendSpace {
+    /// quinn calls this before each send.
     fn poll_writable(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let watched = match self.watched.take() {
             Some(watched) => watched,
@@ -135,13 +148,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_finds_no_room_is_woken_when_there_is_some() -> io::Result<()> {
+    async fn a_sender_without_space_is_woken_when_there_is_some() -> io::Result<()> {
         let receiver = UdpSocket::bind("127.0.0.1:0")?;
         let socket = UdpSocket::bind("127.0.0.1:0")?;
         // What waits at the receiver takes room at the sender, if it is not lost there.
         socket2::SockRef::from(&receiver).set_recv_buffer_size(1 << 20)?;
         socket2::SockRef::from(&socket).set_send_buffer_size(1)?;
-        let sender = Arc::new(Datagrams::new(socket)?);
+        let sender = Arc::new(Datagrams::new(socket, Arc::default())?);
         let transmit = Transmit {
             destination: receiver.local_addr()?,
             ecn: None,
@@ -168,7 +181,7 @@ mod tests {
     #[tokio::test]
     async fn datagrams_that_come_one_by_one_are_all_read() -> io::Result<()> {
         let sender = UdpSocket::bind("127.0.0.1:0")?;
-        let receiver = Datagrams::new(UdpSocket::bind("127.0.0.1:0")?)?;
+        let receiver = Datagrams::new(UdpSocket::bind("127.0.0.1:0")?, Arc::default())?;
         for _ in 0..3 {
             // Each comes to a socket that the read before has emptied.
             sender.send_to(&DATAGRAM, receiver.local_addr()?)?;

@@ -1,111 +1,102 @@
 //! QUIC over UDP (quinn), with mutual TLS.
 //!
-//! `Control` has a stream of its own, and `Log` several, each taking the next frames that wait: a lost packet
-//! holds up the frames of its stream, not those of the others. `Bulk` has a connection of its own, because
-//! streams share a congestion window. That is all that is gained over TCP, besides connections that survive a
-//! change of address; on a network that loses nothing, TCP needs less time and less of the processor.
+//! `Control` has one stream, and `Log` several that take the next queued frames in turn: a lost packet delays
+//! only the frames of its stream. `Bulk` has a second connection, because the streams of one share a
+//! congestion window. These, and connections that survive a change of address, are the advantages over TCP.
+//! On a network without loss, TCP has lower latency and needs less of the processor.
 //!
-//! A node that has been started again tells its peers so as soon as they send to what it was before (stateless
-//! resets, by a key derived from the node's own), instead of leaving them to the idle time-out.
+//! A restarted node answers packets for its former connections with stateless resets, for which it derives a
+//! key from its own. So peers reconnect at once instead of after the idle time-out.
 
+mod calling;
 #[cfg(unix)]
 mod datagrams;
+mod endpoints;
+mod paths;
 mod setup;
+
+#[cfg(all(test, feature = "certs", feature = "tcp"))]
+pub(crate) use self::calling::QuicCaller;
+pub use self::calling::call;
+pub use self::setup::{Packets, packets};
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use async_trait::async_trait;
 use paxos_core::NodeId;
 use quinn::crypto::rustls::HandshakeData;
 use quinn::{AsyncUdpSocket, ClientConfig, ConnectionError, Endpoint, Incoming, VarInt};
+use rustls::AlertDescription;
 use rustls::pki_types::CertificateDer;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
-use crate::end::Farewell;
-use crate::frames::{Pulse, read_all, write_all};
+use self::endpoints::{Endpoints, STOPPED};
+use self::paths::SendErrors;
 use crate::inbox::inbox;
-use crate::link::{Claim, Class};
-use crate::network::{Connection, Dialer, Ended, Network};
-use crate::{Error, Lane, NetworkConfig, NetworkTransport};
+use crate::network::connection::Connection;
+use crate::network::dialing::Dialer;
+use crate::network::frames::{Pulse, read_all, write_all};
+use crate::network::link::Ended;
+use crate::network::link::{Claim, Class};
+use crate::network::peers::Network;
+use crate::network::tls::CALL_PROTOCOL;
+use crate::network::tls::problems::{self, printable};
+use crate::{Carrier, Error, Lane, NetworkConfig, NetworkTransport, Unreachable};
 
-/// How long closing waits for peers to hear of it.
-const FAREWELL_TIMEOUT: Duration = Duration::from_millis(200);
-/// TLS alerts travel as QUIC errors from here on.
-const CRYPTO_ERRORS: std::ops::Range<u64> = 0x100..0x200;
-const STOPPED: VarInt = VarInt::from_u32(0);
+/// QUIC's error codes for TLS alerts start here.
+const CRYPTO_ERRORS: u64 = 0x100;
 const NOT_ADMITTED: VarInt = VarInt::from_u32(1);
 
 /// Listens for peers and starts to connect to them.
 ///
 /// # Errors
 ///
-/// [`Error::Listen`] if the address can't be listened on; [`Error::Config`], [`Error::Name`] and [`Error::Tls`]
-/// if the settings do not fit together.
+/// [`Error::Listen`] if the transport can't listen on its address; [`Error::Config`], [`Error::Name`] and
+/// [`Error::Tls`] for invalid settings.
 #[expect(clippy::unused_async, reason = "all backends are bound alike; this one needs the runtime only")]
 pub async fn bind(config: NetworkConfig) -> Result<NetworkTransport, Error> {
     config.check()?;
-    let socket = setup::system_socket(&config)?;
-    bind_over(config, socket, None)
+    let send_errors = Arc::new(SendErrors::default());
+    let listen = |source| Error::Listen { address: config.listen, source };
+    let socket = setup::system_socket(config.listen, Arc::clone(&send_errors)).map_err(listen)?;
+    start(config, socket, Some(send_errors), None)
 }
 
-/// How packets leave this machine.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Packets {
-    /// The longest packet that is tried, in bytes, without the headers of UDP and IP.
-    pub max_bytes: u16,
-    /// How many packets the system takes in one call (GSO); 1 if it can't segment.
-    pub segments: usize,
-}
-
-/// What this system does with packets: for whoever compares measurements. Within a tokio runtime.
-///
-/// # Errors
-///
-/// If no socket can be opened.
-pub fn packets() -> std::io::Result<Packets> {
-    setup::packets()
-}
-
-/// As [`bind`], over any kind of datagrams: those of the system, or of the simulated network of a test, which
-/// also has QUIC draw its random numbers from `seed`.
+/// Does what [`bind`] does, over the simulated network of a test. QUIC takes its random numbers from `seed`.
+#[cfg(test)]
 pub(crate) fn bind_over(
     config: NetworkConfig,
     socket: Arc<dyn AsyncUdpSocket>,
     seed: Option<[u8; 32]>,
 ) -> Result<NetworkTransport, Error> {
-    let endpoint = setup::endpoint(&config, socket, seed)?;
+    start(config, socket, None, seed)
+}
+
+fn start(
+    config: NetworkConfig,
+    socket: Arc<dyn AsyncUdpSocket>,
+    send_errors: Option<Arc<SendErrors>>,
+    seed: Option<[u8; 32]>,
+) -> Result<NetworkTransport, Error> {
     let listen = |source| Error::Listen { address: config.listen, source };
+    let server = setup::server_config(&config)?;
+    let endpoint = setup::endpoint(&config, Some(server), socket, seed).map_err(listen)?;
     let local_address = endpoint.local_addr().map_err(listen)?;
     let main = setup::client_config(&config, Class::Main)?;
     let bulk = setup::client_config(&config, Class::Bulk)?;
     let (sender, inbox) = inbox();
-    let network = Arc::new(Network::new(config, &sender));
-    let dialer =
-        QuicDialer { endpoint: endpoint.clone(), local_address, main, bulk, network: Arc::clone(&network) };
-    network.start_dialing(&Arc::new(dialer));
-    network.spawn_until_closing(accept(Arc::clone(&network), endpoint.clone()));
-    Ok(NetworkTransport::new(network, inbox, local_address, Some(Box::new(endpoint))))
-}
-
-#[async_trait]
-impl Farewell for Endpoint {
-    fn begin(&self) {
-        self.close(STOPPED, b"stopped");
-    }
-
-    async fn finish(&self) {
-        self.begin();
-        // Peers that do not hear of it find out by themselves.
-        let _ = tokio::time::timeout(FAREWELL_TIMEOUT, self.wait_idle()).await;
-    }
+    let network = Arc::new(Network::new(config, sender));
+    let endpoints = Arc::new(Endpoints::new(endpoint, local_address, send_errors));
+    let dialer = QuicDialer { endpoints: Arc::clone(&endpoints), main, bulk, network: Arc::clone(&network) };
+    let keeper = network.start(&Arc::new(dialer), local_address);
+    network.spawn_until_closing(accept(Arc::clone(&network), endpoints.listening().clone()));
+    Ok(NetworkTransport::new(network, keeper, inbox, local_address, Some(Box::new(endpoints))))
 }
 
 struct QuicDialer {
-    endpoint: Endpoint,
-    local_address: SocketAddr,
+    endpoints: Arc<Endpoints>,
     main: ClientConfig,
     bulk: ClientConfig,
     network: Arc<Network>,
@@ -114,24 +105,41 @@ struct QuicDialer {
 impl Dialer for QuicDialer {
     type Connection = quinn::Connection;
 
-    fn can_reach(&self, address: SocketAddr) -> bool {
-        address.is_ipv4() || self.local_address.is_ipv6()
-    }
+    const CARRIER: Carrier = Carrier::Udp;
 
     async fn dial(
         &self,
         peer: NodeId,
         address: SocketAddr,
         class: Class,
-    ) -> Result<quinn::Connection, Ended> {
+    ) -> Result<quinn::Connection, Unreachable> {
         let config = match class {
             Class::Main => self.main.clone(),
             Class::Bulk => self.bulk.clone(),
         };
+        let lost = |problem: String| Unreachable::Lost { problem };
         let name = self.network.config.identity.server_name(peer);
-        let name = name.map_err(|error| Ended::Refused(error.to_string()))?;
-        let connecting = self.endpoint.connect_with(config, address, &name.to_str());
-        connecting.map_err(|error| Ended::Broken(error.to_string()))?.await.map_err(|error| ended(&error))
+        let name = name.map_err(|error| lost(error.to_string()))?;
+        let endpoint = self.endpoints.towards(address, &self.network.config)?;
+        let connecting = endpoint.connect_with(config, address, &name.to_str());
+        let connecting = connecting
+            .map_err(|error| Unreachable::NoRoute { address, problem: printable(&error.to_string()) })?;
+        connecting.await.map_err(|error| match ended(&error) {
+            Ended::Because(problem) => problem,
+            Ended::Closed => lost(String::from("this node is closing")),
+        })
+    }
+
+    async fn probe(&self, address: SocketAddr) -> Unreachable {
+        let Some(send_errors) = self.endpoints.send_errors() else {
+            return Unreachable::Silent { address, carrier: Carrier::Udp };
+        };
+        // Only errors of the attempt before this probe count.
+        let since = Instant::now().checked_sub(self.network.config.connect_timeout);
+        match since.and_then(|since| send_errors.latest(address, since)) {
+            Some(problem) => problem,
+            None => paths::probe(address).await,
+        }
     }
 }
 
@@ -155,14 +163,14 @@ impl Connection for quinn::Connection {
                     Err(error) => break ended(&error),
                 },
                 Some(read) = readers.join_next() => if let Ok(Err(error)) = read {
-                    // If the connection has broken, that tells more than a stream does.
-                    break self.close_reason().map_or(Ended::Broken(error.to_string()), |error| ended(&error));
+                    // If the connection has broken, its error says more than that of a stream.
+                    break self.close_reason().map_or_else(|| Ended::lost(error), |error| ended(&error));
                 },
                 written = writers.join_next() => match written {
                     Some(Ok(Ok(()))) => {}
                     None => break Ended::Closed,
-                    Some(_) => break self.close_reason().map_or(
-                        Ended::Broken(String::from("a stream has broken")),
+                    Some(_) => break self.close_reason().map_or_else(
+                        || Ended::lost("a stream has broken"),
                         |error| ended(&error),
                     ),
                 },
@@ -171,9 +179,23 @@ impl Connection for quinn::Connection {
         self.close(STOPPED, b"");
         ended
     }
+
+    fn peer_address(&self) -> SocketAddr {
+        self.remote_address()
+    }
+
+    fn peer_certificate(&self) -> Option<CertificateDer<'static>> {
+        chain(self).into_iter().next()
+    }
 }
 
-/// Writes frames of one lane to a stream of its own.
+/// The certificates that the peer has sent.
+fn chain(connection: &quinn::Connection) -> Vec<CertificateDer<'static>> {
+    let identity = connection.peer_identity().and_then(|chain| chain.downcast().ok());
+    identity.map(|chain| *chain).unwrap_or_default()
+}
+
+/// Opens a stream, and writes frames of one lane to it.
 async fn write_stream(connection: quinn::Connection, claim: Arc<Claim>, index: usize) -> std::io::Result<()> {
     let queue = &claim.queues()[index];
     let mut stream = connection.open_uni().await?;
@@ -181,18 +203,18 @@ async fn write_stream(connection: quinn::Connection, claim: Arc<Claim>, index: u
         stream.set_priority(1)?;
     }
     write_all(&claim, &[queue], &mut stream, Pulse::default()).await?;
-    // Until the peer has everything.
+    // Wait until the peer has acknowledged everything.
     stream.stopped().await?;
     Ok(())
 }
 
-/// Takes in the connections that peers open.
+/// Accepts connections of peers.
 async fn accept(network: Arc<Network>, endpoint: Endpoint) {
     let handshakes = Arc::new(Semaphore::new(network.config.max_handshakes));
     while let Some(incoming) = endpoint.accept().await {
         let is_busy = handshakes.available_permits() <= network.config.max_handshakes / 2;
         if is_busy && !incoming.remote_address_validated() && incoming.may_retry() {
-            // Makes sure that the address is not a made-up one, before it takes one of the last places.
+            // Makes the peer prove that its address is not spoofed before it takes one of the last places.
             let _ = incoming.retry();
             continue;
         }
@@ -215,32 +237,51 @@ async fn admit(network: &Arc<Network>, incoming: Incoming) {
     let connection = match handshake {
         Ok(connection) => connection,
         Err(error) => {
-            if let Ended::Refused(problem) = ended(&error) {
-                network.complain_of(address, &problem);
+            if let Ended::Because(problem) = ended(&error) {
+                network.on_failed_handshake(address.ip(), problem);
             }
             return;
         }
     };
-    let chain =
-        connection.peer_identity().and_then(|chain| chain.downcast::<Vec<CertificateDer<'static>>>().ok());
     let data = connection.handshake_data().and_then(|data| data.downcast::<HandshakeData>().ok());
     let protocol = data.and_then(|data| data.protocol).unwrap_or_default();
-    match network.admit(&chain.unwrap_or_default(), &protocol) {
+    if protocol == CALL_PROTOCOL {
+        calling::admit(network, connection, address).await;
+        return;
+    }
+    match network.admit(&chain(&connection), &protocol) {
         Ok(link) => network.serve(&link, connection),
-        Err(problem) => {
-            connection.close(NOT_ADMITTED, problem.as_bytes());
-            network.complain_of(address, &problem);
+        Err(refusal) => {
+            connection.close(NOT_ADMITTED, refusal.problem.as_bytes());
+            network.on_refused(address.ip(), &refusal);
         }
     }
 }
 
-/// Whether one side does not take the other for what it should be, as opposed to not being there.
+/// Why connecting has failed, or a connection has ended.
 fn ended(error: &ConnectionError) -> Ended {
-    let is_about_identity = match error {
-        ConnectionError::TransportError(error) => CRYPTO_ERRORS.contains(&u64::from(error.code)),
-        ConnectionError::ConnectionClosed(close) => CRYPTO_ERRORS.contains(&u64::from(close.error_code)),
-        ConnectionError::ApplicationClosed(close) => close.error_code == NOT_ADMITTED,
-        _ => false,
-    };
-    if is_about_identity { Ended::Refused(error.to_string()) } else { Ended::Broken(error.to_string()) }
+    Ended::Because(match error {
+        ConnectionError::LocallyClosed => return Ended::Closed,
+        ConnectionError::VersionMismatch => Unreachable::OtherVersion,
+        ConnectionError::TransportError(error) => match alert(error.code.into()) {
+            Some(alert) => problems::of_sent_alert(alert, &error.reason),
+            None => return Ended::lost(printable(&error.to_string())),
+        },
+        ConnectionError::ConnectionClosed(close) => match alert(close.error_code.into()) {
+            Some(alert) => problems::of_received_alert(AlertDescription::from(alert)),
+            None => return Ended::lost(printable(&close.to_string())),
+        },
+        ConnectionError::ApplicationClosed(close) if close.error_code == NOT_ADMITTED => {
+            Unreachable::NotAdmitted { problem: printable(&String::from_utf8_lossy(&close.reason)) }
+        }
+        ConnectionError::ApplicationClosed(_) => return Ended::lost("it has closed the connection"),
+        ConnectionError::TimedOut => return Ended::lost("no sign of life"),
+        ConnectionError::Reset => return Ended::lost("it has been started again"),
+        ConnectionError::CidsExhausted => return Ended::lost(error),
+    })
+}
+
+/// The TLS alert in an error code of QUIC, if it holds one.
+fn alert(error_code: u64) -> Option<u8> {
+    u8::try_from(error_code.checked_sub(CRYPTO_ERRORS)?).ok()
 }

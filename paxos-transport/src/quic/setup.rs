@@ -1,6 +1,7 @@
-//! How quinn is set up, and why.
+//! The settings of quinn, with reasons.
 
-use std::net::UdpSocket;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,76 +12,126 @@ use quinn::{
     MtuDiscoveryConfig, ServerConfig, TokioRuntime, TransportConfig, VarInt,
 };
 use ring::hmac;
+use socket2::{Domain, Protocol, Socket, Type};
 
-use super::Packets;
-use crate::config::MAX_LOG_STREAMS;
-use crate::link::Class;
-use crate::network::SIGN_OF_LIFE_INTERVAL;
+use super::paths::SendErrors;
+use crate::calls::CallIdentity;
+use crate::network::config::MAX_LOG_STREAMS;
+use crate::network::link::Class;
+use crate::network::peers::SIGN_OF_LIFE_INTERVAL;
 use crate::{Error, NetworkConfig};
 
 /// How many streams a peer may open on one connection: one for `Control`, and those of the `Log` lane.
 const MAX_STREAMS: u32 = 8;
 const _: () = assert!(1 + MAX_LOG_STREAMS == MAX_STREAMS as usize);
-/// The largest packet tried: with larger ones the system no longer segments for us.
+/// The longest packet that is tried. Beyond this, systems do not segment packets (GSO).
 const MAX_PACKET_BYTES: u16 = 1452;
-/// What is asked for; the system may grant less, and then bursts are lost a little earlier.
+/// The requested size of socket buffers. If the system grants less, bursts lose packets a little earlier.
 const SOCKET_BUFFER_BYTES: usize = 4 << 20;
-/// How much of one stream may be under way or unread.
+/// How many bytes of one stream may be in flight or unread.
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
-/// The same for a connection: more than all `Log` streams together, so that `Control` has room when they are full.
+/// The same for a connection: more than all `Log` streams together, so that `Control` has room when they are
+/// full.
 const CONNECTION_WINDOW_BYTES: u32 = 24 << 20;
-/// The first estimate. quinn's 333 ms would make the first loss cost a second.
+/// The first estimate of the round-trip time. With quinn's 333 ms, the first lost packet would cost a second.
 const INITIAL_RTT: Duration = Duration::from_millis(10);
+/// A caller gives up on a node from which nothing arrives for this long.
+const CALL_IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECTION_ID_BYTES: usize = 8;
 
-pub(super) fn system_socket(config: &NetworkConfig) -> Result<Arc<dyn AsyncUdpSocket>, Error> {
-    let listen = |source| Error::Listen { address: config.listen, source };
-    let socket = UdpSocket::bind(config.listen).map_err(listen)?;
-    let options = socket2::SockRef::from(&socket);
-    let _ = options.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
-    let _ = options.set_send_buffer_size(SOCKET_BUFFER_BYTES);
-    wrap(socket).map_err(listen)
+/// Opens a socket that notes errors of sending in `send_errors`. A socket on all IPv6 addresses serves IPv4,
+/// too.
+pub(super) fn system_socket(
+    address: SocketAddr,
+    send_errors: Arc<SendErrors>,
+) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() && address.ip().is_unspecified() {
+        socket.set_only_v6(false)?;
+    }
+    socket.bind(&address.into())?;
+    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
+    let _ = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);
+    wrap(socket.into(), send_errors)
 }
 
 #[cfg(unix)]
-fn wrap(socket: UdpSocket) -> std::io::Result<Arc<dyn AsyncUdpSocket>> {
-    Ok(Arc::new(super::datagrams::Datagrams::new(socket)?))
+fn wrap(socket: UdpSocket, send_errors: Arc<SendErrors>) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+    Ok(Arc::new(super::datagrams::Datagrams::new(socket, send_errors)?))
 }
 
 #[cfg(not(unix))]
-fn wrap(socket: UdpSocket) -> std::io::Result<Arc<dyn AsyncUdpSocket>> {
+fn wrap(socket: UdpSocket, _: Arc<SendErrors>) -> io::Result<Arc<dyn AsyncUdpSocket>> {
     quinn::Runtime::wrap_udp_socket(&TokioRuntime, socket)
 }
 
-pub(super) fn packets() -> std::io::Result<Packets> {
-    let socket = wrap(UdpSocket::bind("127.0.0.1:0")?)?;
+/// How this system sends packets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Packets {
+    /// The longest packet that QUIC tries, in bytes, without the headers of UDP and IP.
+    pub max_bytes: u16,
+    /// How many packets the system accepts in one call (GSO); 1 if it can't segment.
+    pub segments: usize,
+}
+
+/// Tells how this system sends packets, to explain measurements. Call it within a tokio runtime.
+///
+/// # Errors
+///
+/// If no socket can be opened.
+pub fn packets() -> io::Result<Packets> {
+    let socket = wrap(UdpSocket::bind("127.0.0.1:0")?, Arc::default())?;
     Ok(Packets { max_bytes: MAX_PACKET_BYTES, segments: socket.max_transmit_segments() })
 }
 
+/// Makes an endpoint. It accepts connections only if `server` is given.
 pub(super) fn endpoint(
     config: &NetworkConfig,
+    server: Option<ServerConfig>,
     socket: Arc<dyn AsyncUdpSocket>,
     seed: Option<[u8; 32]>,
-) -> Result<Endpoint, Error> {
-    let listen = |source| Error::Listen { address: config.listen, source };
-    let server = server_config(config)?;
+) -> io::Result<Endpoint> {
     let secret = hmac::Key::new(hmac::HMAC_SHA256, config.identity.secret());
     let reset_secret = hmac::sign(&secret, b"paxos-transport: QUIC stateless resets");
     let reset_key = hmac::Key::new(hmac::HMAC_SHA256, reset_secret.as_ref());
     let mut endpoint = EndpointConfig::new(Arc::new(reset_key));
     endpoint.cid_generator(|| Box::new(AnyConnectionId)).rng_seed(seed);
-    Endpoint::new_with_abstract_socket(endpoint, Some(server), socket, Arc::new(TokioRuntime)).map_err(listen)
+    Endpoint::new_with_abstract_socket(endpoint, server, socket, Arc::new(TokioRuntime))
+}
+
+/// Makes an endpoint for calls, which can reach `address`.
+pub(super) fn calling_endpoint(address: SocketAddr) -> io::Result<Endpoint> {
+    let any: IpAddr = match address {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = system_socket((any, 0).into(), Arc::default())?;
+    Endpoint::new_with_abstract_socket(EndpointConfig::default(), None, socket, Arc::new(TokioRuntime))
 }
 
 pub(super) fn client_config(config: &NetworkConfig, class: Class) -> Result<ClientConfig, Error> {
     let tls = config.identity.client_config(class.protocol())?;
+    client_config_of(tls, transport_config(config.idle_timeout))
+}
+
+/// The settings of calls: the node that is called opens one stream in both directions.
+pub(super) fn calling_config(identity: &CallIdentity) -> Result<ClientConfig, Error> {
+    let mut transport = transport_config(CALL_IDLE_TIMEOUT);
+    transport
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .max_concurrent_bidi_streams(VarInt::from_u32(1));
+    client_config_of(identity.client_config()?, transport)
+}
+
+fn client_config_of(tls: rustls::ClientConfig, transport: TransportConfig) -> Result<ClientConfig, Error> {
     let tls = QuicClientConfig::try_from(tls).map_err(|error| Error::Tls { problem: error.to_string() })?;
     let mut client = ClientConfig::new(Arc::new(tls));
-    client.transport_config(Arc::new(transport_config(config.idle_timeout)));
+    client.transport_config(Arc::new(transport));
     Ok(client)
 }
 
-fn server_config(config: &NetworkConfig) -> Result<ServerConfig, Error> {
+pub(super) fn server_config(config: &NetworkConfig) -> Result<ServerConfig, Error> {
     let tls = config.identity.server_config()?;
     let tls = QuicServerConfig::try_from(tls).map_err(|error| Error::Tls { problem: error.to_string() })?;
     let mut server = ServerConfig::with_crypto(Arc::new(tls));
@@ -109,15 +160,15 @@ fn transport_config(idle_timeout: Duration) -> TransportConfig {
     transport
 }
 
-/// Connection ids that carry no mark of the process that made them. quinn's own do, so that packets for a process
-/// that is no more are ignored; here they must be answered by a reset, or else peers would wait for the idle
-/// time-out before they connect to the process that has taken its place.
+/// Makes connection ids without a mark of this process. quinn's own ids have one, by which it recognises
+/// packets for an earlier process and ignores them. Here such packets must be answered with a stateless
+/// reset: otherwise peers would wait for the idle time-out before they reconnect to the restarted node.
 #[derive(Debug)]
 struct AnyConnectionId;
 
 impl ConnectionIdGenerator for AnyConnectionId {
     fn generate_cid(&mut self) -> ConnectionId {
-        // They need to be different, not secret.
+        // Ids must differ, but need not be secret.
         ConnectionId::new(&fastrand::u64(..).to_le_bytes())
     }
 

@@ -1,20 +1,28 @@
-//! Both networked backends over the simulated network of `turmoil`: partitions, loss, reordering and restarts.
+//! Tests of both networked backends on the simulated network of `turmoil`: partitions, loss, reordering,
+//! restarts.
 //!
-//! Time is simulated too, so that minutes pass in seconds and no test waits for a real clock. A test repeats what
-//! it did as far as its seed reaches: latencies, losses, back-off, QUIC's own random numbers and the traffic come
-//! from it. The keys of TLS do not, nor does the order in which tokio looks at what is ready; so a seed brings
-//! the same faults again, but not every packet at the same microsecond.
+//! Time is simulated, too, so that minutes pass in seconds and no test waits for a real clock. Latencies,
+//! losses, back-off, QUIC's random numbers and the traffic come from a seed. The keys of TLS and the order in
+//! which tokio polls tasks do not. So a seed repeats the faults, but not every packet at the same
+//! microsecond.
 //!
-//! What turmoil does not do: its TCP never sends a lost segment again, so that a connection which loses one is
-//! stuck for good. That is a fair likeness of a connection cut by a firewall, and the idle time-out has to find
-//! it; loss as such is tried on QUIC alone.
+//! Turmoil's TCP never retransmits a lost segment, so a connection that loses one is stuck for good. That
+//! resembles a connection cut by a firewall, which the idle time-out must notice. Random loss is tested on
+//! QUIC alone.
+//!
+//! Turmoil's `crash` is not the failure of a machine. It drops the host's tasks, so that peers over TCP see
+//! an orderly end at once, as from a process whose system survives; and connections to the host wait instead
+//! of being refused. So tests that crash a host show only that such an end is noticed and that the host is
+//! found again. To test a host that disappears, it is cut off first, so that nothing of its end arrives.
+//! `tests/silence.rs` tests real sockets that fall silent, and connections that are reset in the middle of a
+//! frame.
 
 mod sockets;
 mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,6 +32,7 @@ use turmoil::Sim;
 
 use self::sockets::{Losses, SimulatedUdp};
 use crate::certs::{ClusterCerts, make_cluster};
+use crate::lock::lock;
 use crate::{
     Error, Lane, NetworkConfig, NetworkTransport, PeerStatus, Received, TlsIdentity, Transport, TransportExt,
     quic, tcp,
@@ -32,7 +41,7 @@ use crate::{
 const NODES: [NodeId; 3] = [NodeId(1), NodeId(2), NodeId(7)];
 const CLUSTER: &str = "simulated";
 const PORT: u16 = 9001;
-/// How often a node looks for orders, and a test at what has come of them.
+/// How often a node looks for frames to send, and a test at the results.
 const TICK: Duration = Duration::from_millis(1);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,7 +72,7 @@ impl Kind {
     }
 }
 
-/// What every node of a simulation needs to know.
+/// The settings of a simulated cluster.
 struct Cluster {
     kind: Kind,
     seed: u64,
@@ -97,7 +106,7 @@ fn host(node: NodeId) -> String {
     format!("node-{node}")
 }
 
-/// What goes in and out between a test and a node on its simulated host.
+/// The frames between a test and a node on its simulated host.
 #[derive(Default)]
 struct Mailbox {
     outbox: VecDeque<(NodeId, Lane, Bytes)>,
@@ -105,7 +114,7 @@ struct Mailbox {
     peers: Vec<PeerStatus>,
 }
 
-/// A cluster on a simulated network, which runs as long as a test lets it.
+/// A cluster on a simulated network, which runs when the test advances the time.
 struct Simulation {
     sim: Sim<'static>,
     mailboxes: BTreeMap<NodeId, Arc<Mutex<Mailbox>>>,
@@ -113,9 +122,9 @@ struct Simulation {
 }
 
 impl Simulation {
-    /// Nodes on hosts of their own, which take between `min` and `max` for each message to each other.
+    /// Each node gets a host. Messages between hosts take from `min` to `max`.
     fn new(cluster: Cluster, min: Duration, max: Duration) -> Simulation {
-        fastrand::seed(cluster.seed); // Of this thread, on which all of the simulation runs.
+        fastrand::seed(cluster.seed); // For this thread, which runs the whole simulation.
         let mut sim = builder(cluster.seed, min, max).build();
         let losses = Arc::new(Losses::default());
         let cluster = Arc::new(cluster);
@@ -148,7 +157,7 @@ impl Simulation {
         }
     }
 
-    /// Runs until it is so, and tells how long that took.
+    /// Runs until `is_so` holds, and returns how long that took.
     fn until(&mut self, limit: Duration, what: &str, mut is_so: impl FnMut(&mut Self) -> bool) -> Duration {
         let start = self.sim.elapsed();
         while !is_so(self) {
@@ -163,14 +172,14 @@ impl Simulation {
         self.mailbox(from).outbox.push_back((to, lane, frame.into()));
     }
 
-    /// What has arrived since this was called last.
+    /// The frames that have arrived since the last call.
     fn take_received(&mut self, node: NodeId) -> Vec<Received> {
         std::mem::take(&mut self.mailbox(node).received)
     }
 
-    /// How `node` sees `peer`.
+    /// The status of `peer` at `node`.
     fn status(&self, node: NodeId, peer: NodeId) -> Option<PeerStatus> {
-        self.mailbox(node).peers.iter().find(|status| status.peer == peer).copied()
+        self.mailbox(node).peers.iter().find(|status| status.peer == peer).cloned()
     }
 
     fn sees(&self, node: NodeId, peer: NodeId) -> bool {
@@ -190,7 +199,7 @@ impl Simulation {
     }
 }
 
-/// A network on which nothing overflows but what the backends let overflow themselves.
+/// A network with queues so large that only those of the backends can overflow.
 fn builder(seed: u64, min: Duration, max: Duration) -> turmoil::Builder {
     let mut builder = turmoil::Builder::new();
     builder
@@ -204,7 +213,7 @@ fn builder(seed: u64, min: Duration, max: Duration) -> turmoil::Builder {
     builder
 }
 
-/// Every node with every other.
+/// All ordered pairs of nodes.
 fn pairs() -> impl Iterator<Item = (NodeId, NodeId)> {
     NODES
         .into_iter()
@@ -212,7 +221,7 @@ fn pairs() -> impl Iterator<Item = (NodeId, NodeId)> {
         .filter(|(one, two)| one != two)
 }
 
-/// Does what a test asks of a node, until its host crashes.
+/// Sends the frames of the mailbox and collects what arrives, until the host crashes.
 async fn run_node(mut transport: NetworkTransport, mailbox: &Mutex<Mailbox>) {
     loop {
         tokio::select! {
@@ -229,8 +238,4 @@ async fn run_node(mut transport: NetworkTransport, mailbox: &Mutex<Mailbox>) {
             }
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

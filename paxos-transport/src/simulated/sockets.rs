@@ -1,4 +1,4 @@
-//! The sockets of `turmoil` as the backends want them.
+//! Adapts the sockets of `turmoil` to the backends.
 
 use std::fmt;
 use std::io::{self, IoSliceMut};
@@ -13,7 +13,7 @@ use quinn::{AsyncUdpSocket, UdpPoller};
 use tokio::sync::mpsc;
 use turmoil::net::{TcpListener, TcpStream, UdpSocket};
 
-use super::lock;
+use crate::lock::lock;
 use crate::tcp::Listen;
 
 /// Longer than any datagram that is sent.
@@ -41,20 +41,20 @@ impl Listen for TcpListener {
     }
 }
 
-/// Datagrams that are to get lost, beside those that the network loses.
+/// Datagrams that a test loses, in addition to those that the network loses.
 #[derive(Debug, Default)]
 pub(super) struct Losses {
-    /// The next one of at least so many bytes; 0 for none.
+    /// The next datagram of at least this many bytes is lost; 0 for none.
     at_least_bytes: AtomicUsize,
 }
 
 impl Losses {
-    /// Loses the next datagram that has at least so many bytes.
+    /// Loses the next datagram of at least this many bytes.
     pub(super) fn lose_next(&self, at_least_bytes: usize) {
         self.at_least_bytes.store(at_least_bytes, Ordering::Relaxed);
     }
 
-    /// Whether the one that was to be lost has been.
+    /// Whether that datagram was lost.
     pub(super) fn is_done(&self) -> bool {
         self.at_least_bytes.load(Ordering::Relaxed) == 0
     }
@@ -72,8 +72,8 @@ impl Losses {
 /// A datagram socket on the simulated network.
 pub(super) struct SimulatedUdp {
     socket: Arc<UdpSocket>,
-    /// Filled by a task on the socket's host. Turmoil wants a socket to be dropped there, and the task, which ends
-    /// when nobody reads any more, is the last to hold it.
+    /// Filled by a task on the socket's host. Turmoil wants a socket to be dropped there, and the task, which
+    /// ends when nobody reads any more, is the last to hold it.
     arrived: Mutex<mpsc::Receiver<(Vec<u8>, SocketAddr)>>,
     losses: Arc<Losses>,
 }

@@ -1,4 +1,4 @@
-//! What must hold whatever the network does.
+//! What must hold under any fault of the network.
 
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
@@ -6,16 +6,16 @@ use tokio::sync::{mpsc, oneshot};
 use super::*;
 use crate::conformance::{self, Backend};
 
-/// Names a seed to try instead of those that are tried by default.
+/// The environment variable with a seed to run instead of the default ones.
 const SEED_VARIABLE: &str = "PAXOS_SEED";
-/// Everything that a connection needs to be made again once the network lets it: an attempt that was begun too
-/// early, the longest pause after it, and the next attempt.
+/// The longest time to reconnect after the network has recovered: an attempt that began too early, the
+/// longest pause after it, and the next attempt.
 const RECONNECT_BOUND: Duration = Duration::from_millis(2500);
-/// The idle time-out, and how long after the last sign of life it may begin.
+/// The longest time to notice a silent peer: the idle time-out, and the time since the last sign of life.
 const NOTICE_BOUND: Duration = Duration::from_secs(7);
 const LOG_FRAMES: u64 = 3;
 
-/// Runs a test for each backend and seed, and tells which seed it was if it fails.
+/// Runs a test for each backend and seed. If it fails, the output names the seed.
 fn for_seeds(name: &str, count: u64, test: impl Fn(Kind, u64)) {
     let given = std::env::var(SEED_VARIABLE).ok().and_then(|seed| seed.parse().ok());
     let seeds = given.map_or(0..count, |seed: u64| seed..seed + 1);
@@ -39,8 +39,7 @@ fn connected(kind: Kind, seed: u64, min: Duration, max: Duration) -> Simulation 
     simulation
 }
 
-/// The only frame that goes under this number from one node to another on a lane; everything about it can be told
-/// from its bytes.
+/// The frame with this number from one node to another on a lane. Its bytes hold all of this.
 fn frame(from: NodeId, to: NodeId, lane: Lane, number: u64) -> Bytes {
     let mut bytes = Vec::new();
     for field in [number, from.0, to.0, lane as u64] {
@@ -52,7 +51,7 @@ fn frame(from: NodeId, to: NodeId, lane: Lane, number: u64) -> Bytes {
     bytes.into()
 }
 
-/// Checks that what a node has received was sent to it by who is said to have, on that lane, and as it is.
+/// Checks that each received frame is one that its sender has sent to this node on that lane.
 fn check_received(node: NodeId, received: &[Received]) {
     for Received { from, lane, frame: bytes } in received {
         let number = bytes.first_chunk().map(|number| u64::from_le_bytes(*number));
@@ -86,6 +85,35 @@ fn frames_pass(simulation: &mut Simulation, one: NodeId, two: NodeId, numbers: &
         }
         passed += 1;
         missing.is_empty()
+    });
+}
+
+#[test]
+fn an_idle_guest_loses_its_place_and_one_that_speaks_keeps_it() {
+    for_seeds("an_idle_guest", 1, |kind, seed| {
+        let [one, two, seven] = NODES;
+        let adjust = |config: &mut NetworkConfig| {
+            if config.node != NodeId(7) {
+                config.peers.remove(&NodeId(7));
+            }
+        };
+        let cluster = Cluster::new(kind, seed, adjust);
+        let mut simulation = Simulation::new(cluster, milliseconds(1), milliseconds(2));
+        let is_up = |simulation: &mut Simulation| {
+            simulation.see_each_other(one, two) && simulation.sees(seven, one) && simulation.sees(seven, two)
+        };
+        simulation.until(milliseconds(5000), "peers and guests connect", is_up);
+        let connections = |simulation: &Simulation, peer| {
+            simulation.status(seven, peer).expect("it is a peer").counters.connections
+        };
+        let before = [one, two].map(|peer| connections(&simulation, peer));
+        for _ in 0..35 {
+            simulation.send(seven, one, Lane::Control, &b"still here"[..]);
+            simulation.run_for(milliseconds(1000));
+        }
+        assert_eq!(connections(&simulation, one), before[0], "{kind:?}: node 1 hears something");
+        assert_eq!(connections(&simulation, two), before[1] + 2, "{kind:?}: node 2 hears nothing");
+        assert!(is_up(&mut simulation), "{kind:?}: and lets it in again");
     });
 }
 
@@ -130,7 +158,7 @@ fn a_link_that_is_cut_one_way_is_noticed_on_both_sides() {
         for (from, to) in [(one, two), (two, one)] {
             let mut simulation = connected(kind, seed, milliseconds(1), milliseconds(20));
             simulation.sim.partition_oneway(host(from), host(to));
-            // Who hears nothing gives up first, and its goodbye reaches the other or is missed by it.
+            // The side that hears nothing gives up first; its close may or may not reach the other.
             simulation.until(2 * NOTICE_BOUND, "both notice", |simulation| {
                 !simulation.sees(one, two) && !simulation.sees(two, one)
             });
@@ -144,13 +172,45 @@ fn a_link_that_is_cut_one_way_is_noticed_on_both_sides() {
 }
 
 #[test]
-fn a_host_that_crashes_is_noticed_and_found_again() {
-    for_seeds("a_host_that_crashes", 1, |kind, seed| {
+fn a_host_that_is_gone_without_a_word_is_noticed_by_its_silence_and_found_again() {
+    for_seeds("a_host_that_is_gone_without_a_word", 1, |kind, seed| {
+        let mut simulation = connected(kind, seed, milliseconds(1), milliseconds(20));
+        let mut numbers = 0;
+        for gone in NODES {
+            let others: Vec<NodeId> = NODES.into_iter().filter(|node| *node != gone).collect();
+            // Cut off first, so that nothing of its end arrives.
+            for other in &others {
+                simulation.sim.partition(host(gone), host(*other));
+            }
+            simulation.sim.crash(host(gone));
+            let is_noticed =
+                |simulation: &mut Simulation| others.iter().all(|other| !simulation.sees(*other, gone));
+            let took = simulation.until(NOTICE_BOUND, "all others notice", is_noticed);
+            assert!(
+                took > milliseconds(2000),
+                "{kind:?}: by silence, not by an end that came after {took:?}"
+            );
+            for other in &others {
+                simulation.sim.repair(host(gone), host(*other));
+            }
+            simulation.sim.bounce(host(gone));
+            simulation.until(RECONNECT_BOUND, "it is found", |simulation| simulation.are_all_connected());
+            for other in &others {
+                frames_pass(&mut simulation, gone, *other, &mut numbers);
+            }
+        }
+    });
+}
+
+#[test]
+fn the_orderly_end_of_a_host_is_noticed_and_it_is_found_again() {
+    for_seeds("the_orderly_end_of_a_host", 1, |kind, seed| {
         let mut simulation = connected(kind, seed, milliseconds(1), milliseconds(20));
         let mut numbers = 0;
         for crashed in NODES {
             let others: Vec<NodeId> = NODES.into_iter().filter(|node| *node != crashed).collect();
             simulation.sim.crash(host(crashed));
+            // Over TCP at once, as the end of its streams arrives; over QUIC by silence.
             simulation.until(NOTICE_BOUND, "all others notice", |simulation| {
                 others.iter().all(|other| !simulation.sees(*other, crashed))
             });
@@ -160,7 +220,7 @@ fn a_host_that_crashes_is_noticed_and_found_again() {
                 frames_pass(&mut simulation, crashed, *other, &mut numbers);
             }
 
-            // And at once: its peers still take the connections to what it was before for good ones.
+            // And at once, while its peers still believe in the old connections.
             let took = time_to_find_again(&mut simulation, crashed, RECONNECT_BOUND, &mut numbers);
             println!("{kind:?}: node {crashed} was found again {took:?} after it was started twice");
             simulation.run_for(milliseconds(1000));
@@ -170,7 +230,7 @@ fn a_host_that_crashes_is_noticed_and_found_again() {
     });
 }
 
-/// Starts a node again at once, and waits until all others have new connections to it.
+/// Restarts a node at once, and waits until all others have new connections to it.
 fn time_to_find_again(
     simulation: &mut Simulation,
     crashed: NodeId,
@@ -186,7 +246,7 @@ fn time_to_find_again(
     simulation.until(limit, "it is found again", |simulation| {
         for (other, lane) in others.iter().flat_map(|other| Lane::ALL.map(|lane| (*other, lane))) {
             *numbers += 1;
-            // One learns of a death by talking to the dead.
+            // A node notices the restart when it sends.
             simulation.send(other, crashed, lane, frame(other, crashed, lane, *numbers));
         }
         let mut pairs = others.iter().zip(&before);
@@ -292,7 +352,7 @@ fn whatever_happens_frames_are_right_and_the_network_recovers() {
             }
         }
         simulation.sim.set_fail_rate(0.0);
-        // What is stuck has to be found out first.
+        // A stuck connection must be noticed first.
         simulation.run_for(NOTICE_BOUND);
         simulation.until(RECONNECT_BOUND, "all find each other", |simulation| simulation.are_all_connected());
         delivered += check_all(&mut simulation);
@@ -341,6 +401,10 @@ impl Backend for Remote {
         self.0[&node].send(reply).expect("the host takes orders");
         Box::new(started.await.expect("the node starts"))
     }
+
+    fn address(&self, node: NodeId) -> String {
+        SocketAddr::from((turmoil::lookup(host(node)), PORT)).to_string()
+    }
 }
 
 /// A host that starts its node whenever it is asked to.
@@ -354,7 +418,7 @@ async fn start_when_asked(
         let transport = loop {
             match cluster.bind(node, &losses).await {
                 Ok(transport) => break transport,
-                // The sockets of an end that was dropped are freed by tasks that end a moment later.
+                // Tasks of a dropped transport hold its sockets for a moment longer.
                 Err(Error::Listen { .. }) => sleep(TICK).await,
                 Err(error) => return Err(error.into()),
             }
@@ -404,7 +468,7 @@ fn both_backends_conform_on_a_network_that_is_far_and_loses_something() {
 #[test]
 fn both_backends_conform_where_messages_overtake_each_other() {
     for_seeds("both_backends_conform_where_messages_overtake", 1, |kind, seed| {
-        // QUIC takes what is overtaken for lost and slows down, so that longer frames would take too long.
+        // QUIC takes overtaken packets for lost and slows down, so that longer frames would take too long.
         let cluster = Cluster::new(kind, seed, |config| config.max_frame_bytes = 64 << 10);
         conforms(cluster, &builder(seed, milliseconds(1), milliseconds(8)));
     });

@@ -1,4 +1,4 @@
-//! Clusters on this machine.
+//! Clusters of transports on this machine, and helpers of the tests.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::collections::BTreeMap;
@@ -17,6 +17,8 @@ use paxos_transport::{Error, Lane, NetworkConfig, TlsIdentity, Transport, Transp
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
+pub(crate) mod proxy;
+
 pub(crate) const ONE: NodeId = NodeId(1);
 pub(crate) const TWO: NodeId = NodeId(2);
 pub(crate) const THREE: NodeId = NodeId(3);
@@ -31,7 +33,7 @@ pub(crate) enum Kind {
 impl Kind {
     pub(crate) const ALL: [Kind; 2] = [Kind::Quic, Kind::Tcp];
 
-    /// Binds, and tells on which port.
+    /// Binds a transport, and returns its port.
     pub(crate) async fn bind(self, config: NetworkConfig) -> Result<(Box<dyn Transport>, SocketAddr), Error> {
         let transport = match self {
             Kind::Quic => quic::bind(config).await?,
@@ -42,7 +44,7 @@ impl Kind {
     }
 }
 
-/// Nodes of one cluster. Start them in the order of their ids: each dials those before it.
+/// The nodes of a cluster. Start them in the order of their ids, because each dials those before it.
 pub(crate) struct Cluster {
     pub(crate) kind: Kind,
     pub(crate) certs: TempDir,
@@ -56,16 +58,21 @@ impl Cluster {
         Cluster { kind, certs: certs(CLUSTER), addresses }
     }
 
-    /// Nodes whose ports are known before they start, and not taken by others while they are down.
+    /// Nodes with ports that are known before they start, and that no other socket takes while they are down.
     pub(crate) fn with_own_ports(kind: Kind, nodes: &[NodeId]) -> Cluster {
         let addresses = nodes.iter().map(|node| (*node, own_address())).collect();
         Cluster { kind, certs: certs(CLUSTER), addresses }
     }
 
-    /// Waits until nobody uses the port of a node that has been started before.
+    /// Waits until the port of a stopped node is free.
     pub(crate) async fn wait_for_port(&self, node: NodeId) {
         let address = self.addresses[&node];
         eventually(Duration::from_secs(5), "the port is free", || is_free(address)).await;
+    }
+
+    /// Has a node start on another port the next time.
+    pub(crate) fn forget_address(&mut self, node: NodeId) {
+        self.addresses.insert(node, ([127, 0, 0, 1], 0).into());
     }
 
     pub(crate) fn config(&self, node: NodeId) -> NetworkConfig {
@@ -82,7 +89,7 @@ impl Cluster {
         self.start_with(node, |_| {}).await
     }
 
-    /// Starts a node; again on the same port, if it has been started before.
+    /// Starts a node, each time on the same port.
     pub(crate) async fn start_with(
         &mut self,
         node: NodeId,
@@ -99,7 +106,7 @@ impl Cluster {
                     }
                     return transport;
                 }
-                // The sockets of an end that was dropped are freed by tasks that end a moment later.
+                // Tasks of a dropped transport hold its sockets for a moment longer.
                 Err(Error::Listen { .. }) if Instant::now() < deadline => {
                     sleep(Duration::from_millis(5)).await;
                 }
@@ -113,8 +120,8 @@ fn is_free(address: SocketAddr) -> bool {
     UdpSocket::bind(address).is_ok() && TcpListener::bind(address).is_ok()
 }
 
-/// An address that no other test is given, nor any socket that leaves the choice of its port to the system: those
-/// come from 32768 on (Linux) or 49152 on (elsewhere).
+/// An address that no other test gets, nor any socket with a port that the system chooses: those start at
+/// 32768 (Linux) or 49152 (elsewhere).
 fn own_address() -> SocketAddr {
     static GIVEN: AtomicU32 = AtomicU32::new(0);
     loop {
@@ -139,7 +146,7 @@ pub(crate) fn identity(certs: &Path, node: NodeId, cluster: &str) -> TlsIdentity
     TlsIdentity::load(certs, node, cluster).expect("the certificates are in order")
 }
 
-/// Waits until `is_so`, for as long as it may take; tells how long it took.
+/// Waits until `is_so`, for at most this time; returns how long it took.
 pub(crate) async fn eventually(limit: Duration, what: &str, mut is_so: impl FnMut() -> bool) -> Duration {
     let started = Instant::now();
     while !is_so() {
@@ -149,7 +156,7 @@ pub(crate) async fn eventually(limit: Duration, what: &str, mut is_so: impl FnMu
     started.elapsed()
 }
 
-/// Sends a frame until it arrives, and tells whether it does in time.
+/// Sends a frame until it arrives; returns whether it does in time.
 pub(crate) async fn gets_through(from: &dyn Transport, to: &mut dyn Transport, limit: Duration) -> bool {
     let deadline = Instant::now() + limit;
     while Instant::now() < deadline {
@@ -163,12 +170,12 @@ pub(crate) async fn gets_through(from: &dyn Transport, to: &mut dyn Transport, l
     false
 }
 
-/// Collects what is logged on this thread.
+/// Collects the log of this thread.
 #[derive(Clone, Default)]
 pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    /// Starts to collect, until the guard is dropped.
+    /// Collects until the guard is dropped.
     pub(crate) fn start() -> (Log, tracing::subscriber::DefaultGuard) {
         let log = Log::default();
         let writer = log.clone();

@@ -1,4 +1,4 @@
-//! Keeps copies of what the leader sends.
+//! A follower: writes copies of what the leader sends.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -10,7 +10,7 @@ use mio::{Events, Interest, Poll, Token};
 use super::super::disk::Disk;
 use super::{EVENTS, LENGTH_BYTES, MAX_COPY_BYTES, unless_blocked, wait};
 
-/// As much as is read at once.
+/// How much is read at once.
 const READ_BYTES: usize = 256 << 10;
 
 pub(super) struct Follower {
@@ -30,7 +30,7 @@ impl Follower {
         Ok(Follower { poll, leader, disk })
     }
 
-    /// Writes and syncs all copies that have come, at once, and tells how many there were so far.
+    /// Writes all copies that have arrived, syncs them together, and returns how many there were so far.
     pub(super) fn run(mut self) -> io::Result<()> {
         let mut memory = vec![0; READ_BYTES];
         let (mut received, mut copies) = (BytesMut::new(), Vec::new());

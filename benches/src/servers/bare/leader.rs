@@ -1,4 +1,4 @@
-//! Takes requests, has them copied, and answers.
+//! The leader: takes requests, sends copies to its followers, and answers.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -10,15 +10,15 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 
 use super::super::disk::Disk;
-use super::super::load::{VALUE_BYTES, Work};
 use super::super::resp;
+use super::super::work::{VALUE_BYTES, Work};
 use super::{ANSWER_BYTES, EVENTS, MAX_COPY_BYTES, unless_blocked, wait};
 
 const LISTENER: Token = Token(0);
 /// The followers' tokens begin here, those of clients behind them.
 const FIRST_FOLLOWER: usize = 1;
 const READ_BYTES: usize = 64 << 10;
-/// How long it waits for its followers at the start.
+/// How long the leader waits for its followers at the start.
 const PATIENCE: Duration = Duration::from_secs(10);
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
@@ -26,12 +26,12 @@ pub(super) struct Leader {
     poll: Poll,
     listener: TcpListener,
     followers: Vec<Follower>,
-    /// By their tokens; places are not used again, so that nobody gets the answers of another.
+    /// By their tokens. Places are not used again, so that no client gets the answers to another.
     clients: Vec<Option<Client>>,
     disk: Disk,
     memory: Vec<u8>,
     gathered: Batch,
-    /// What followers don't have yet.
+    /// Batches that a follower has not acknowledged.
     under_way: VecDeque<Batch>,
     /// How many batches were sent.
     sent: u64,
@@ -41,27 +41,27 @@ struct Follower {
     stream: TcpStream,
     outgoing: BytesMut,
     answers: BytesMut,
-    /// How many batches it has.
+    /// How many batches the follower has.
     copied: u64,
 }
 
 struct Client {
     stream: TcpStream,
     received: BytesMut,
-    /// Answers to all that it has asked, held back until they may leave.
+    /// Answers to its requests, held back until they may be sent.
     answers: BytesMut,
 }
 
-/// What has come in one turn.
+/// The requests that arrived in one turn.
 #[derive(Default)]
 struct Batch {
-    /// Requests that must be on disk, as they came.
+    /// The bytes of requests that must be on disk.
     writes: BytesMut,
-    /// So many bytes of a client's answers wait for it.
+    /// How many bytes of each client's answers wait for this batch.
     answers: Vec<(usize, usize)>,
 }
 
-/// What a client asks.
+/// A request of a client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Request {
     Ping,
@@ -130,7 +130,7 @@ impl Leader {
         Ok(())
     }
 
-    /// Gathers what a client asks; one that fails is dropped.
+    /// Gathers the requests of a client; a client that fails is dropped.
     fn take(&mut self, place: usize) {
         let Some(client) = &mut self.clients[place] else { return };
         if client.take(place, &mut self.memory, &mut self.gathered).is_err() {
@@ -138,7 +138,7 @@ impl Leader {
         }
     }
 
-    /// Sends what was gathered to the followers, and syncs it here while they do.
+    /// Sends the gathered batch to the followers, and syncs it here while they do the same.
     fn copy(&mut self) -> io::Result<()> {
         if self.gathered.answers.is_empty() {
             return Ok(());
@@ -161,7 +161,7 @@ impl Leader {
         Ok(())
     }
 
-    /// Lets answers leave whose requests a follower has too: then two of three do.
+    /// Sends the answers to requests that one follower has as well, as then two of three have them.
     fn answer(&mut self) {
         let copied = self.followers.iter().map(|follower| follower.copied).max().unwrap_or(self.sent);
         while self.sent - (self.under_way.len() as u64) < copied {

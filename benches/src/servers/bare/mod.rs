@@ -1,12 +1,13 @@
 //! Three processes that do what every replicated log has to do and nothing else: what the machine allows.
 //!
-//! The leader takes all that has come from its clients, sends it to two followers, writes and syncs it as they do, and
-//! answers once one of them has. For reads it does the same without a write. Each process is one thread in which
-//! it also syncs, so that nobody is woken but by the network, and which stays awake between them as a node does.
+//! The leader takes the requests that have arrived, sends them to two followers, writes and syncs them as the
+//! followers do, and answers when one follower has synced them. For reads it does the same without a write.
+//! Each process is one thread, which also syncs, so that only the network wakes it; like a node it stays
+//! awake for a while after work.
 //!
-//! Deliberately absent is all that makes it a protocol and a server: ballots, elections, recovery, retransmission,
-//! checksums, encryption, parsing, a state. It serves no other clients than those of this bench, and knows a request by
-//! its first bytes.
+//! Deliberately absent is all that makes it a protocol and a server: ballots, elections, recovery,
+//! retransmission, checksums, encryption, parsing, a state. It serves only the clients of this bench, and
+//! knows a request by its first bytes.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -17,9 +18,10 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use mio::{Events, Poll};
 
+use super::disk::Disk;
+use super::failure::Failure;
+use super::node::{NODES, Node};
 use super::process::{Process, free_ports};
-use super::server::{NODES, Node};
-use super::{Failure, disk::Disk};
 use crate::BUSY_POLL;
 
 mod follower;
@@ -28,15 +30,15 @@ mod leader;
 use self::follower::Follower;
 use self::leader::Leader;
 
-/// Before each copy its length; 0 asks for an answer only.
+/// The length in front of each copy; 0 only asks for an answer.
 const LENGTH_BYTES: usize = 4;
-/// More than all requests together that the bench has under way.
+/// More than all requests that the bench has under way together.
 const MAX_COPY_BYTES: usize = 1 << 20;
 const EVENTS: usize = 256;
-/// A follower answers how many copies it has.
+/// A follower's answer: how many copies it has.
 const ANSWER_BYTES: usize = 8;
 
-/// What one of the processes is.
+/// The role of one of the processes.
 #[derive(Parser, Clone, Debug)]
 #[command(
     name = "bare",
@@ -46,36 +48,36 @@ const ANSWER_BYTES: usize = 8;
 pub enum Role {
     /// Serves clients.
     Leader {
-        /// Where they come to.
+        /// The address for clients.
         #[arg(long)]
         listen: SocketAddr,
-        /// What it writes to.
+        /// The file to write to.
         #[arg(long)]
         log: PathBuf,
-        /// Who gets a copy.
+        /// The addresses of the followers.
         #[arg(long = "follower")]
         followers: Vec<SocketAddr>,
     },
     /// Keeps copies.
     Follower {
-        /// Where the leader comes to.
+        /// The address for the leader.
         #[arg(long)]
         listen: SocketAddr,
-        /// What it writes to.
+        /// The file to write to.
         #[arg(long)]
         log: PathBuf,
     },
 }
 
 impl Role {
-    /// Plays it until standard input ends, or whoever it needs is gone.
+    /// Runs the process until standard input ends, or the connection that it needs is gone.
     ///
     /// # Errors
     ///
-    /// Of the disk and of the network.
+    /// Those of the disk and of the network.
     pub fn play(self) -> io::Result<()> {
         std::thread::spawn(|| {
-            // Whatever it is, it has ended.
+            // Standard input has ended, or failed.
             let _ = io::copy(&mut io::stdin(), &mut io::sink());
             std::process::exit(0);
         });
@@ -110,13 +112,13 @@ pub(super) fn start(program: &Path, directory: &Path) -> Result<Vec<Node>, Failu
     Ok(nodes)
 }
 
-/// Waits until there are events, for a while without sleep.
+/// Waits for events; for a while it polls instead of sleeping.
 fn wait(poll: &mut Poll, events: &mut Events) -> io::Result<()> {
     let since = Instant::now();
     loop {
         let timeout = (since.elapsed() < BUSY_POLL).then_some(Duration::ZERO);
         match poll.poll(events, timeout) {
-            // As it is when the process was paused.
+            // This happens when the process was paused.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             polled => polled?,
         }

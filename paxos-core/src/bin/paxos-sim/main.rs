@@ -1,10 +1,10 @@
 //! `paxos-sim`: runs the simulator of `paxos_core` over many seeds.
 //!
-//! Its last line tells the result; the exit code is 1 if a rule was broken or a mutant survived, 2 if it was called
-//! wrongly.
+//! Its last line is the result. The exit code is 1 if a rule was broken or a mutant survived, 2 if it was
+//! called wrongly.
 
+mod arguments;
 mod mutants;
-mod options;
 mod replay;
 mod suite;
 
@@ -12,14 +12,14 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::options::{Action, Options};
+use crate::arguments::{Action, Arguments};
 
 fn main() -> ExitCode {
     // A panic inside a run is a finding, and is reported as one.
     std::panic::set_hook(Box::new(|_| {}));
-    let options = Options::parse();
-    let is_good = match options.action {
-        None => suite::run(&options.suite),
+    let arguments = Arguments::parse();
+    let is_good = match arguments.action {
+        None => suite::run(&arguments.suite),
         Some(Action::Replay { seed, nodes }) => replay::run(seed, nodes),
         Some(Action::Mutants { seeds, only }) => mutants::run(seeds, only.as_deref()),
     };

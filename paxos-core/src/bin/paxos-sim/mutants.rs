@@ -1,4 +1,4 @@
-//! The bugs that must be found.
+//! `paxos-sim mutants`: switches known bugs on, and checks that the simulator finds each of them.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,20 +6,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use indicatif::{ProgressBar, ProgressStyle};
 use paxos_core::sim::{ModelDisk, Mutant, Registers, Rule, Simulation};
 
-/// How a mutant was found.
+/// How fast a mutant was found, and by which rule.
 struct Kill {
     seeds: u64,
     events: u64,
     rule: Rule,
 }
 
-/// Runs each mutant over seeds from 1 on until a rule is broken; tells whether all were found.
+/// Runs each mutant over seeds from 1 on until a rule is broken; returns whether all were found.
 pub(crate) fn run(seeds: u64, only: Option<&str>) -> bool {
     let is_wanted = |mutant: &Mutant| only.is_none_or(|part| mutant.name().contains(part));
     let mutants: Vec<Mutant> = Mutant::ALL.iter().copied().filter(is_wanted).collect();
     let progress = ProgressBar::new(mutants.len() as u64);
     let style = "{elapsed_precise} {wide_bar} {pos} of {len} mutants";
-    progress.set_style(ProgressStyle::with_template(style).expect("the template is one"));
+    progress.set_style(ProgressStyle::with_template(style).expect("the template is valid"));
     let kills: Vec<Mutex<Option<Kill>>> = mutants.iter().map(|_| Mutex::new(None)).collect();
     let next = AtomicUsize::new(0);
     let work = || {
@@ -60,7 +60,7 @@ fn hunt(mutant: Mutant, seeds: u64) -> Option<Kill> {
         let report = simulation().run();
         Mutant::activate(None);
         events += report.events;
-        // A seed that the protocol itself does not get through says nothing about a mutant.
+        // A seed that breaks a rule without the mutant, too, proves nothing about the mutant.
         let violation = report.violation.filter(|_| simulation().run().violation.is_none())?;
         Some(Kill { seeds: seed, events, rule: violation.rule })
     })

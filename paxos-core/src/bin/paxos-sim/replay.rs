@@ -1,9 +1,9 @@
-//! One seed, told.
+//! `paxos-sim replay`: prints the trace of one seed.
 
 use indicatif::{ProgressBar, ProgressStyle};
 use paxos_core::sim::{ModelDisk, Registers, Scenario, Simulation, shrunk};
 
-/// Tells what a seed draws and what happens; tells whether all is well.
+/// Prints what a seed draws and what happens; returns whether no rule was broken.
 pub(crate) fn run(seed: u64, nodes: Option<usize>) -> bool {
     let scenario = Scenario::drawn(seed, nodes);
     println!("seed {seed} draws {scenario}\n");

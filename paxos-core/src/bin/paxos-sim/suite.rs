@@ -1,4 +1,4 @@
-//! Many seeds, on all cores.
+//! `paxos-sim` without a subcommand: runs many seeds on all cores.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -8,16 +8,16 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use indicatif::{ProgressBar, ProgressStyle};
 use paxos_core::sim::{Mark, Marks, ModelDisk, Registers, Scenario, Simulation, Violation};
 
-use crate::options::Suite;
+use crate::arguments::Suite;
 
 /// Seeds that have broken a rule once; every run begins with them.
 const FAILED_BEFORE: &str = include_str!("failed_seeds.txt");
-/// So many seeds run before every rare event must have been met.
+/// After this many seeds every rare event must have been met.
 const SEEDS_FOR_ALL_MARKS: u64 = 1_000;
-/// No more violations than this are told in full.
-const MAX_TOLD: usize = 20;
+/// No more violations than this are printed in full.
+const MAX_PRINTED: usize = 20;
 
-/// What a run over many seeds has found.
+/// The results of a run over many seeds.
 #[derive(Default)]
 struct Findings {
     events: u64,
@@ -27,18 +27,19 @@ struct Findings {
     violations: BTreeMap<u64, Violation>,
 }
 
-/// Runs seeds until there were as many events as asked for; tells whether all is well.
+/// Runs seeds until there were as many events as asked for; returns whether no rule was broken and every rare
+/// event was met.
 pub(crate) fn run(suite: &Suite) -> bool {
     let first = suite.seed.unwrap_or_else(fresh_seed);
     let jobs = suite.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     println!("seeds from {first} on, {jobs} threads");
     let progress = ProgressBar::new(suite.events);
     let style = "{elapsed_precise} {wide_bar} {human_pos} of {human_len} events, {per_sec}, {msg}";
-    progress.set_style(ProgressStyle::with_template(style).expect("the template is one"));
+    progress.set_style(ProgressStyle::with_template(style).expect("the template is valid"));
     let started = Instant::now();
     let findings = explore(suite, first, jobs.max(1), &progress);
     progress.finish_and_clear();
-    tell(&findings, suite, started)
+    report(&findings, suite, started)
 }
 
 fn explore(suite: &Suite, first: u64, jobs: usize, progress: &ProgressBar) -> Findings {
@@ -80,7 +81,7 @@ fn explore(suite: &Suite, first: u64, jobs: usize, progress: &ProgressBar) -> Fi
     findings.into_inner().expect("no thread panics while it holds the findings")
 }
 
-fn tell(findings: &Findings, suite: &Suite, started: Instant) -> bool {
+fn report(findings: &Findings, suite: &Suite, started: Instant) -> bool {
     let rate = u128::from(findings.events) * 1_000_000 / started.elapsed().as_micros().max(1);
     println!("{} seeds, {} slots; rare events:", findings.seeds, findings.slots);
     let mut missed = Vec::new();
@@ -91,13 +92,13 @@ fn tell(findings: &Findings, suite: &Suite, started: Instant) -> bool {
             missed.push(mark);
         }
     }
-    for (seed, violation) in findings.violations.iter().take(MAX_TOLD) {
+    for (seed, violation) in findings.violations.iter().take(MAX_PRINTED) {
         let nodes = suite.nodes().map_or_else(String::new, |nodes| format!(" --nodes {nodes}"));
         println!("seed {seed}: {violation}\n    paxos-sim replay {seed}{nodes}");
     }
     let must_have_met_all = findings.seeds >= SEEDS_FOR_ALL_MARKS && suite.nodes().is_none();
     if must_have_met_all && !missed.is_empty() {
-        println!("these rare events were never met, so nothing is shown about them: {missed:?}");
+        println!("these rare events were never met, so the run proves nothing about them: {missed:?}");
     }
     println!("{} events, {rate} events/s, {} violations", findings.events, findings.violations.len());
     findings.violations.is_empty() && (missed.is_empty() || !must_have_met_all)

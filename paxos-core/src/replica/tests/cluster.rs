@@ -1,16 +1,18 @@
 //! Replicas with a network that can be cut and slowed, and disks that lose what was not synced.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
 
 use bytes::Bytes;
 
 use crate::random::Random;
 use crate::{
-    Body, Config, Durable, Entry, HardState, Input, Message, NodeId, Options, Output, ReadId, Recovered,
-    Replica, Slot, SnapshotMeta, Value, Write,
+    Body, ChangeRefusal, Config, Driver, Durable, Entry, Epoch, HandoverRefusal, HardState, Input,
+    Membership, Message, NodeId, ProtocolSettings, ReadId, Recovered, Replica, RequestId, Slot, SnapshotMeta,
+    Value, Write, carry_out_all,
 };
 
-/// What a disk holds, and writes on the way to it.
+/// The contents of a disk, and the writes under way to it.
 #[derive(Default)]
 pub(super) struct Disk {
     hard_state: HardState,
@@ -20,11 +22,21 @@ pub(super) struct Disk {
     unsynced: VecDeque<Write>,
 }
 
+/// How a request to change the membership, or to hand over leadership, has ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Outcome {
+    InForce(Epoch),
+    Refused(ChangeRefusal),
+    HandedOver(NodeId),
+    NotHandedOver(HandoverRefusal),
+}
+
+#[derive(Default)]
 pub(super) struct Node {
     pub(super) replica: Option<Replica>,
     pub(super) disk: Disk,
     pub(super) applied: Slot,
-    /// Reads asked for, with the highest slot that anybody had applied then.
+    /// Reads under way, each with the highest slot that any node had applied when it was asked for.
     pub(super) reads: BTreeMap<ReadId, Slot>,
     pub(super) reads_done: u64,
     pub(super) is_disk_stuck: bool,
@@ -44,12 +56,14 @@ pub(super) struct Cluster {
     pub(super) faults: Faults,
     /// Links that are cut, from and to.
     pub(super) cut: Vec<(NodeId, NodeId)>,
-    /// The value of each slot that any node has applied: what all others must apply there.
+    /// The value that some node has applied in each slot: all others must apply the same.
     pub(super) applied: BTreeMap<Slot, Value>,
     /// Bodies sent so far, to be counted by scripts.
     pub(super) sent: Vec<(NodeId, NodeId, Body)>,
     pub(super) syncs: u64,
-    options: Options,
+    pub(super) outcomes: BTreeMap<RequestId, Outcome>,
+    founding: Membership,
+    settings: ProtocolSettings,
     seed: u64,
     in_flight: BTreeMap<(u64, u64), (NodeId, NodeId, Message)>,
     now: u64,
@@ -57,7 +71,13 @@ pub(super) struct Cluster {
 }
 
 impl Cluster {
-    pub(super) fn new(size: u64, seed: u64, options: Options) -> Cluster {
+    pub(super) fn new(size: u64, seed: u64, settings: ProtocolSettings) -> Cluster {
+        let members: Vec<NodeId> = (1..=size).map(NodeId).collect();
+        let founding = Membership::new(&members).expect("the members are distinct");
+        Cluster::founded(founding, seed, settings)
+    }
+
+    pub(super) fn founded(founding: Membership, seed: u64, settings: ProtocolSettings) -> Cluster {
         let mut cluster = Cluster {
             nodes: BTreeMap::new(),
             random: Random::new(seed),
@@ -66,42 +86,39 @@ impl Cluster {
             applied: BTreeMap::new(),
             sent: Vec::new(),
             syncs: 0,
-            options,
+            outcomes: BTreeMap::new(),
+            founding,
+            settings,
             seed,
             in_flight: BTreeMap::new(),
             now: 0,
             next_number: 0,
         };
-        for id in 1..=size {
-            let node = Node {
-                replica: None,
-                disk: Disk::default(),
-                applied: Slot::ZERO,
-                reads: BTreeMap::new(),
-                reads_done: 0,
-                is_disk_stuck: false,
-            };
-            cluster.nodes.insert(NodeId(id), node);
-        }
-        for id in 1..=size {
-            cluster.start(NodeId(id));
+        for id in cluster.founding.members().to_vec() {
+            cluster.join(id);
         }
         cluster
     }
 
+    /// Starts a node with an empty disk.
+    pub(super) fn join(&mut self, id: NodeId) {
+        self.nodes.insert(id, Node::default());
+        self.start(id);
+    }
+
     pub(super) fn start(&mut self, id: NodeId) {
-        let members: Vec<NodeId> = self.nodes.keys().copied().collect();
-        let config = Config::new(id, &members, self.options.clone()).expect("the options fit together");
+        let config = Config::joining(id, self.founding.clone(), self.settings.clone());
+        let config = config.expect("the settings fit together");
         let seed = self.random.below(u64::MAX);
         let node = self.node(id);
         let disk = &node.disk;
         let recovered = Recovered {
             hard_state: disk.hard_state,
-            snapshot: disk.snapshot,
+            snapshot: disk.snapshot.clone(),
             entries: disk.entries.iter().map(|(slot, entry)| (*slot, entry.clone())).collect(),
             incomplete_through: disk.incomplete_through,
         };
-        node.applied = disk.snapshot.map_or(Slot::ZERO, |meta| meta.slot);
+        node.applied = disk.snapshot.as_ref().map_or(Slot::ZERO, |meta| meta.slot);
         let replica = Replica::new(config, recovered, seed).expect("the disk holds what a replica left");
         node.replica = Some(replica);
     }
@@ -117,8 +134,8 @@ impl Cluster {
         }
     }
 
-    /// Starts a node again with a disk that has lost what it held from `first` on, and may have held more through
-    /// `through`.
+    /// Starts a node again with a disk that has lost its entries from `first` on, and may have held more
+    /// entries through `through`.
     pub(super) fn restart_without(&mut self, id: NodeId, first: Slot, through: Slot) {
         self.crash(id);
         let disk = &mut self.node(id).disk;
@@ -150,6 +167,12 @@ impl Cluster {
     pub(super) fn propose(&mut self, id: NodeId, command: &str) {
         let commands = vec![Bytes::copy_from_slice(command.as_bytes())];
         self.step(id, Input::Propose { commands });
+    }
+
+    /// A name for a request that no other has.
+    pub(super) fn next_request(&mut self) -> RequestId {
+        self.next_number += 1;
+        RequestId(self.next_number)
     }
 
     pub(super) fn read(&mut self, id: NodeId) -> ReadId {
@@ -218,9 +241,13 @@ impl Cluster {
 
     pub(super) fn save_snapshot(&mut self, id: NodeId) {
         let node = self.node(id);
-        let meta = SnapshotMeta { slot: node.applied, size_bytes: 1000, checksum: 0 };
-        if node.replica.is_some() && node.disk.snapshot.is_none_or(|old| old.slot < meta.slot) {
-            node.disk.save_snapshot(meta);
+        let slot = node.applied;
+        let membership = node.replica.as_ref().and_then(|replica| replica.membership_at(slot));
+        if let Some(membership) = membership
+            && node.disk.snapshot.as_ref().is_none_or(|old| old.slot < slot)
+        {
+            let meta = SnapshotMeta { slot, size_bytes: 1000, checksum: 0, membership };
+            node.disk.save_snapshot(meta.clone());
             self.step(id, Input::SnapshotSaved { meta });
         }
     }
@@ -243,54 +270,13 @@ impl Cluster {
     }
 
     pub(super) fn step(&mut self, id: NodeId, input: Input) {
-        let mut outputs = Vec::new();
-        let Some(replica) = &mut self.node(id).replica else { return };
-        replica.step(input, &mut outputs);
-        for output in outputs {
-            self.carry_out(id, output);
-        }
-    }
-
-    fn carry_out(&mut self, id: NodeId, output: Output) {
-        match output {
-            Output::Persist(write) => self.node(id).disk.unsynced.push_back(write),
-            Output::Send { to, message } => self.send(id, to, message),
-            Output::Broadcast { message } => {
-                for to in self.ids() {
-                    if to != id {
-                        self.send(id, to, message.clone());
-                    }
-                }
-            }
-            Output::Apply { slot, value } => self.apply(id, slot, value),
-            Output::Restore { meta } => {
-                assert!(meta.slot > self.node(id).applied, "seed {}: a snapshot goes back", self.seed);
-                self.node(id).applied = meta.slot;
-            }
-            Output::ReadReady { read } => {
-                let seed = self.seed;
-                let node = self.node(id);
-                if let Some(newest) = node.reads.remove(&read) {
-                    assert!(node.applied >= newest, "seed {seed}: stale read on {id}: {read:?}");
-                    node.reads_done += 1;
-                }
-            }
-            Output::LoadSnapshot { to, meta, offset, max_bytes } => {
-                let length = (meta.size_bytes - offset).min(max_bytes as u64) as usize;
-                let data = Bytes::from(vec![0; length]);
-                self.step(id, Input::SnapshotLoaded { to, meta, offset, data });
-            }
-            Output::StoreSnapshot { slot, offset, data } => {
-                self.step(id, Input::SnapshotStored { slot, offset: offset + data.len() as u64 });
-            }
-            Output::InstallSnapshot { meta } => {
-                self.node(id).disk.save_snapshot(meta);
-                self.step(id, Input::SnapshotInstalled { meta });
-            }
-            Output::ReadRefused { read } => {
-                self.node(id).reads.remove(&read);
-            }
-            Output::Refused { .. } => {}
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            let mut outputs = Vec::new();
+            let Some(replica) = &mut self.node(id).replica else { return };
+            replica.step(input, &mut outputs);
+            let mut driver = NodeDriver { cluster: self, id, answers: &mut inputs };
+            let Ok(()) = carry_out_all(&mut outputs, &mut driver);
         }
     }
 
@@ -305,6 +291,9 @@ impl Cluster {
 
     fn send(&mut self, from: NodeId, to: NodeId, message: Message) {
         self.sent.push((from, to, message.body.clone()));
+        if !self.nodes.contains_key(&to) {
+            return;
+        }
         if self.cut.contains(&(from, to)) || self.random.below(100) < self.faults.lost {
             return;
         }
@@ -320,9 +309,118 @@ impl Cluster {
     }
 }
 
+/// Carries out the outputs of one node's replica.
+struct NodeDriver<'a> {
+    cluster: &'a mut Cluster,
+    id: NodeId,
+    /// What the replica gets next.
+    answers: &'a mut VecDeque<Input>,
+}
+
+impl NodeDriver<'_> {
+    fn end(&mut self, request: RequestId, outcome: Outcome) {
+        let before = self.cluster.outcomes.insert(request, outcome);
+        assert_eq!(before, None, "{request:?} ends twice");
+    }
+}
+
+impl Driver for NodeDriver<'_> {
+    type Error = Infallible;
+
+    fn send(&mut self, to: NodeId, message: Message) -> Result<(), Infallible> {
+        self.cluster.send(self.id, to, message);
+        Ok(())
+    }
+
+    fn broadcast(&mut self, message: Message) -> Result<(), Infallible> {
+        let peers: Vec<NodeId> = self.cluster.replica(self.id).config().peers().collect();
+        for to in peers {
+            self.cluster.send(self.id, to, message.clone());
+        }
+        Ok(())
+    }
+
+    fn persist(&mut self, write: Write) -> Result<(), Infallible> {
+        self.cluster.node(self.id).disk.unsynced.push_back(write);
+        Ok(())
+    }
+
+    fn apply(&mut self, slot: Slot, value: Value) -> Result<(), Infallible> {
+        self.cluster.apply(self.id, slot, value);
+        Ok(())
+    }
+
+    fn read_ready(&mut self, read: ReadId) -> Result<(), Infallible> {
+        let (id, seed) = (self.id, self.cluster.seed);
+        let node = self.cluster.node(id);
+        if let Some(newest) = node.reads.remove(&read) {
+            assert!(node.applied >= newest, "seed {seed}: stale read on {id}: {read:?}");
+            node.reads_done += 1;
+        }
+        Ok(())
+    }
+
+    fn read_refused(&mut self, read: ReadId) -> Result<(), Infallible> {
+        self.cluster.node(self.id).reads.remove(&read);
+        Ok(())
+    }
+
+    fn change_in_force(&mut self, request: RequestId, epoch: Epoch) -> Result<(), Infallible> {
+        self.end(request, Outcome::InForce(epoch));
+        Ok(())
+    }
+
+    fn change_refused(&mut self, request: RequestId, refusal: ChangeRefusal) -> Result<(), Infallible> {
+        self.end(request, Outcome::Refused(refusal));
+        Ok(())
+    }
+
+    fn handed_over(&mut self, request: RequestId, to: NodeId) -> Result<(), Infallible> {
+        self.end(request, Outcome::HandedOver(to));
+        Ok(())
+    }
+
+    fn handover_refused(&mut self, request: RequestId, refusal: HandoverRefusal) -> Result<(), Infallible> {
+        self.end(request, Outcome::NotHandedOver(refusal));
+        Ok(())
+    }
+
+    fn restore(&mut self, meta: SnapshotMeta) -> Result<(), Infallible> {
+        let seed = self.cluster.seed;
+        let node = self.cluster.node(self.id);
+        assert!(meta.slot > node.applied, "seed {seed}: a snapshot goes back");
+        node.applied = meta.slot;
+        Ok(())
+    }
+
+    fn load_snapshot(
+        &mut self,
+        to: NodeId,
+        meta: SnapshotMeta,
+        offset: u64,
+        max_bytes: usize,
+    ) -> Result<(), Infallible> {
+        let length = (meta.size_bytes - offset).min(max_bytes as u64) as usize;
+        let data = Bytes::from(vec![0; length]);
+        self.answers.push_back(Input::SnapshotLoaded { to, meta, offset, data });
+        Ok(())
+    }
+
+    fn store_snapshot(&mut self, slot: Slot, offset: u64, data: Bytes) -> Result<(), Infallible> {
+        self.answers.push_back(Input::SnapshotStored { slot, offset: offset + data.len() as u64 });
+        Ok(())
+    }
+
+    fn install_snapshot(&mut self, meta: SnapshotMeta) -> Result<(), Infallible> {
+        self.cluster.node(self.id).disk.save_snapshot(meta.clone());
+        self.answers.push_back(Input::SnapshotInstalled { meta });
+        Ok(())
+    }
+}
+
 impl Node {
     pub(super) fn disk_snapshot_slot(&self) -> Slot {
-        self.disk.snapshot.map_or(Slot::ZERO, |meta| meta.slot)
+        self.disk.snapshot.as_ref().map_or(Slot::ZERO, |meta| meta.slot)
     }
 }
 
@@ -337,7 +435,7 @@ impl Disk {
     }
 
     fn save_snapshot(&mut self, meta: SnapshotMeta) {
-        self.snapshot = Some(meta);
         self.entries = self.entries.split_off(&meta.slot.next());
+        self.snapshot = Some(meta);
     }
 }

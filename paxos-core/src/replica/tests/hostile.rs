@@ -3,16 +3,21 @@
 use bytes::Bytes;
 
 use crate::fuzzing::{make_leader, step};
+use crate::message::{
+    Accept, Accepted, Chosen, Consent, Decline, Fetch, FetchSnapshot, Forward, Heartbeat, HeartbeatAck,
+    NewEpoch, Prepare, Probe, Promise, ReadGrant, ReadRequest, Reject, SnapshotChunk, TakeOver, TooLong,
+    Trimmed,
+};
 use crate::random::Random;
 use crate::{
-    Ballot, Body, Config, Entry, Epoch, HeartbeatRound, Input, Message, NodeId, Options, ReadId, ReadMode,
-    Recovered, Replica, Slot, SnapshotMeta, Value,
+    Ballot, Body, Change, ChangeRequest, Config, Entry, Epoch, HeartbeatRound, Input, Membership, Message,
+    NodeId, ProtocolSettings, ReadId, ReadMode, Recovered, Replica, RequestId, Slot, SnapshotMeta, Value,
 };
 
 const SEEDS: u64 = 2000;
 const MESSAGES: u64 = 60;
 
-/// Mostly small, sometimes the largest there is.
+/// A number that is mostly small, and sometimes close to the largest.
 fn number(random: &mut Random) -> u64 {
     match random.below(8) {
         0 => u64::MAX - random.below(3),
@@ -29,8 +34,23 @@ fn slot(random: &mut Random) -> Slot {
     Slot(number(random))
 }
 
+/// Commands, or a membership of any epoch with and without the replica.
+fn value(random: &mut Random) -> Value {
+    if random.below(4) > 0 {
+        return Value::batch(&[Bytes::from_static(b"hostile")]);
+    }
+    let mut membership = Membership::of_three().in_epoch(Epoch(random.below(3)));
+    for node in [1, 2].map(NodeId) {
+        if random.below(2) == 0 {
+            let changed = membership.changed(&Change::Remove { node }, ballot(random));
+            membership = changed.expect("the node is a member, and another one stays");
+        }
+    }
+    Value::membership(&membership)
+}
+
 fn entry(random: &mut Random) -> (Slot, Entry) {
-    let value = Value::batch(&[Bytes::from_static(b"hostile")]);
+    let value = value(random);
     let entry = match random.below(2) {
         0 => Entry::Chosen { value },
         _ => Entry::Accepted { ballot: ballot(random), value },
@@ -40,29 +60,64 @@ fn entry(random: &mut Random) -> (Slot, Entry) {
 
 fn body(random: &mut Random) -> Body {
     let r = random;
-    let meta = SnapshotMeta { slot: slot(r), size_bytes: number(r), checksum: 0 };
-    match r.below(17) {
-        0 => Body::Probe { ballot: ballot(r) },
-        1 => Body::Consent { ballot: ballot(r), promised: ballot(r) },
-        2 => Body::Prepare { ballot: ballot(r), first: slot(r) },
+    let meta = SnapshotMeta {
+        slot: slot(r),
+        size_bytes: number(r),
+        checksum: 0,
+        membership: Membership::of_three(),
+    };
+    match r.below(21) {
+        0 => Body::Probe(Probe { ballot: ballot(r) }),
+        1 => Body::Consent(Consent { ballot: ballot(r), promised: ballot(r) }),
+        2 => Body::Prepare(Prepare { ballot: ballot(r), first: slot(r), handed_over: Some(ballot(r)) }),
         3 => {
             let (ballot, first, rest) = (ballot(r), slot(r), slot(r));
-            Body::Promise { ballot, first, reports: vec![entry(r), entry(r)], rest: Some(rest) }
+            Body::Promise(Promise { ballot, first, reports: vec![entry(r), entry(r)], rest: Some(rest) })
         }
-        4 => Body::Trimmed { below: slot(r) },
-        5 => Body::Accept { ballot: ballot(r), slot: slot(r), value: Value::no_op(), chosen: slot(r) },
-        6 => Body::Accepted { ballot: ballot(r), first: slot(r), last: slot(r) },
-        7 => Body::Reject { ballot: ballot(r), promised: ballot(r) },
-        8 => Body::Heartbeat { ballot: ballot(r), chosen: slot(r), round: HeartbeatRound(number(r)) },
-        9 => Body::HeartbeatAck { ballot: ballot(r), round: HeartbeatRound(number(r)) },
-        10 => Body::Forward { commands: vec![Bytes::new()] },
-        11 => Body::ReadRequest { read: ReadId(number(r)) },
-        12 => Body::ReadGrant { read: ReadId(number(r)), slot: slot(r), ballot: ballot(r), chosen: slot(r) },
-        13 => Body::Fetch { first: slot(r) },
-        14 => Body::Chosen { first: slot(r), values: vec![Value::no_op(); 3], chosen: slot(r) },
-        15 => Body::FetchSnapshot { slot: slot(r), offset: number(r) },
-        _ => Body::SnapshotChunk { meta, offset: number(r), data: Bytes::from_static(b"piece") },
+        4 => Body::Trimmed(Trimmed { below: slot(r) }),
+        5 => Body::Accept(Accept { ballot: ballot(r), slot: slot(r), value: value(r), chosen: slot(r) }),
+        6 => Body::Accepted(Accepted { ballot: ballot(r), first: slot(r), last: slot(r) }),
+        7 => Body::Reject(Reject { ballot: ballot(r), promised: ballot(r) }),
+        8 => Body::Heartbeat(Heartbeat {
+            ballot: ballot(r),
+            chosen: slot(r),
+            round: HeartbeatRound(number(r)),
+        }),
+        9 => Body::HeartbeatAck(HeartbeatAck {
+            ballot: ballot(r),
+            round: HeartbeatRound(number(r)),
+            chosen: Slot::ZERO,
+        }),
+        10 => Body::Forward(Forward { commands: vec![Bytes::new()] }),
+        11 => Body::ReadRequest(ReadRequest { read: ReadId(number(r)) }),
+        12 => Body::ReadGrant(ReadGrant {
+            read: ReadId(number(r)),
+            slot: slot(r),
+            ballot: ballot(r),
+            chosen: slot(r),
+        }),
+        13 => Body::Fetch(Fetch { first: slot(r) }),
+        14 => Body::Chosen(Chosen { first: slot(r), values: vec![value(r), value(r)], chosen: slot(r) }),
+        15 => Body::FetchSnapshot(FetchSnapshot { slot: slot(r), offset: number(r) }),
+        16 => Body::TooLong(TooLong { limit_bytes: number(r), commands: vec![Bytes::new()] }),
+        17 => Body::NewEpoch(NewEpoch { chosen: slot(r) }),
+        18 => Body::TakeOver(TakeOver { ballot: ballot(r) }),
+        19 => Body::Decline(Decline { ballot: ballot(r) }),
+        _ => {
+            Body::SnapshotChunk(SnapshotChunk { meta, offset: number(r), data: Bytes::from_static(b"piece") })
+        }
     }
+}
+
+fn change(random: &mut Random, number: u64) -> ChangeRequest {
+    let node = NodeId(random.below(6));
+    let change = match random.below(4) {
+        0 => Change::AddLearner { node, address: format!("host-{node}") },
+        1 => Change::Promote { node },
+        2 => Change::Demote { node },
+        _ => Change::Remove { node },
+    };
+    ChangeRequest { request: RequestId(number), change, if_epoch: None, is_forced: random.below(2) == 0 }
 }
 
 #[test]
@@ -75,8 +130,10 @@ fn no_message_from_a_peer_makes_a_replica_panic() {
             _ => ReadMode::QuorumRound,
         };
         let members = [NodeId(1), NodeId(2), NodeId(3)];
-        let config = Config::new(NodeId(1), &members, Options { reads, ..Options::default() });
-        let config = config.expect("the options fit together");
+        let membership = Membership::new(&members).expect("the members are distinct");
+        let config =
+            Config::new(NodeId(1), membership, ProtocolSettings { reads, ..ProtocolSettings::default() });
+        let config = config.expect("the settings fit together");
         let mut replica =
             Replica::new(config, Recovered::default(), seed).expect("an empty disk is in order");
         if seed % 2 == 0 {
@@ -84,9 +141,14 @@ fn no_message_from_a_peer_makes_a_replica_panic() {
         }
         for number in 0..MESSAGES {
             let from = NodeId(random.below(5));
-            let message = Message { epoch: Epoch(0), body: body(&mut random) };
+            let message = Message { epoch: Epoch(random.below(3)), body: body(&mut random) };
             step(&mut replica, Input::Receive { from, message });
             step(&mut replica, Input::Read { read: ReadId(number) });
+            match random.below(16) {
+                0 => step(&mut replica, Input::HandOver { request: RequestId(number), to: None }),
+                1 => step(&mut replica, Input::Change(change(&mut random, number))),
+                _ => {}
+            }
             for _ in 0..random.below(12) {
                 step(&mut replica, Input::Tick);
             }

@@ -1,12 +1,14 @@
-//! Short runs without chance, each a sentence about the protocol.
+//! Short runs without random faults; each test name is a sentence about the protocol.
 
 use super::cluster::{Cluster, Faults};
+use crate::message::{Accept, Consent, Prepare, Probe, Promise, Reject};
 use crate::{
-    Ballot, Body, Epoch, Input, Message, NodeId, Options, PhaseOne, ReadMode, Refusal, Role, Slot, Watermark,
+    AnnounceChosen, Ballot, Body, Epoch, Input, Message, NodeId, PhaseOne, ProtocolSettings, ReadMode,
+    Refusal, Role, Slot,
 };
 
-pub(super) fn led_cluster(size: u64, options: Options) -> (Cluster, NodeId) {
-    let mut cluster = Cluster::new(size, 1, options);
+pub(super) fn led_cluster(size: u64, settings: ProtocolSettings) -> (Cluster, NodeId) {
+    let mut cluster = Cluster::new(size, 1, settings);
     cluster.run_until("somebody leads and all know", 1000, |cluster| {
         let leader = cluster.leader();
         leader.is_some()
@@ -27,38 +29,44 @@ fn count(cluster: &Cluster, kind: fn(&Body) -> bool) -> usize {
     cluster.sent.iter().filter(|(_, _, body)| kind(body)).count()
 }
 
-fn lease() -> Options {
-    Options { reads: ReadMode::Lease { lease_ticks: 40, drift_ticks: 4 }, ..Options::default() }
+fn lease() -> ProtocolSettings {
+    ProtocolSettings {
+        reads: ReadMode::Lease { lease_ticks: 40, drift_ticks: 4 },
+        ..ProtocolSettings::default()
+    }
 }
 
 #[test]
 fn a_stable_leader_needs_one_round_trip_and_one_sync_on_each_node() {
-    let (mut cluster, leader) = led_cluster(3, Options::default());
+    let (mut cluster, leader) = led_cluster(3, ProtocolSettings::default());
     cluster.sent.clear();
     cluster.syncs = 0;
     cluster.propose(leader, "a");
     cluster.settle();
-    assert_eq!(count(&cluster, |body| matches!(body, Body::Accept { .. })), 2);
-    assert_eq!(count(&cluster, |body| matches!(body, Body::Accepted { .. })), 2);
+    assert_eq!(count(&cluster, |body| matches!(body, Body::Accept(_))), 2);
+    assert_eq!(count(&cluster, |body| matches!(body, Body::Accepted(_))), 2);
     assert_eq!((cluster.sent.len(), cluster.syncs), (4, 3), "nothing else is sent or synced");
     assert_eq!(cluster.node(leader).applied, Slot(1));
 }
 
 #[test]
 fn a_leader_that_tells_at_once_has_its_peers_apply_without_another_command() {
-    for (watermark, applied) in [(Watermark::Piggybacked, Slot(0)), (Watermark::AtOnce, Slot(1))] {
-        let (mut cluster, leader) = led_cluster(3, Options { watermark, ..Options::default() });
+    for (announce_chosen, applied) in
+        [(AnnounceChosen::Piggybacked, Slot(0)), (AnnounceChosen::AtOnce, Slot(1))]
+    {
+        let (mut cluster, leader) =
+            led_cluster(3, ProtocolSettings { announce_chosen, ..ProtocolSettings::default() });
         cluster.propose(leader, "a");
         cluster.settle();
         for follower in followers(&cluster, leader) {
-            assert_eq!(cluster.node(follower).applied, applied, "{watermark:?}");
+            assert_eq!(cluster.node(follower).applied, applied, "{announce_chosen:?}");
         }
     }
 }
 
 #[test]
 fn who_prepares_is_a_candidate_unless_it_leads_already() {
-    let mut cluster = Cluster::new(3, 1, Options::default());
+    let mut cluster = Cluster::new(3, 1, ProtocolSettings::default());
     for id in cluster.ids() {
         cluster.node(id).is_disk_stuck = true;
     }
@@ -72,7 +80,7 @@ fn who_prepares_is_a_candidate_unless_it_leads_already() {
     assert_eq!(cluster.leader(), None);
 
     let (mut cluster, leader) =
-        led_cluster(3, Options { phase_one: PhaseOne::EveryValue, ..Options::default() });
+        led_cluster(3, ProtocolSettings { phase_one: PhaseOne::EveryValue, ..ProtocolSettings::default() });
     cluster.propose(leader, "a");
     cluster.settle();
     cluster.propose(leader, "b");
@@ -83,17 +91,17 @@ fn who_prepares_is_a_candidate_unless_it_leads_already() {
 #[test]
 fn full_rounds_run_phase_one_before_every_value() {
     let (mut cluster, leader) =
-        led_cluster(3, Options { phase_one: PhaseOne::EveryValue, ..Options::default() });
+        led_cluster(3, ProtocolSettings { phase_one: PhaseOne::EveryValue, ..ProtocolSettings::default() });
     cluster.propose(leader, "a");
     cluster.settle();
     cluster.sent.clear();
     cluster.syncs = 0;
     cluster.propose(leader, "b");
     cluster.settle();
-    assert_eq!(count(&cluster, |body| matches!(body, Body::Prepare { .. })), 2);
-    assert_eq!(count(&cluster, |body| matches!(body, Body::Promise { .. })), 2);
-    assert_eq!(count(&cluster, |body| matches!(body, Body::Accept { .. })), 2);
-    assert_eq!(count(&cluster, |body| matches!(body, Body::Accepted { .. })), 2);
+    assert_eq!(count(&cluster, |body| matches!(body, Body::Prepare(_))), 2);
+    assert_eq!(count(&cluster, |body| matches!(body, Body::Promise(_))), 2);
+    assert_eq!(count(&cluster, |body| matches!(body, Body::Accept(_))), 2);
+    assert_eq!(count(&cluster, |body| matches!(body, Body::Accepted(_))), 2);
     assert_eq!((cluster.sent.len(), cluster.syncs), (8, 6));
     cluster.run(10);
     assert!(cluster.all_applied("a") && cluster.all_applied("b"));
@@ -101,7 +109,7 @@ fn full_rounds_run_phase_one_before_every_value() {
 
 #[test]
 fn a_lone_lost_accept_is_sent_again_without_a_later_proposal() {
-    let (mut cluster, leader) = led_cluster(3, Options::default());
+    let (mut cluster, leader) = led_cluster(3, ProtocolSettings::default());
     cluster.faults = Faults { lost: 100, ..Faults::default() };
     cluster.propose(leader, "a");
     cluster.settle();
@@ -111,9 +119,10 @@ fn a_lone_lost_accept_is_sent_again_without_a_later_proposal() {
 
 #[test]
 fn a_hole_is_filled_with_a_no_op_at_takeover() {
-    let (mut cluster, leader) = led_cluster(3, Options { eager_commands: 9, ..Options::default() });
+    let (mut cluster, leader) =
+        led_cluster(3, ProtocolSettings { eager_commands: 9, ..ProtocolSettings::default() });
     let others = followers(&cluster, leader);
-    // The accept of the first slot reaches nobody, that of the second reaches one follower.
+    // The accept of the first slot reaches no node, that of the second reaches one follower.
     cluster.faults.lost = 100;
     cluster.propose(leader, "lost");
     cluster.settle();
@@ -131,15 +140,15 @@ fn a_hole_is_filled_with_a_no_op_at_takeover() {
 
 #[test]
 fn nothing_is_claimed_before_it_is_durable() {
-    let (mut cluster, leader) = led_cluster(3, Options::default());
+    let (mut cluster, leader) = led_cluster(3, ProtocolSettings::default());
     for id in cluster.ids() {
         cluster.node(id).is_disk_stuck = true;
     }
     cluster.sent.clear();
     cluster.propose(leader, "a");
     cluster.settle();
-    assert_eq!(count(&cluster, |body| matches!(body, Body::Accept { .. })), 2, "accepts do not wait");
-    assert_eq!(count(&cluster, |body| matches!(body, Body::Accepted { .. })), 0);
+    assert_eq!(count(&cluster, |body| matches!(body, Body::Accept(_))), 2, "accepts do not wait");
+    assert_eq!(count(&cluster, |body| matches!(body, Body::Accepted(_))), 0);
     assert_eq!(cluster.node(leader).applied, Slot::ZERO);
     let one = followers(&cluster, leader)[0];
     cluster.node(one).is_disk_stuck = false;
@@ -152,7 +161,7 @@ fn nothing_is_claimed_before_it_is_durable() {
 
 #[test]
 fn a_follower_that_alone_has_lost_the_leader_does_not_depose_it() {
-    let (mut cluster, leader) = led_cluster(3, Options::default());
+    let (mut cluster, leader) = led_cluster(3, ProtocolSettings::default());
     let others = followers(&cluster, leader);
     let ballot = cluster.replica(leader).promised();
     cluster.cut_both_ways(leader, others[0]);
@@ -165,7 +174,7 @@ fn a_follower_that_alone_has_lost_the_leader_does_not_depose_it() {
 
 #[test]
 fn a_leader_that_hears_nobody_steps_down_although_it_is_heard() {
-    let (mut cluster, leader) = led_cluster(3, Options::default());
+    let (mut cluster, leader) = led_cluster(3, ProtocolSettings::default());
     for other in followers(&cluster, leader) {
         cluster.cut.push((other, leader));
     }
@@ -177,7 +186,7 @@ fn a_leader_that_hears_nobody_steps_down_although_it_is_heard() {
 
 #[test]
 fn only_the_hub_can_lead_when_all_other_links_are_cut() {
-    let (mut cluster, leader) = led_cluster(5, Options::default());
+    let (mut cluster, leader) = led_cluster(5, ProtocolSettings::default());
     let others = followers(&cluster, leader);
     let hub = others[0];
     for one in cluster.ids() {
@@ -194,8 +203,8 @@ fn only_the_hub_can_lead_when_all_other_links_are_cut() {
 
 #[test]
 fn a_deposed_leader_answers_no_read() {
-    for options in [Options::default(), lease()] {
-        let (mut cluster, leader) = led_cluster(3, options);
+    for settings in [ProtocolSettings::default(), lease()] {
+        let (mut cluster, leader) = led_cluster(3, settings);
         for other in followers(&cluster, leader) {
             cluster.cut_both_ways(leader, other);
         }
@@ -213,14 +222,14 @@ fn a_deposed_leader_answers_no_read() {
 
 #[test]
 fn reads_that_wait_share_one_round_of_heartbeats() {
-    let (mut cluster, leader) = led_cluster(3, Options::default());
+    let (mut cluster, leader) = led_cluster(3, ProtocolSettings::default());
     cluster.sent.clear();
     for _ in 0..100 {
         cluster.read(leader);
     }
     cluster.settle();
     assert_eq!(cluster.node(leader).reads_done, 100);
-    let rounds = count(&cluster, |body| matches!(body, Body::Heartbeat { .. })) / 2;
+    let rounds = count(&cluster, |body| matches!(body, Body::Heartbeat(_))) / 2;
     assert_eq!(rounds, 2, "one for the first read, one for all that came meanwhile");
 }
 
@@ -242,12 +251,12 @@ fn a_follower_waits_out_a_lease_even_after_a_restart() {
     cluster.start(restarted);
     let promises_to_rival = |cluster: &mut Cluster| {
         let ballot = Ballot { round: 99, node: rival };
-        let body = Body::Prepare { ballot, first: Slot(1) };
+        let body = Body::Prepare(Prepare { ballot, first: Slot(1), handed_over: None });
         let message = Message { epoch: Epoch(0), body };
         cluster.sent.clear();
         cluster.step(restarted, Input::Receive { from: rival, message });
         cluster.settle();
-        count(cluster, |body| matches!(body, Body::Promise { .. })) > 0
+        count(cluster, |body| matches!(body, Body::Promise(_))) > 0
     };
     for other in cluster.ids() {
         cluster.cut.push((other, restarted));
@@ -262,7 +271,7 @@ fn a_follower_waits_out_a_lease_even_after_a_restart() {
 
 #[test]
 fn a_follower_forwards_commands_and_hears_at_once_that_they_are_chosen() {
-    let (mut cluster, leader) = led_cluster(3, Options::default());
+    let (mut cluster, leader) = led_cluster(3, ProtocolSettings::default());
     let follower = followers(&cluster, leader)[0];
     cluster.propose(follower, "a");
     cluster.settle();
@@ -274,8 +283,8 @@ fn a_follower_forwards_commands_and_hears_at_once_that_they_are_chosen() {
 
 #[test]
 fn a_node_that_was_away_past_the_trimmed_log_comes_back_by_snapshot() {
-    let options = Options { retained_bytes: 0, chunk_bytes: 300, ..Options::default() };
-    let (mut cluster, leader) = led_cluster(3, options);
+    let settings = ProtocolSettings { retained_bytes: 0, chunk_bytes: 300, ..ProtocolSettings::default() };
+    let (mut cluster, leader) = led_cluster(3, settings);
     let away = followers(&cluster, leader)[0];
     cluster.crash(away);
     for number in 0..50 {
@@ -294,8 +303,8 @@ fn a_node_that_was_away_past_the_trimmed_log_comes_back_by_snapshot() {
 
 #[test]
 fn a_candidate_that_lags_behind_every_snapshot_fetches_one_before_it_leads() {
-    let options = Options { retained_bytes: 0, ..Options::default() };
-    let (mut cluster, leader) = led_cluster(3, options);
+    let settings = ProtocolSettings { retained_bytes: 0, ..ProtocolSettings::default() };
+    let (mut cluster, leader) = led_cluster(3, settings);
     let others = followers(&cluster, leader);
     cluster.crash(others[0]);
     for number in 0..20 {
@@ -314,8 +323,13 @@ fn a_candidate_that_lags_behind_every_snapshot_fetches_one_before_it_leads() {
 
 #[test]
 fn what_does_not_fit_is_refused_and_not_queued() {
-    let options = Options { queue_bytes: 4000, command_bytes: 2000, window_slots: 1, ..Options::default() };
-    let (mut cluster, leader) = led_cluster(3, options);
+    let settings = ProtocolSettings {
+        queue_bytes: 4000,
+        command_bytes: 2000,
+        window_slots: 1,
+        ..ProtocolSettings::default()
+    };
+    let (mut cluster, leader) = led_cluster(3, settings);
     cluster.faults.lost = 100;
     let big = "x".repeat(1500);
     let mut refused = Vec::new();
@@ -328,10 +342,10 @@ fn what_does_not_fit_is_refused_and_not_queued() {
             _ => None,
         }));
     }
-    assert_eq!(refused, [(4, Refusal::Overloaded), (1, Refusal::TooLong)]);
+    assert_eq!(refused, [(4, Refusal::Overloaded), (1, Refusal::TooLong { limit_bytes: 2000 })]);
 }
 
-/// What `node` answers to a message from `from`, without anyone else hearing of it.
+/// The answer of `node` to a message from `from`; no other message is delivered.
 pub(super) fn answers(cluster: &mut Cluster, node: NodeId, from: NodeId, body: Body) -> Vec<Body> {
     cluster.sent.clear();
     cluster.step(node, Input::Receive { from, message: Message { epoch: Epoch(0), body } });
@@ -345,42 +359,53 @@ pub(super) fn answers(cluster: &mut Cluster, node: NodeId, from: NodeId, body: B
 
 #[test]
 fn nothing_below_a_promise_is_accepted() {
-    let mut cluster = Cluster::new(3, 1, Options::default());
+    let mut cluster = Cluster::new(3, 1, ProtocolSettings::default());
     let (one, two, three) = (NodeId(1), NodeId(2), NodeId(3));
     let (low, high) = (Ballot { round: 1, node: two }, Ballot { round: 2, node: three });
-    answers(&mut cluster, one, three, Body::Prepare { ballot: high, first: Slot(1) });
+    answers(
+        &mut cluster,
+        one,
+        three,
+        Body::Prepare(Prepare { ballot: high, first: Slot(1), handed_over: None }),
+    );
     let value = crate::Value::no_op();
-    let accept = Body::Accept { ballot: low, slot: Slot(1), value, chosen: Slot::ZERO };
+    let accept = Body::Accept(Accept { ballot: low, slot: Slot(1), value, chosen: Slot::ZERO });
     let rejected = answers(&mut cluster, one, two, accept);
-    assert_eq!(rejected, [Body::Reject { ballot: low, promised: high }]);
-    let rejected = answers(&mut cluster, one, two, Body::Prepare { ballot: low, first: Slot(1) });
-    assert_eq!(rejected, [Body::Reject { ballot: low, promised: high }]);
+    assert_eq!(rejected, [Body::Reject(Reject { ballot: low, promised: high })]);
+    let rejected = answers(
+        &mut cluster,
+        one,
+        two,
+        Body::Prepare(Prepare { ballot: low, first: Slot(1), handed_over: None }),
+    );
+    assert_eq!(rejected, [Body::Reject(Reject { ballot: low, promised: high })]);
 }
 
 #[test]
 fn a_promise_waits_for_the_disk() {
-    let mut cluster = Cluster::new(3, 1, Options::default());
+    let mut cluster = Cluster::new(3, 1, ProtocolSettings::default());
     let (one, two) = (NodeId(1), NodeId(2));
     cluster.node(one).is_disk_stuck = true;
-    let prepare = Body::Prepare { ballot: Ballot { round: 1, node: two }, first: Slot(1) };
+    let prepare =
+        Body::Prepare(Prepare { ballot: Ballot { round: 1, node: two }, first: Slot(1), handed_over: None });
     assert_eq!(answers(&mut cluster, one, two, prepare), []);
     cluster.settle();
     assert_eq!(cluster.sent.len(), 0);
     cluster.node(one).is_disk_stuck = false;
     cluster.settle();
-    assert!(matches!(cluster.sent[..], [(_, _, Body::Promise { .. })]));
+    assert!(matches!(cluster.sent[..], [(_, _, Body::Promise(_))]));
 }
 
 #[test]
 fn repeated_questions_are_answered_once_when_a_stuck_disk_comes_back() {
-    let mut cluster = Cluster::new(3, 1, Options::default());
+    let mut cluster = Cluster::new(3, 1, ProtocolSettings::default());
     let (one, two) = (NodeId(1), NodeId(2));
     cluster.node(one).is_disk_stuck = true;
     let ballot = Ballot { round: 1, node: two };
     let value = crate::Value::no_op();
     for _ in 0..50 {
-        answers(&mut cluster, one, two, Body::Prepare { ballot, first: Slot(1) });
-        let accept = Body::Accept { ballot, slot: Slot(1), value: value.clone(), chosen: Slot::ZERO };
+        answers(&mut cluster, one, two, Body::Prepare(Prepare { ballot, first: Slot(1), handed_over: None }));
+        let accept = Body::Accept(Accept { ballot, slot: Slot(1), value: value.clone(), chosen: Slot::ZERO });
         answers(&mut cluster, one, two, accept);
     }
     cluster.node(one).is_disk_stuck = false;
@@ -393,20 +418,20 @@ fn repeated_questions_are_answered_once_when_a_stuck_disk_comes_back() {
         .map(|(_, _, body)| body)
         .collect();
     assert!(
-        matches!(to_two[..], [Body::Promise { ballot: promised, .. }, Body::Accepted { .. }] if *promised == ballot),
+        matches!(to_two[..], [Body::Promise(Promise { ballot: promised, .. }), Body::Accepted(_)] if *promised == ballot),
         "{to_two:?}"
     );
 }
 
 #[test]
 fn of_the_reported_values_that_with_the_highest_ballot_is_proposed() {
-    let mut cluster = Cluster::new(5, 1, Options::default());
+    let mut cluster = Cluster::new(5, 1, ProtocolSettings::default());
     let one = NodeId(1);
     cluster.faults = Faults { lost: 100, ..Faults::default() };
     let ballot = loop {
         cluster.tick();
         let probe = cluster.sent.iter().find_map(|(from, _, body)| match body {
-            Body::Probe { ballot } if *from == one => Some(*ballot),
+            Body::Probe(Probe { ballot }) if *from == one => Some(*ballot),
             _ => None,
         });
         if let Some(ballot) = probe {
@@ -418,7 +443,7 @@ fn of_the_reported_values_that_with_the_highest_ballot_is_proposed() {
             &mut cluster,
             one,
             NodeId(peer),
-            Body::Consent { ballot, promised: Ballot { round: 9, node: NodeId(4) } },
+            Body::Consent(Consent { ballot, promised: Ballot { round: 9, node: NodeId(4) } }),
         );
     }
     cluster.settle();
@@ -427,7 +452,7 @@ fn of_the_reported_values_that_with_the_highest_ballot_is_proposed() {
     let report = |round, text: &'static str| {
         let value = crate::Value::batch(&[bytes::Bytes::from_static(text.as_bytes())]);
         let accepted = crate::Entry::Accepted { ballot: Ballot { round, node: NodeId(4) }, value };
-        Body::Promise { ballot, first: Slot(1), reports: vec![(Slot(1), accepted)], rest: None }
+        Body::Promise(Promise { ballot, first: Slot(1), reports: vec![(Slot(1), accepted)], rest: None })
     };
     answers(&mut cluster, one, NodeId(2), report(7, "newer"));
     cluster.sent.clear();
@@ -436,7 +461,7 @@ fn of_the_reported_values_that_with_the_highest_ballot_is_proposed() {
         Input::Receive { from: NodeId(3), message: Message { epoch: Epoch(0), body: report(5, "older") } },
     );
     let proposed = cluster.sent.iter().find_map(|(_, _, body)| match body {
-        Body::Accept { value, .. } => value.commands().next(),
+        Body::Accept(Accept { value, .. }) => value.commands().next(),
         _ => None,
     });
     assert_eq!(proposed.as_deref(), Some(&b"newer"[..]));

@@ -1,9 +1,9 @@
-//! Random faults over random clusters. A failure names its seed; `PAXOS_SEED=n cargo test -p paxos-core storms`
-//! runs that one alone.
+//! Random faults over random clusters. A failure names its seed; `PAXOS_SEED=n cargo test -p paxos-core
+//! storms` runs that one alone.
 
 use super::cluster::{Cluster, Faults};
 use crate::random::Random;
-use crate::{NodeId, Options, PhaseOne, ReadMode};
+use crate::{NodeId, PhaseOne, ProtocolSettings, ReadMode};
 
 const SEEDS: u64 = 300;
 
@@ -14,8 +14,8 @@ fn seeds() -> Vec<u64> {
     }
 }
 
-fn drawn_options(random: &mut Random) -> Options {
-    Options {
+fn drawn_settings(random: &mut Random) -> ProtocolSettings {
+    ProtocolSettings {
         phase_one: if random.below(5) == 0 { PhaseOne::EveryValue } else { PhaseOne::OncePerLeader },
         reads: if random.below(3) == 0 {
             ReadMode::Lease { lease_ticks: 30, drift_ticks: 4 }
@@ -27,7 +27,7 @@ fn drawn_options(random: &mut Random) -> Options {
         batch_bytes: 20,
         retained_bytes: random.below(2000) as usize,
         chunk_bytes: 1 + random.below(400) as usize,
-        ..Options::default()
+        ..ProtocolSettings::default()
     }
 }
 
@@ -78,14 +78,14 @@ fn heal(cluster: &mut Cluster) {
     restart_stopped(cluster);
 }
 
-/// Safety is asserted by the cluster at each applied value and each finished read; progress here.
+/// The cluster asserts safety at each applied value and each finished read; this test asserts progress.
 #[test]
 fn storms_break_no_promise_and_progress_follows_them() {
     let (mut slots, mut reads) = (0, 0);
     for seed in seeds() {
         let mut random = Random::new(seed);
         let size = [1, 3, 3, 3, 5][random.below(5) as usize];
-        let mut cluster = Cluster::new(size, seed, drawn_options(&mut random));
+        let mut cluster = Cluster::new(size, seed, drawn_settings(&mut random));
         for step in 0..5000 {
             let ids = cluster.ids();
             let id = ids[random.below(size) as usize];

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 
-use super::times::Alone;
+use super::candidacy::Alone;
+use crate::message::{Accept, Consent, Prepare, Promise};
 use crate::{Ballot, Body, Entry, NodeId, ReadMode, Role, Slot, Value};
 
 pub(super) fn value(name: &'static str) -> Value {
@@ -18,22 +19,25 @@ fn chosen(slot: u64, name: &'static str) -> (Slot, Entry) {
 }
 
 fn promise(ballot: Ballot, reports: &[(Slot, Entry)]) -> Body {
-    Body::Promise { ballot, first: Slot(1), reports: reports.to_vec(), rest: None }
+    Body::Promise(Promise { ballot, first: Slot(1), reports: reports.to_vec(), rest: None })
 }
 
-/// A candidate whose ballot is above all that is reported here.
+/// A candidate whose ballot is above all reported ballots.
 fn candidate() -> (Alone, Ballot) {
     let mut alone = Alone::new(1, ReadMode::QuorumRound);
-    alone.hear(5, Body::Consent { ballot: Ballot::ZERO, promised: Ballot { round: 90, node: NodeId(5) } });
+    alone.hear(
+        5,
+        Body::Consent(Consent { ballot: Ballot::ZERO, promised: Ballot { round: 90, node: NodeId(5) } }),
+    );
     let ballot = alone.until_candidate();
     assert_eq!(ballot, Ballot { round: 91, node: NodeId(1) });
     (alone, ballot)
 }
 
-/// What is proposed in which slot.
+/// The proposals in these messages, with their slots.
 pub(super) fn proposals(spoken: &[(Option<NodeId>, Body)]) -> Vec<(u64, Value)> {
     let proposal = |(_, body): &(_, Body)| match body {
-        Body::Accept { slot, value, .. } => Some((slot.0, value.clone())),
+        Body::Accept(Accept { slot, value, .. }) => Some((slot.0, value.clone())),
         _ => None,
     };
     spoken.iter().filter_map(proposal).collect()
@@ -58,8 +62,9 @@ fn what_the_new_leader_has_accepted_itself_counts_like_a_report() {
     for (reported_round, expected) in [(6, "own"), (8, "reported")] {
         let mut alone = Alone::new(1, ReadMode::QuorumRound);
         let ballot = Ballot { round: 7, node: NodeId(4) };
-        alone.hear(4, Body::Accept { ballot, slot: Slot(1), value: value("own"), chosen: Slot::ZERO });
-        alone.hear(5, Body::Consent { ballot, promised: Ballot { round: 90, node: NodeId(5) } });
+        alone
+            .hear(4, Body::Accept(Accept { ballot, slot: Slot(1), value: value("own"), chosen: Slot::ZERO }));
+        alone.hear(5, Body::Consent(Consent { ballot, promised: Ballot { round: 90, node: NodeId(5) } }));
         let ballot = alone.until_candidate();
         alone.hear(2, promise(ballot, &[accepted(1, reported_round, "reported")]));
         let spoken = alone.hear(3, promise(ballot, &[]));
@@ -81,7 +86,7 @@ fn a_promise_counts_once_and_only_for_its_ballot_and_slots() {
     let (mut alone, ballot) = candidate();
     alone.hear(2, promise(ballot, &[]));
     let older = Ballot { round: 90, ..ballot };
-    let later = Body::Promise { ballot, first: Slot(2), reports: vec![], rest: None };
+    let later = Body::Promise(Promise { ballot, first: Slot(2), reports: vec![], rest: None });
     for (from, wrong) in [(2, promise(ballot, &[])), (3, promise(older, &[])), (3, later)] {
         assert_eq!(alone.hear(from, wrong.clone()), [], "from {from}: {wrong:?}");
         assert_eq!(alone.replica.role(), Role::Candidate, "from {from}: {wrong:?}");
@@ -95,13 +100,11 @@ fn a_promise_that_no_acceptor_can_have_given_does_not_count() {
     let (mut alone, ballot) = candidate();
     alone.hear(2, promise(ballot, &[]));
     let own = Entry::Accepted { ballot, value: value("a") };
-    let in_parts = |rest, reports: &[(Slot, Entry)]| Body::Promise {
-        ballot,
-        first: Slot(2),
-        reports: reports.to_vec(),
-        rest: Some(Slot(rest)),
+    let in_parts = |rest, reports: &[(Slot, Entry)]| {
+        Body::Promise(Promise { ballot, first: Slot(2), reports: reports.to_vec(), rest: Some(Slot(rest)) })
     };
-    let first = Body::Promise { ballot, first: Slot(1), reports: vec![chosen(1, "a")], rest: Some(Slot(2)) };
+    let first =
+        Body::Promise(Promise { ballot, first: Slot(1), reports: vec![chosen(1, "a")], rest: Some(Slot(2)) });
     for wrong in [
         promise(ballot, &[accepted(2, 3, "b"), accepted(1, 3, "a")]),
         promise(ballot, &[accepted(1, 3, "b"), accepted(1, 3, "a")]),
@@ -113,7 +116,10 @@ fn a_promise_that_no_acceptor_can_have_given_does_not_count() {
         assert_eq!(alone.replica.role(), Role::Candidate, "{wrong:?}");
     }
     let asked = alone.hear(3, first);
-    assert_eq!(asked, [(Some(NodeId(3)), Body::Prepare { ballot, first: Slot(2) })]);
+    assert_eq!(
+        asked,
+        [(Some(NodeId(3)), Body::Prepare(Prepare { ballot, first: Slot(2), handed_over: None }))]
+    );
     for wrong in [in_parts(5, &[]), in_parts(3, &[chosen(3, "c")]), in_parts(5, &[chosen(1, "a")])] {
         assert_eq!(alone.hear(3, wrong.clone()), [], "{wrong:?}");
     }

@@ -1,9 +1,10 @@
-//! Steps made by hand, each right but for one thing: the observer must name the rule that is broken.
+//! Steps made by hand, each with a single mistake: the observer must name the broken rule.
 
 use bytes::Bytes;
 
 use super::*;
-use crate::{Epoch, HardState, NodeId, Options, SnapshotMeta, WriteNumber};
+use crate::message::{Accept, Accepted, Chosen, Heartbeat, HeartbeatAck, Prepare, Promise};
+use crate::{Change, HardState, SnapshotMeta, WriteNumber};
 
 const FIRST: Slot = Slot::FIRST;
 const SECOND: Slot = Slot(2);
@@ -17,16 +18,15 @@ struct Script {
 impl Script {
     fn new() -> Script {
         let members = [NodeId(1), NodeId(2), NodeId(3)];
-        let config =
-            Config::new(NodeId(1), &members, Options::default()).expect("three members fit together");
-        Script { observer: Observer::new(&config), written: 0 }
+        let membership = Membership::new(&members).expect("the members are distinct");
+        Script { observer: Observer::new(members.to_vec(), membership), written: 0 }
     }
 
     /// A node makes a write.
     fn writes(&mut self, node: usize, promised: Ballot, chosen: Slot, entries: Vec<(Slot, Entry)>) -> Write {
         self.written += 1;
         let write = Write::new(WriteNumber(self.written), HardState { promised, chosen }, entries);
-        self.observer.on_write(node, &write);
+        self.observer.on_write((node, 1), Epoch(0), |_| Epoch(0), &write);
         write
     }
 
@@ -51,13 +51,13 @@ impl Script {
         for node in [0, 1] {
             script.stores(node, ballot, Slot::ZERO, Vec::new());
         }
-        script.sends(0, Body::Prepare { ballot, first: FIRST });
-        script.sends(1, Body::Promise { ballot, first: FIRST, reports: Vec::new(), rest: None });
+        script.sends(0, Body::Prepare(Prepare { ballot, first: FIRST, handed_over: None }));
+        script.sends(1, Body::Promise(Promise { ballot, first: FIRST, reports: Vec::new(), rest: None }));
         script.sends(0, accept(ballot, FIRST, &value("x")));
         for node in [0, 1] {
             script.accepts(node, ballot, FIRST, &value("x"));
         }
-        script.sends(1, Body::Accepted { ballot, first: FIRST, last: FIRST });
+        script.sends(1, Body::Accepted(Accepted { ballot, first: FIRST, last: FIRST }));
         assert_eq!(script.observer.violation, None, "so far all is well");
         script
     }
@@ -86,7 +86,7 @@ fn accepted(slot: Slot, ballot: Ballot, value: &Value) -> (Slot, Entry) {
 }
 
 fn accept(ballot: Ballot, slot: Slot, value: &Value) -> Body {
-    Body::Accept { ballot, slot, value: value.clone(), chosen: Slot::ZERO }
+    Body::Accept(Accept { ballot, slot, value: value.clone(), chosen: Slot::ZERO })
 }
 
 fn recovered(promised: Ballot, entries: Vec<(Slot, Entry)>) -> Recovered {
@@ -97,15 +97,18 @@ fn recovered(promised: Ballot, entries: Vec<(Slot, Entry)>) -> Recovered {
 #[test]
 fn what_is_right_breaks_no_rule() {
     let mut script = Script::chosen_in_first_slot();
-    script.sends(0, Body::Heartbeat { ballot: ballot(1, 0), chosen: FIRST, round: crate::HeartbeatRound(1) });
+    script.sends(
+        0,
+        Body::Heartbeat(Heartbeat { ballot: ballot(1, 0), chosen: FIRST, round: crate::HeartbeatRound(1) }),
+    );
     script.observer.on_apply(0, FIRST, &value("x"), 7);
     script.observer.on_apply(1, FIRST, &value("x"), 7);
-    // Node 2 takes over and proposes the value that it is told of.
+    // Node 2 takes over and proposes the value that was reported to it.
     let higher = ballot(2, 2);
     for node in [1, 2] {
         script.stores(node, higher, Slot::ZERO, Vec::new());
     }
-    script.sends(2, Body::Prepare { ballot: higher, first: FIRST });
+    script.sends(2, Body::Prepare(Prepare { ballot: higher, first: FIRST, handed_over: None }));
     script.sends(2, accept(higher, FIRST, &value("x")));
     script.accepts(2, higher, FIRST, &value("x"));
     script.is_well();
@@ -134,7 +137,7 @@ fn a_proposal_that_no_quorum_of_promises_allows() {
     for node in [1, 2] {
         script.stores(node, ballot(2, 2), Slot::ZERO, Vec::new());
     }
-    script.sends(2, Body::Prepare { ballot: ballot(2, 2), first: FIRST });
+    script.sends(2, Body::Prepare(Prepare { ballot: ballot(2, 2), first: FIRST, handed_over: None }));
     script.sends(2, accept(ballot(2, 2), FIRST, &value("y")));
     script.breaks(Rule::P2c);
 }
@@ -143,7 +146,7 @@ fn a_proposal_that_no_quorum_of_promises_allows() {
 fn a_proposal_without_a_quorum_of_promises() {
     let mut script = Script::chosen_in_first_slot();
     script.stores(2, ballot(2, 2), Slot::ZERO, Vec::new());
-    script.sends(2, Body::Prepare { ballot: ballot(2, 2), first: FIRST });
+    script.sends(2, Body::Prepare(Prepare { ballot: ballot(2, 2), first: FIRST, handed_over: None }));
     script.sends(2, accept(ballot(2, 2), SECOND, &value("y")));
     script.breaks(Rule::P2c);
 }
@@ -157,7 +160,7 @@ fn a_lower_value_where_a_higher_one_was_accepted() {
     for node in [1, 2] {
         script.stores(node, ballot(3, 2), Slot::ZERO, Vec::new());
     }
-    script.sends(2, Body::Prepare { ballot: ballot(3, 2), first: FIRST });
+    script.sends(2, Body::Prepare(Prepare { ballot: ballot(3, 2), first: FIRST, handed_over: None }));
     script.is_well();
     script.sends(2, accept(ballot(3, 2), FIRST, &value("x")));
     script.breaks(Rule::P2c);
@@ -166,11 +169,11 @@ fn a_lower_value_where_a_higher_one_was_accepted() {
 #[test]
 fn a_ballot_used_by_two_or_again_after_a_start() {
     let mut script = Script::chosen_in_first_slot();
-    script.sends(1, Body::Prepare { ballot: ballot(1, 0), first: FIRST });
+    script.sends(1, Body::Prepare(Prepare { ballot: ballot(1, 0), first: FIRST, handed_over: None }));
     script.breaks(Rule::BallotsUsedOnce);
 
     let mut script = Script::chosen_in_first_slot();
-    let body = Body::Prepare { ballot: ballot(1, 0), first: FIRST };
+    let body = Body::Prepare(Prepare { ballot: ballot(1, 0), first: FIRST, handed_over: None });
     script.observer.on_send(0, 2, &Message { epoch: Epoch(0), body });
     script.breaks(Rule::BallotsUsedOnce);
 
@@ -192,7 +195,13 @@ fn an_acceptance_below_the_promise() {
 #[test]
 fn a_leader_followed_after_a_higher_promise() {
     let mut script = Script::chosen_in_first_slot();
-    let ack = || Body::HeartbeatAck { ballot: ballot(1, 0), round: crate::HeartbeatRound(1) };
+    let ack = || {
+        Body::HeartbeatAck(HeartbeatAck {
+            ballot: ballot(1, 0),
+            round: crate::HeartbeatRound(1),
+            chosen: Slot::ZERO,
+        })
+    };
     script.sends(1, ack());
     script.is_well();
     let _ = script.writes(1, ballot(2, 2), Slot::ZERO, Vec::new());
@@ -233,8 +242,8 @@ fn a_disk_that_forgets() {
 fn a_disk_that_holds_a_slot_only_in_its_snapshot() {
     let mut script = Script::chosen_in_first_slot();
     script.observer.on_apply(1, FIRST, &value("x"), 7);
-    script.observer.on_snapshot_stored(1, FIRST);
-    let meta = SnapshotMeta { slot: FIRST, size_bytes: 0, checksum: 0 };
+    let meta = SnapshotMeta { slot: FIRST, size_bytes: 0, checksum: 0, membership: Membership::of_three() };
+    script.observer.on_snapshot_stored(1, &meta);
     let with_snapshot = Recovered { snapshot: Some(meta), ..recovered(ballot(1, 0), Vec::new()) };
     script.observer.on_recovered(1, &with_snapshot);
     script.is_well();
@@ -242,19 +251,20 @@ fn a_disk_that_holds_a_slot_only_in_its_snapshot() {
 
 #[test]
 fn words_that_leave_before_they_are_durable() {
-    let promise = |ballot| Body::Promise { ballot, first: FIRST, reports: Vec::new(), rest: None };
+    let promise = |ballot| Body::Promise(Promise { ballot, first: FIRST, reports: Vec::new(), rest: None });
     let said = [
         promise(ballot(2, 2)),
-        Body::Prepare { ballot: ballot(2, 1), first: FIRST },
-        Body::Accepted { ballot: ballot(1, 0), first: FIRST, last: SECOND },
-        Body::Accepted { ballot: ballot(2, 2), first: FIRST, last: FIRST },
+        Body::Prepare(Prepare { ballot: ballot(2, 1), first: FIRST, handed_over: None }),
+        Body::Accepted(Accepted { ballot: ballot(1, 0), first: FIRST, last: SECOND }),
+        Body::Accepted(Accepted { ballot: ballot(2, 2), first: FIRST, last: FIRST }),
     ];
     for body in said {
         let mut script = Script::chosen_in_first_slot();
-        if matches!(body, Body::Accepted { ballot: later, .. } if later == ballot(2, 2)) {
-            // Whoever knows that a slot is chosen may say so under any ballot; an open slot is another matter.
+        if matches!(body, Body::Accepted(Accepted { ballot: later, .. }) if later == ballot(2, 2)) {
+            // Whoever knows that a slot is chosen may say so under any ballot; an open slot is another
+            // matter.
             script.accepts(2, ballot(1, 0), SECOND, &value("y"));
-            script.sends(2, Body::Accepted { ballot: ballot(2, 2), first: SECOND, last: SECOND });
+            script.sends(2, Body::Accepted(Accepted { ballot: ballot(2, 2), first: SECOND, last: SECOND }));
         } else {
             let _ = script.writes(1, ballot(2, 2), Slot::ZERO, Vec::new());
             script.sends(1, body);
@@ -265,8 +275,9 @@ fn words_that_leave_before_they_are_durable() {
 
 #[test]
 fn claims_of_what_is_not_chosen() {
-    let leads = Body::Heartbeat { ballot: ballot(1, 0), chosen: SECOND, round: crate::HeartbeatRound(1) };
-    let tells = Body::Chosen { first: FIRST, values: vec![value("y")], chosen: FIRST };
+    let leads =
+        Body::Heartbeat(Heartbeat { ballot: ballot(1, 0), chosen: SECOND, round: crate::HeartbeatRound(1) });
+    let tells = Body::Chosen(Chosen { first: FIRST, values: vec![value("y")], chosen: FIRST });
     for body in [leads, tells] {
         let mut script = Script::chosen_in_first_slot();
         script.sends(0, body);
@@ -276,7 +287,7 @@ fn claims_of_what_is_not_chosen() {
     script.stores(2, Ballot::ZERO, Slot::ZERO, vec![(FIRST, Entry::Chosen { value: value("y") })]);
     script.breaks(Rule::OnlyChosenLearned);
 
-    // Node 2 takes a watermark for a slot that it knows nothing of.
+    // Node 2 takes over a watermark above a slot that it has no value for.
     let mut script = Script::chosen_in_first_slot();
     script.stores(2, Ballot::ZERO, FIRST, Vec::new());
     script.breaks(Rule::OnlyChosenLearned);
@@ -297,8 +308,10 @@ fn states_and_snapshots_that_differ() {
     script.breaks(Rule::SameState);
 
     let mut script = Script::chosen_in_first_slot();
-    script.observer.on_snapshot(0, FIRST, 7);
-    script.observer.on_snapshot(1, FIRST, 8);
+    let snapshot =
+        |checksum| SnapshotMeta { slot: FIRST, size_bytes: 0, checksum, membership: Membership::of_three() };
+    script.observer.on_snapshot(0, &snapshot(7));
+    script.observer.on_snapshot(1, &snapshot(8));
     script.breaks(Rule::SnapshotIsState);
 }
 
@@ -326,4 +339,113 @@ fn a_command_applied_twice_and_one_that_is_lost() {
     script.observer.on_apply(0, FIRST, &value("x"), 7);
     script.observer.on_replayed(8, &HashSet::new());
     script.breaks(Rule::SameState);
+}
+
+/// The membership after the founding one, first proposed under the first ballot of node 0.
+fn next_membership(change: &Change) -> Membership {
+    Membership::of_three().changed(change, ballot(1, 0)).expect("the change fits")
+}
+
+impl Script {
+    /// Node 0 has the next membership chosen in the second slot, by itself and node 1.
+    fn enters_epoch(change: &Change) -> Script {
+        let mut script = Script::chosen_in_first_slot();
+        let next = Value::membership(&next_membership(change));
+        script.sends(0, accept(ballot(1, 0), SECOND, &next));
+        for node in [0, 1] {
+            script.accepts(node, ballot(1, 0), SECOND, &next);
+        }
+        script.is_well();
+        script
+    }
+
+    fn accepts_in(&mut self, epoch: u64, node: usize, ballot: Ballot, slot: Slot, value: &Value) {
+        self.written += 1;
+        let hard_state = HardState { promised: ballot, chosen: SECOND };
+        let write = Write::new(WriteNumber(self.written), hard_state, vec![accepted(slot, ballot, value)]);
+        self.observer.on_write((node, 1), Epoch(epoch), |_| Epoch(epoch), &write);
+        self.observer.on_durable(node, &write);
+    }
+
+    fn sends_in(&mut self, epoch: u64, node: usize, body: Body) {
+        self.observer.on_send(node, 1, &Message { epoch: Epoch(epoch), body });
+    }
+}
+
+const THIRD: Slot = Slot(3);
+
+#[test]
+fn a_slot_is_decided_by_the_voters_of_its_epoch_and_what_they_accept_in_it() {
+    let mut script = Script::enters_epoch(&Change::Demote { node: NodeId(3) });
+    script.sends_in(1, 0, accept(ballot(1, 0), THIRD, &value("y")));
+    script.accepts_in(1, 0, ballot(1, 0), THIRD, &value("y"));
+    script.is_well();
+    let claim = || {
+        Body::Heartbeat(Heartbeat { ballot: ballot(1, 0), chosen: THIRD, round: crate::HeartbeatRound(1) })
+    };
+    let proposal = script.observer.proposal(THIRD, ballot(1, 0), Epoch(1), &value("y"));
+    proposal.accepted_by |= 1 << 2; // Node 2 has no vote any more.
+    script.observer.proposal(THIRD, ballot(1, 0), Epoch(0), &value("y")).accepted_by |= 1 << 1;
+    script.sends_in(1, 0, claim());
+    script.breaks(Rule::OnlyChosenLearned);
+}
+
+#[test]
+fn a_node_in_another_epoch_than_its_slots_say() {
+    let mut script = Script::enters_epoch(&Change::Demote { node: NodeId(3) });
+    script.observer.check_epoch(1, Epoch(1), SECOND);
+    script.observer.check_epoch(2, Epoch(0), FIRST);
+    script.is_well();
+    script.observer.check_epoch(1, Epoch(0), SECOND);
+    script.breaks(Rule::MembershipOfSlot);
+}
+
+#[test]
+fn a_vote_of_a_node_that_has_none() {
+    let mut script = Script::enters_epoch(&Change::Demote { node: NodeId(3) });
+    script.sends_in(1, 2, Body::Prepare(Prepare { ballot: ballot(2, 2), first: THIRD, handed_over: None }));
+    script.breaks(Rule::OnlyVotersVote);
+}
+
+#[test]
+fn a_proposal_without_phase_1_in_its_epoch() {
+    let mut script = Script::enters_epoch(&Change::Remove { node: NodeId(3) });
+    let later = ballot(2, 1);
+    for node in [0, 1] {
+        script.stores(node, later, Slot::ZERO, Vec::new());
+    }
+    script.sends(1, Body::Prepare(Prepare { ballot: later, first: SECOND, handed_over: None }));
+    script.is_well();
+    script.sends_in(1, 1, accept(later, THIRD, &value("y")));
+    script.breaks(Rule::P2c);
+}
+
+#[test]
+fn a_change_before_a_value_of_ones_own_and_a_proposal_behind_one_that_is_not_chosen() {
+    let next = Value::membership(&next_membership(&Change::Remove { node: NodeId(3) }));
+    let mut script = Script::new();
+    script.accepts(0, ballot(1, 0), FIRST, &next);
+    script.breaks(Rule::OwnValueFirst);
+
+    let mut script = Script::chosen_in_first_slot();
+    script.accepts(0, ballot(1, 0), SECOND, &next);
+    script.is_well();
+    script.accepts(0, ballot(1, 0), THIRD, &value("y"));
+    script.breaks(Rule::NothingBehindMembership);
+}
+
+#[test]
+fn a_successor_that_misses_more_than_the_window() {
+    let mut script = Script::chosen_in_first_slot();
+    script.observer.on_take_over(0, 1, FIRST, 1);
+    script.is_well();
+    script.observer.on_take_over(0, 1, SECOND, 1);
+    script.breaks(Rule::SuccessorIsComplete);
+}
+
+#[test]
+fn a_removed_node_that_ends_before_a_quorum_knows_it() {
+    let mut script = Script::enters_epoch(&Change::Remove { node: NodeId(3) });
+    script.observer.on_end(2, Epoch(1));
+    script.breaks(Rule::RemovedIsDispensable);
 }

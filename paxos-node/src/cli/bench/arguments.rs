@@ -1,4 +1,4 @@
-//! What can be asked for.
+//! The command line of `paxos-node bench`.
 
 use std::fs::OpenOptions;
 use std::path::PathBuf;
@@ -9,12 +9,13 @@ use paxos_node::in_process::{Cluster, Setup, StorageKind, Threads, TransportKind
 use paxos_node::kv::Store;
 
 use super::case::{Case, Protocol, Work};
-use super::load::Plan;
 use super::machine::Machine;
 use super::report::{Place, Report};
 use super::target::Target;
 use crate::cli::Failure;
+use crate::cli::choice::one_of;
 use crate::cli::options::Period;
+use paxos_node::load::Plan;
 
 /// More clients than this would measure the machine's memory.
 const MAX_CLIENTS: usize = 65_536;
@@ -30,30 +31,31 @@ Examples:
   paxos-node bench --work set,get --html report.html     a page with charts, to open in a browser
   paxos-node bench --cluster 127.0.0.1:7001 --pipeline 16 --json report.json
 
-Clusters within the process are those of the library, without the front for Redis clients; the leader is asked, on its own
-thread. Compare within one run, and take several rounds on a machine that is not yours alone.";
+Clusters in this process use the library without its front for Redis clients; clients ask the leader, on its thread.
+Compare figures of one run only, and take several rounds if other programs use the machine.";
 
-/// Measure backends against each other in this process, or a cluster that runs.
+/// Compare transports and storages in this process, or measure a running cluster.
 ///
-/// Every combination of what is asked for is measured: each client sends its next request as soon as the last is answered.
+/// Measures every combination of the options. Each client sends its next request as soon as the last is
+/// answered.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// Measure this running cluster, by the addresses that its nodes serve Redis clients on. Asking the leader alone saves
-    /// a hop; `paxos-node status` tells which that is.
+    /// Measure this running cluster, given by the addresses on which its nodes serve Redis clients. Naming
+    /// only the leader saves a hop; `paxos-node status` shows which node that is.
     #[arg(long, value_name = "HOST:PORT,..", value_delimiter = ',')]
     #[arg(conflicts_with_all = ["transport", "storage", "protocol", "threads", "nodes", "data"])]
     cluster: Vec<String>,
     /// What carries messages between nodes [default: all].
-    #[arg(long, value_name = "KIND,..", value_delimiter = ',')]
+    #[arg(long, value_name = "KIND,..", value_delimiter = ',', value_parser = one_of(TransportKind::ALL, TransportKind::name))]
     transport: Vec<TransportKind>,
     /// Where nodes keep their logs [default: all].
-    #[arg(long, value_name = "KIND,..", value_delimiter = ',')]
+    #[arg(long, value_name = "KIND,..", value_delimiter = ',', value_parser = one_of(StorageKind::ALL, StorageKind::name))]
     storage: Vec<StorageKind>,
     /// Settings of the protocol.
     #[arg(long, value_name = "SETTING,..", value_delimiter = ',', default_value = "fast-path")]
     protocol: Vec<Protocol>,
-    /// What clients ask for.
+    /// The requests of the clients.
     #[arg(long, value_name = "WORK,..", value_delimiter = ',', default_value = "set")]
     work: Vec<Work>,
     /// How long values are.
@@ -69,21 +71,22 @@ pub(crate) struct Arguments {
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=9))]
     nodes: u64,
     /// Which threads the nodes run on.
-    #[arg(long, value_name = "WHICH", default_value = "per-node")]
+    #[arg(long, value_name = "WHICH", default_value = "per-node", value_parser = one_of(Threads::ALL, Threads::name))]
     pub(super) threads: Threads,
     /// How long each case is measured.
     #[arg(long, value_name = "TIME", default_value = "2s")]
     time: Period,
-    /// How long it runs before that.
+    /// How long the load runs before that.
     #[arg(long, value_name = "TIME", default_value = "500ms")]
     warm_up: Period,
-    /// How often everything is measured; the round of median rate is reported.
+    /// How many times everything is measured; the round with the median rate is reported.
     #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(super) rounds: u16,
-    /// Which keys are drawn.
+    /// The seed of the random keys.
     #[arg(long, default_value_t = 1)]
     pub(super) seed: u64,
-    /// Where clusters in this process keep their logs while they run [default: the system's temporary directory].
+    /// Where clusters in this process keep their logs while they run [default: the system's temporary
+    /// directory].
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Write a report for programs.
@@ -125,7 +128,7 @@ impl Arguments {
         Ok(Plan { warm_up: self.warm_up.0, time: self.time.0 })
     }
 
-    /// Looks whether everything can be written, before minutes are spent on what is to be written.
+    /// Checks that all reports can be written before minutes are spent on measuring.
     fn check_files(&self) -> Result<(), Failure> {
         if let Some(data) = self.data.as_ref().filter(|data| !data.is_dir()) {
             return Err(Failure::usage(format!("--data {}: there is no such directory", data.display())));
@@ -180,7 +183,7 @@ impl Arguments {
                 let setup = Setup {
                     nodes: self.nodes,
                     threads: *threads,
-                    protocol: protocol.options(),
+                    protocol: protocol.settings(),
                     data: self.data.clone(),
                     ..Setup::new(*transport, *storage)
                 };

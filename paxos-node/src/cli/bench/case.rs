@@ -1,10 +1,10 @@
-//! What is measured: one case for each combination of what was asked for.
+//! What is measured: one case for each combination of the options.
 
 use clap::ValueEnum;
-use paxos_core::{Options, PhaseOne, ReadMode, Watermark};
+use paxos_core::{AnnounceChosen, PhaseOne, ProtocolSettings, ReadMode};
 use serde::Serialize;
 
-/// What clients ask for.
+/// The requests of the clients.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Work {
@@ -12,7 +12,7 @@ pub(super) enum Work {
     Set,
     /// Linearizable GET of a random key.
     Get,
-    /// GET as an entry of the log, as systems without read index do it.
+    /// GET as a command of the log, as in systems without a read index.
     GetThroughLog,
 }
 
@@ -24,7 +24,7 @@ pub(super) enum Protocol {
     FastPath,
     /// Both phases for every batch.
     FullRounds,
-    /// What is chosen is told at once, not with the next accept.
+    /// The leader announces what is chosen at once, not with the next accept.
     WatermarkAtOnce,
     /// A slot for each command.
     NoBatches,
@@ -45,14 +45,21 @@ pub(super) enum Protocol {
 }
 
 impl Protocol {
-    pub(super) fn options(self) -> Options {
-        let default = Options::default();
+    pub(super) fn settings(self) -> ProtocolSettings {
+        let default = ProtocolSettings::default();
         // A batch is full at its first command, so each has a slot of its own.
-        let window = |window_slots| Options { batch_bytes: 1, window_slots, ..Options::default() };
+        let window = |window_slots| {
+            ProtocolSettings::default().with(|settings| {
+                settings.batch_bytes = 1;
+                settings.window_slots = window_slots;
+            })
+        };
         match self {
             Protocol::FastPath => default,
-            Protocol::FullRounds => Options { phase_one: PhaseOne::EveryValue, ..default },
-            Protocol::WatermarkAtOnce => Options { watermark: Watermark::AtOnce, ..default },
+            Protocol::FullRounds => default.with(|settings| settings.phase_one = PhaseOne::EveryValue),
+            Protocol::WatermarkAtOnce => {
+                default.with(|settings| settings.announce_chosen = AnnounceChosen::AtOnce)
+            }
             Protocol::NoBatches => window(default.window_slots),
             Protocol::Window64 => window(64),
             Protocol::Window8 => window(8),
@@ -61,7 +68,7 @@ impl Protocol {
                 let timeout = default.election_timeout_ticks;
                 let reads =
                     ReadMode::Lease { lease_ticks: timeout - timeout / 10, drift_ticks: timeout / 10 };
-                Options { reads, ..default }
+                default.with(|settings| settings.reads = reads)
             }
         }
     }
@@ -72,7 +79,7 @@ pub(super) fn name(value: &impl ValueEnum) -> String {
     value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
 
-/// What is asked of a cluster, and by how many.
+/// Requests of one kind, by a number of clients.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub(super) struct Case {
     pub(super) work: Work,
@@ -84,14 +91,15 @@ pub(super) struct Case {
 
 #[cfg(test)]
 mod tests {
-    use paxos_core::{Config, NodeId};
+    use paxos_core::{Config, Membership, NodeId};
 
     use super::*;
 
     #[test]
     fn every_protocol_has_options_that_fit_together() {
         for protocol in Protocol::value_variants() {
-            let config = Config::new(NodeId(1), &[NodeId(1)], protocol.options());
+            let alone = Membership::new(&[NodeId(1)]).expect("one member is a cluster");
+            let config = Config::new(NodeId(1), alone, protocol.settings());
             assert!(config.is_ok(), "{}: {config:?}", name(protocol));
         }
     }

@@ -1,4 +1,4 @@
-//! What was measured on: figures mean little without it.
+//! The machine on which was measured: figures mean little without it.
 
 use std::io::Write;
 use std::path::Path;
@@ -10,16 +10,16 @@ use serde::Serialize;
 const PROBES: usize = 200;
 const PROBE_BYTES: usize = 4096;
 
-/// The machine, as far as it tells.
+/// What the system tells about the machine.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Machine {
     pub(super) processor: String,
     pub(super) cores: usize,
     pub(super) system: String,
-    /// Median time that the disk under the logs takes for 4 KiB at the end of a file, with fdatasync; `None` if no logs
-    /// are kept on it.
+    /// Median time to append 4 KiB to a file on the logs' disk, with fdatasync; `None` if no logs are on a
+    /// disk.
     pub(super) sync_microseconds: Option<f64>,
-    /// What QUIC's packets are like, if QUIC is measured.
+    /// The size of QUIC's packets, if QUIC is measured.
     pub(super) quic_packets: Option<String>,
 }
 
@@ -39,7 +39,8 @@ impl Machine {
     }
 }
 
-/// Time that a virtual machine's host has taken away from it: what is measured meanwhile is slower than it is.
+/// Processor time that the host of a virtual machine has taken away from it. Figures measured meanwhile are
+/// too low.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stolen {
     ticks: u64,

@@ -1,8 +1,8 @@
-//! `paxos-node bench`: measures backends against each other, or a cluster that runs.
+//! `paxos-node bench`: compares transports and storages, or measures a running cluster.
 
 mod arguments;
 mod case;
-mod load;
+mod keys;
 mod machine;
 mod page;
 mod plot;
@@ -14,14 +14,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use paxos_node::load::Plan;
 
 pub(crate) use self::arguments::Arguments;
 use self::case::{Case, name};
-use self::load::Plan;
 use self::report::{Place, Report, Row, Table};
 use self::target::{Sample, Target};
 use super::Failure;
 use super::runtime::{self, StopSignals};
+use super::terminal::say;
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let plan = arguments.check()?;
@@ -44,13 +45,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     })
 }
 
-/// A run, and how far it has come.
+/// A run and its progress.
 struct Bench<'a> {
     arguments: &'a Arguments,
     plan: Plan,
     places: Vec<Place>,
     cases: Vec<Case>,
-    /// For each place and case the rounds that were measured.
+    /// The measured rounds of each place and case.
     samples: Vec<Vec<Vec<Sample>>>,
     report: Report,
     progress: ProgressBar,
@@ -83,9 +84,7 @@ impl<'a> Bench<'a> {
                         self.tell(place, case, &table);
                     }
                 }
-                if let Target::InProcess(cluster) = target {
-                    cluster.stop()?;
-                }
+                target.finish().await?;
             }
         }
         Ok(())
@@ -102,7 +101,7 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
-    /// Says on what is measured.
+    /// Prints the machine and the table's titles.
     fn introduce(&self, table: &Table) {
         let machine = &self.report.machine;
         let mut lines = vec![format!("{}, {} cores, {}", machine.processor, machine.cores, machine.system)];
@@ -115,23 +114,23 @@ impl<'a> Bench<'a> {
             lines.push(format!("QUIC packets: {packets}"));
         }
         if let Some(nodes) = self.report.nodes {
-            let threads = name(&self.arguments.threads);
+            let threads = self.arguments.threads;
             lines.push(format!("{nodes} nodes in this process, current-thread runtimes, threads {threads}"));
         }
         lines.push(String::new());
         lines.push(table.line(&Row::TITLES));
-        self.progress.suspend(|| println!("{}", lines.join("\n")));
+        self.progress.suspend(|| say!("{}", lines.join("\n")));
     }
 
-    /// Prints a case of which all rounds are measured.
+    /// Prints a case whose rounds are all measured.
     fn tell(&mut self, place: usize, case: usize, table: &Table) {
         let samples = &self.samples[place][case];
         let row = Row::new(self.places[place].clone(), self.cases[case], self.arguments.seed, samples);
-        self.progress.suspend(|| println!("{}", table.line(&row.cells())));
+        self.progress.suspend(|| say!("{}", table.line(&row.cells())));
         self.report.rows.push(row);
     }
 
-    /// Writes the reports that were asked for, about what was measured.
+    /// Writes the reports that were asked for.
     fn finish(&mut self) -> Result<(), Failure> {
         self.progress.finish_and_clear();
         let Arguments { json, html, charts, .. } = self.arguments;
@@ -163,9 +162,13 @@ impl<'a> Bench<'a> {
 
 impl From<paxos_node::in_process::Error> for Failure {
     fn from(error: paxos_node::in_process::Error) -> Failure {
+        use paxos_node::backends::BackendError;
         use paxos_node::in_process::Error;
         match error {
-            Error::NotBuilt(_) | Error::Directory { .. } => Failure::usage(error),
+            Error::Backend(BackendError::NotCompiledIn { .. }) | Error::Directory { .. } => {
+                Failure::usage(error)
+            }
+            Error::Backend(BackendError::Storage(error)) => Failure::storage(&error),
             Error::Node(error) => Failure::from(error),
             other => Failure::other(other),
         }

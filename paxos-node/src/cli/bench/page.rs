@@ -115,11 +115,11 @@ fn table(report: &Report) -> String {
     )
 }
 
-/// What has no column of its own.
+/// Details without a column of their own.
 fn details(row: &Row) -> String {
     let mut details = format!("seed {}, {} requests", row.seed, row.requests);
     if let super::report::Place::InProcess { threads, .. } = &row.place {
-        let _ = write!(details, ", current-thread runtime, threads {}", super::case::name(threads));
+        let _ = write!(details, ", current-thread runtime, threads {threads}");
     }
     if let Some(mode) = row.sync_mode {
         let _ = write!(details, ", sync {mode}");

@@ -7,11 +7,11 @@ use super::case::{Work, name};
 use super::report::{Place, Report, Row};
 
 const SIZE: (u32, u32) = (860, 380);
-/// What is left of it for the lines; the legend has the rest.
+/// The part of the width for the lines; the legend has the rest.
 const LINES_WIDTH: u32 = 620;
 const LEGEND_TOP: i32 = 44;
 const LEGEND_STEP: i32 = 20;
-/// Colours that people who do not see all of them can tell apart (Okabe and Ito), and that show on white.
+/// Colours that colour-blind people can tell apart (Okabe and Ito), and that are visible on white.
 const COLOURS: [RGBColor; 7] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
@@ -21,10 +21,10 @@ const COLOURS: [RGBColor; 7] = [
     RGBColor(230, 159, 0),
     RGBColor(60, 60, 60),
 ];
-/// What is plotted along with other sizes than this one, if it was measured.
+/// Charts that do not compare sizes show this one, if it was measured.
 const TYPICAL_VALUE_BYTES: usize = 256;
 
-/// A chart, and what to call its file.
+/// A chart and the name of its file.
 pub(super) struct Chart {
     pub(super) file: String,
     pub(super) title: String,
@@ -77,7 +77,8 @@ type Of = (&'static str, fn(&Row) -> f64);
 /// `None` if there is nothing to draw.
 fn draw(title: &str, rows: &[&Row], by: By, of: Of) -> Option<String> {
     let mut svg = String::new();
-    // Fails only if the space is too small for its margins, or if there is nothing to show on a logarithmic scale.
+    // Fails only if the space is too small for its margins, or if there is nothing to show on a logarithmic
+    // scale.
     draw_on(&SVGBackend::with_string(&mut svg, SIZE).into_drawing_area(), title, rows, by, of).ok()?;
     Some(svg)
 }
@@ -147,7 +148,7 @@ fn draw_on<'a>(root: &Area<'a>, title: &str, rows: &[&Row], by: By, of: Of) -> R
     root.present()
 }
 
-/// A number with as many digits as tell something.
+/// A number with its significant digits.
 fn short(value: f64) -> String {
     match value {
         value if value >= 1e6 => format!("{:.0}M", value / 1e6),

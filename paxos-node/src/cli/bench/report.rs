@@ -1,4 +1,4 @@
-//! What was measured, for people and for programs.
+//! The results, for people and for programs.
 
 use std::fmt::Write;
 
@@ -9,7 +9,7 @@ use super::case::{Case, Protocol, name};
 use super::machine::Machine;
 use super::target::Sample;
 
-/// All that was measured in one run, and on what.
+/// The results of one run, and the machine.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Report {
     pub(super) version: &'static str,
@@ -25,7 +25,7 @@ pub(super) struct Report {
     pub(super) rows: Vec<Row>,
 }
 
-/// What a case is run on.
+/// The cluster that a case is run on.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Place {
@@ -36,7 +36,7 @@ pub(super) enum Place {
 }
 
 impl Place {
-    /// In a word or three.
+    /// A short name.
     pub(super) fn label(&self) -> String {
         match self {
             Place::InProcess { transport, storage, protocol: Protocol::FastPath, .. } => {
@@ -49,7 +49,7 @@ impl Place {
         }
     }
 
-    /// What makes a write durable there, as far as that is known.
+    /// How writes are made durable there, if that is known.
     fn sync_mode(&self) -> Option<&'static str> {
         match self {
             Place::InProcess { storage: StorageKind::File, .. } => Some("fdatasync"),
@@ -59,7 +59,7 @@ impl Place {
     }
 }
 
-/// One case. With several rounds, the round of median rate.
+/// One case; of several rounds, the one with the median rate.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Row {
     pub(super) place: Place,
@@ -70,14 +70,14 @@ pub(super) struct Row {
     pub(super) errors: u64,
     pub(super) first_error: Option<String>,
     pub(super) requests_per_second: f64,
-    /// That of each round, in the order in which they were run.
+    /// The rate of each round, in the order in which they were run.
     pub(super) rounds_per_second: Vec<f64>,
     pub(super) p50_milliseconds: f64,
     pub(super) p99_milliseconds: f64,
     pub(super) p999_milliseconds: f64,
     pub(super) max_milliseconds: f64,
     pub(super) cpu_seconds: f64,
-    /// The part of all processors' time that a virtual machine's host took away meanwhile.
+    /// The part of all processors' time that the host of a virtual machine took away meanwhile.
     pub(super) stolen: Option<f64>,
     pub(super) messages_per_request: Option<f64>,
     pub(super) message_bytes_per_request: Option<f64>,
@@ -85,14 +85,14 @@ pub(super) struct Row {
 }
 
 impl Row {
-    /// The row of a case from its rounds, of which there must be one.
+    /// The row of a case from its rounds, of which there must be at least one.
     #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
     pub(super) fn new(place: Place, case: Case, seed: u64, rounds: &[Sample]) -> Row {
         let mut sorted: Vec<&Sample> = rounds.iter().collect();
         sorted.sort_by(|one, other| one.measured.rate().total_cmp(&other.measured.rate()));
         let median = sorted[sorted.len() / 2];
         let measured = &median.measured;
-        let at = |quantile: f64| measured.waits.value_at_quantile(quantile) as f64 / 1e6;
+        let at = |quantile: f64| measured.milliseconds(quantile);
         let each = |count: u64| count as f64 / measured.requests.max(1) as f64;
         Row {
             sync_mode: place.sync_mode(),
@@ -165,7 +165,7 @@ impl Row {
     }
 }
 
-/// A table that grows line by line: its columns are as wide as they are likely to need.
+/// A table that is printed line by line, so its columns have the widths that are likely to be needed.
 pub(super) struct Table {
     place_width: usize,
 }
@@ -186,7 +186,7 @@ impl Table {
     }
 }
 
-/// A rate without fractions, its thousands apart.
+/// A rate without fractions, with its thousands separated.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,

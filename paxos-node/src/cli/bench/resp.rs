@@ -1,101 +1,87 @@
-//! A Redis client, as far as measuring needs one.
+//! The Redis clients of a running cluster.
 
-use bytes::{Bytes, BytesMut};
-use redis_protocol::resp2::decode::decode_bytes_mut;
-use redis_protocol::resp2::types::BytesFrame;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use bytes::Bytes;
+use paxos_node::load::Requester;
+use paxos_node::load::resp::{Connection, RawReply};
 
 use super::case::{Case, Work};
-use super::load::Requester;
-use super::target::Keys;
+use super::keys::Keys;
 use crate::cli::Failure;
 
-/// A connection to one node.
-pub(super) struct Connection {
-    stream: TcpStream,
+/// A client of one node.
+pub(super) struct RespClient {
+    connection: Connection,
     case: Case,
     keys: Keys,
     value: Bytes,
     random: fastrand::Rng,
-    requests: BytesMut,
-    replies: BytesMut,
 }
 
-impl Connection {
+impl RespClient {
     pub(super) async fn open(
         address: &str,
         case: Case,
         keys: Keys,
         seed: u64,
-    ) -> Result<Connection, Failure> {
-        let stream = TcpStream::connect(address).await.map_err(|error| {
-            Failure::other(format!("--cluster {address}: {error}; is this an address given to --client?"))
-        })?;
-        stream.set_nodelay(true).map_err(Failure::other)?;
+    ) -> Result<RespClient, Failure> {
+        let connection = connect(address).await?;
         let random = fastrand::Rng::with_seed(seed);
-        let (requests, replies) = (BytesMut::new(), BytesMut::new());
-        Ok(Connection { stream, case, keys, value: keys.value(), random, requests, replies })
+        Ok(RespClient { connection, case, keys, value: keys.value(), random })
     }
 
     /// Sets all keys.
     pub(super) async fn fill(&mut self) -> Result<(), String> {
-        let value = self.value.clone();
         for chunk in self.keys.chunks() {
             let mut words: Vec<&[u8]> = vec![b"MSET"];
-            words.extend(chunk.iter().flat_map(|key| [key.as_ref(), value.as_ref()]));
-            add_request(&mut self.requests, &words);
-            self.exchange(1).await?;
+            words.extend(chunk.iter().flat_map(|key| [key.as_ref(), self.value.as_ref()]));
+            self.connection.add_request(&words);
+            self.connection.exchange(1, unless_error).await?;
         }
         Ok(())
     }
-
-    /// Sends what was added, and waits for so many replies.
-    async fn exchange(&mut self, count: usize) -> Result<(), String> {
-        let broken = |error: std::io::Error| format!("the connection has broken: {error}");
-        self.stream.write_all_buf(&mut self.requests).await.map_err(broken)?;
-        let mut left = count;
-        let mut first_error = None;
-        while left > 0 {
-            match decode_bytes_mut(&mut self.replies) {
-                Ok(Some((reply, ..))) => {
-                    left -= 1;
-                    if let BytesFrame::Error(error) = reply {
-                        first_error.get_or_insert(error.to_string());
-                    }
-                }
-                Ok(None) => {
-                    if self.stream.read_buf(&mut self.replies).await.map_err(broken)? == 0 {
-                        return Err(String::from("the node has closed the connection"));
-                    }
-                }
-                Err(error) => return Err(format!("not a reply: {error}")),
-            }
-        }
-        first_error.map_or(Ok(()), Err)
-    }
 }
 
-impl Requester for Connection {
+impl Requester for RespClient {
     async fn ask(&mut self) -> Result<u64, String> {
         for _ in 0..self.case.pipeline {
             let key = self.keys.draw(&mut self.random);
             match self.case.work {
-                Work::Set => add_request(&mut self.requests, &[b"SET", &key, &self.value]),
-                Work::Get | Work::GetThroughLog => add_request(&mut self.requests, &[b"GET", &key]),
+                Work::Set => self.connection.add_request(&[b"SET", &key, &self.value]),
+                Work::Get | Work::GetThroughLog => self.connection.add_request(&[b"GET", &key]),
             }
         }
-        self.exchange(self.case.pipeline).await?;
+        self.connection.exchange(self.case.pipeline, unless_error).await?;
         Ok(self.case.pipeline as u64)
     }
 }
 
-/// An array of bulk strings.
-fn add_request(requests: &mut BytesMut, words: &[&[u8]]) {
-    requests.extend_from_slice(format!("*{}\r\n", words.len()).as_bytes());
-    for word in words {
-        requests.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
-        requests.extend_from_slice(word);
-        requests.extend_from_slice(b"\r\n");
+fn unless_error(reply: RawReply<'_>) -> Result<(), String> {
+    match reply {
+        RawReply::Error(error) => Err(error.to_owned()),
+        _ => Ok(()),
     }
+}
+
+/// How often a node has not understood its peers; 0 for a server of another kind, which does not tell.
+pub(super) async fn misunderstood(address: &str) -> Result<u64, Failure> {
+    let mut connection = connect(address).await?;
+    connection.add_request(&[b"INFO"]);
+    let mut count = None;
+    let read_count = |reply: RawReply<'_>| {
+        if let RawReply::Bulk(info) = reply {
+            let info = String::from_utf8_lossy(info);
+            let line = info.lines().find_map(|line| line.strip_prefix("misunderstood:"));
+            count = line.and_then(|count| count.parse().ok());
+        }
+        Ok(())
+    };
+    let exchanged = connection.exchange(1, read_count).await;
+    exchanged.map_err(|error| Failure::other(format!("{address}: {error}")))?;
+    Ok(count.unwrap_or(0))
+}
+
+async fn connect(address: &str) -> Result<Connection, Failure> {
+    Connection::open(address).await.map_err(|error| {
+        Failure::other(format!("--cluster {address}: {error}; is this an address given to --client?"))
+    })
 }

@@ -1,4 +1,4 @@
-//! What is put under load: a cluster in this process, or one that runs elsewhere.
+//! The cluster that is put under load: one in this process, or one that runs elsewhere.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,37 +7,32 @@ use bytes::Bytes;
 use paxos_node::Client;
 use paxos_node::in_process::{Cluster, Counts};
 use paxos_node::kv::{Operation, Store};
+use paxos_node::load::{Measured, Plan, Requester, drive};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::case::{Case, Work};
-use super::load::{Measured, Plan, Requester, drive};
+use super::keys::Keys;
 use super::machine::Stolen;
-use super::resp::Connection;
+use super::resp::{RespClient, misunderstood};
 use crate::cli::Failure;
 
-/// So many keys are used, or fewer if their values would take more than [`MAX_STORE_BYTES`].
-const KEYS: u64 = 10_000;
-const MAX_STORE_BYTES: u64 = 64 << 20;
-/// How much of the store one request fills before reads are measured.
-const FILL_BYTES: usize = 256 << 10;
-
-/// What is put under load.
+/// The cluster that is put under load.
 pub(super) enum Target {
-    /// A cluster in this process; its leader is asked, on the leader's thread.
+    /// A cluster in this process. Clients ask its leader, on the leader's thread.
     InProcess(Cluster<Store>),
     /// The client addresses of a cluster; clients spread over them evenly.
     Running(Vec<String>),
 }
 
-/// What a case came to.
+/// The result of measuring a case once.
 #[derive(Clone, Debug)]
 pub(super) struct Sample {
     pub(super) measured: Measured,
-    /// Processor time that this process took: with a running cluster that of the clients alone.
+    /// Processor time of this process: of the clients alone if the cluster runs elsewhere.
     pub(super) cpu: Duration,
-    /// How much of all processors' time the host took away, where that can be seen.
+    /// The part of all processors' time that the host took away, where the system tells it.
     pub(super) stolen: Option<f64>,
-    /// What went through the backends, where they can be seen.
+    /// What went through the backends of a cluster in this process.
     pub(super) counts: Option<Counts>,
 }
 
@@ -56,10 +51,10 @@ impl Target {
                 if case.work != Work::Set {
                     fill(&leader.client, keys).await?;
                 }
-                // Clients run beside the leader; only the edges of the measurement are seen from here.
+                // Clients run on the leader's thread, which sends a message when measuring begins and ends.
                 let (edge, mut reached) = tokio::sync::mpsc::unbounded_channel();
                 let at_leader = drive(requesters, plan, move || {
-                    let _ = edge.send(()); // Heard as long as the case is measured.
+                    let _ = edge.send(()); // It is received as long as the case is measured.
                 });
                 let task = leader.runtime.spawn(at_leader);
                 while reached.recv().await.is_some() {
@@ -70,7 +65,7 @@ impl Target {
             Target::Running(addresses) => {
                 let mut requesters = Vec::with_capacity(case.clients);
                 for (client, address) in (0..case.clients as u64).zip(addresses.iter().cycle()) {
-                    requesters.push(Connection::open(address, case, keys, seed ^ client).await?);
+                    requesters.push(RespClient::open(address, case, keys, seed ^ client).await?);
                 }
                 if case.work != Work::Set {
                     requesters[0].fill().await.map_err(Failure::other)?;
@@ -86,44 +81,31 @@ impl Target {
         Ok(Sample { measured, cpu: cpu_after.saturating_sub(cpu_before), stolen, counts })
     }
 
+    /// Stops a cluster in this process. Fails if nodes have received malformed messages, also in a cluster
+    /// that runs elsewhere.
+    pub(super) async fn finish(self) -> Result<(), Failure> {
+        match self {
+            Target::InProcess(cluster) => Ok(cluster.stop()?),
+            Target::Running(addresses) => {
+                for address in &addresses {
+                    let count = misunderstood(address).await?;
+                    if count > 0 {
+                        return Err(Failure::other(format!(
+                            "the node at {address} did not understand its peers {count} times: what is measured is not right; \
+                             see its log"
+                        )));
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
     fn counts(&self) -> Option<Counts> {
         match self {
             Target::InProcess(cluster) => Some(cluster.counts()),
             Target::Running(_) => None,
         }
-    }
-}
-
-/// The keys that are used, and the length of their values.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Keys {
-    count: u64,
-    value_bytes: usize,
-}
-
-impl Keys {
-    fn new(value_bytes: usize) -> Keys {
-        Keys { count: KEYS.min(MAX_STORE_BYTES / value_bytes.max(1) as u64).max(1), value_bytes }
-    }
-
-    pub(super) fn draw(self, random: &mut fastrand::Rng) -> Bytes {
-        Keys::key(random.u64(..self.count))
-    }
-
-    pub(super) fn value(self) -> Bytes {
-        Bytes::from(vec![b'x'; self.value_bytes])
-    }
-
-    /// All keys, as many at a time as one request may fill.
-    pub(super) fn chunks(self) -> impl Iterator<Item = Vec<Bytes>> {
-        let step = (FILL_BYTES / self.value_bytes.max(64)).max(1);
-        (0..self.count)
-            .step_by(step)
-            .map(move |first| (first..self.count.min(first + step as u64)).map(Keys::key).collect())
-    }
-
-    fn key(number: u64) -> Bytes {
-        Bytes::from(format!("key:{number:012}"))
     }
 }
 
@@ -154,9 +136,7 @@ impl Requester for Caller {
     async fn ask(&mut self) -> Result<u64, String> {
         let key = self.keys.draw(&mut self.random);
         let operation = match self.work {
-            Work::Set => {
-                Operation::Set { key, value: self.value.clone(), condition: None, returns_old: false }
-            }
+            Work::Set => Operation::set(key, self.value.clone()),
             Work::GetThroughLog => Operation::Get { key },
             Work::Get => {
                 let state = self.client.read().await.map_err(text)?;

@@ -1,0 +1,264 @@
+//! The HTTP front: health, status and metrics, for people and programs that look after a node.
+//!
+//! | path | answers |
+//! |---|---|
+//! | `/healthz` | 200 as long as the process runs |
+//! | `/readyz` | 200 if the node knows a leader, has caught up and repairs nothing, else 503 |
+//! | `/status` | a [`StatusReport`] as JSON |
+//! | `/metrics` | all metrics in the text format of Prometheus |
+//!
+//! Constants of this module bound the number of connections, the length of a request's head, and how long a
+//! connection may last.
+
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use paxos_core::Standing;
+use paxos_transport::{CertificateStatus, PeerStatus};
+use serde::{Deserialize, Serialize};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use super::MemberReport;
+use super::listener::Listener;
+use crate::client::Client;
+use crate::state_machine::StateMachine;
+
+pub use super::recorder::{MetricsHandle, MetricsRecorder, recorder};
+
+/// The answer to `/status`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct StatusReport {
+    /// The node's id.
+    pub node: u64,
+    /// `leader`, `candidate` or `follower`.
+    pub role: String,
+    /// The leader that the node knows, if any.
+    pub leader: Option<u64>,
+    /// The epoch of the membership in force, as far as the node knows.
+    #[serde(default)]
+    pub epoch: u64,
+    /// What the node is in that membership: `voter`, `learner`, `outsider` before it was added, or `removed`.
+    /// None until it has recovered.
+    #[serde(default)]
+    pub standing: Option<String>,
+    /// The members, as far as the node knows. Only a leader knows how far they lag.
+    #[serde(default)]
+    pub members: Vec<MemberReport>,
+    /// The highest promised ballot, as `ROUND.NODE`.
+    pub ballot: String,
+    /// Every slot up to here is chosen.
+    pub chosen: u64,
+    /// Every slot up to here is applied.
+    pub applied: u64,
+    /// How many slots are known to be chosen and not yet applied here.
+    pub lag: u64,
+    /// The id of the founding of the node's cluster, in hexadecimal; none until the node takes part in one.
+    #[serde(default)]
+    pub founding: Option<String>,
+    /// While the cluster is not founded: the nodes that this node has to meet first.
+    #[serde(default)]
+    pub waiting_for: Vec<u64>,
+    /// Peers that this node does not listen to, or that do not listen to it.
+    #[serde(default)]
+    pub refused: Vec<u64>,
+    /// Peers whose state differs from that of this node.
+    #[serde(default)]
+    pub diverged: Vec<u64>,
+    /// While the node learns anew what damage to its log has lost: up to which slot.
+    pub repairs_through: Option<u64>,
+    /// While the node starts: what it is doing.
+    pub recovering: Option<String>,
+    /// How many malformed messages and frames peers have sent: 0 unless a node is faulty.
+    #[serde(default)]
+    pub misunderstood: u64,
+    /// The digest of the state at `applied`, in hexadecimal: nodes with equal `applied` have equal digests.
+    pub digest: String,
+    /// How the peers are connected.
+    #[serde(default)]
+    pub peers: Vec<PeerReport>,
+    /// Until when the certificates of this node, its peers and their CA are valid.
+    #[serde(default)]
+    pub certificates: Vec<CertificateReport>,
+}
+
+/// A peer in the answer to `/status`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PeerReport {
+    /// The peer's id.
+    pub node: u64,
+    /// Whether frames can go both ways.
+    pub connected: bool,
+    /// How many seconds ago that last changed, if the transport knows.
+    pub for_seconds: Option<u64>,
+    /// Why it is not connected, as [`Unreachable::code`](paxos_transport::Unreachable::code).
+    pub reason: Option<String>,
+    /// The same in words, with what to do.
+    pub problem: Option<String>,
+}
+
+/// A certificate in the answer to `/status`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CertificateReport {
+    /// Whose it is: `node ID`, or `the CA`.
+    pub owner: String,
+    /// When it expires, in seconds since 1970.
+    pub not_after_unix_seconds: u64,
+}
+
+impl From<&PeerStatus> for PeerReport {
+    fn from(status: &PeerStatus) -> PeerReport {
+        let problem = status.unreachable.as_ref();
+        PeerReport {
+            node: status.peer.0,
+            connected: status.is_connected,
+            for_seconds: status.since.map(|since| since.elapsed().as_secs()),
+            reason: problem.map(|problem| problem.code().to_owned()),
+            problem: problem.map(|problem| format!("{problem}; {}", problem.advice())),
+        }
+    }
+}
+
+impl From<&CertificateStatus> for CertificateReport {
+    fn from(status: &CertificateStatus) -> CertificateReport {
+        let since_1970 = status.not_after.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        CertificateReport { owner: status.owner.to_string(), not_after_unix_seconds: since_1970.as_secs() }
+    }
+}
+
+struct HttpFront<S> {
+    client: Client<S>,
+    metrics: MetricsHandle,
+}
+
+impl<S> Clone for HttpFront<S> {
+    fn clone(&self) -> Self {
+        HttpFront { client: self.client.clone(), metrics: self.metrics.clone() }
+    }
+}
+
+/// How many connections may be open at once; a further one gets a 503 and is closed.
+pub const MAX_CONNECTIONS: usize = 64;
+/// How many bytes the head of a request may have; a longer one gets a 431.
+pub const MAX_HEADER_BYTES: usize = 16 << 10;
+/// How long a client may take to send the head of a request.
+pub const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection may last from its beginning to its end. It carries one request.
+pub const CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How often recorded times are sorted into their buckets. Until then each takes memory.
+pub const UPKEEP_INTERVAL: Duration = Duration::from_millis(100);
+
+const TOO_MANY: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 21\r\n\r\ntoo many connections\n";
+
+/// Serves HTTP clients until `stop` turns true, then finishes the requests under way. Meanwhile it does the
+/// upkeep of the recorder that `metrics` belongs to.
+///
+/// # Errors
+///
+/// None at present: a connection that can't be accepted is tried again.
+pub async fn serve<S: StateMachine>(
+    socket: TcpListener,
+    client: Client<S>,
+    metrics: MetricsHandle,
+    stop: watch::Receiver<bool>,
+) -> io::Result<()> {
+    let router = Router::new()
+        .route("/healthz", get(|| async { "alive\n" }))
+        .route("/readyz", get(ready::<S>))
+        .route("/status", get(status::<S>))
+        .route("/metrics", get(render_metrics::<S>))
+        .with_state(HttpFront { client, metrics: metrics.clone() });
+    let listener = Listener {
+        socket,
+        clients: "HTTP clients",
+        max_connections: MAX_CONNECTIONS,
+        refusal: TOO_MANY,
+        upkeep_interval: UPKEEP_INTERVAL,
+        counts: Arc::default(),
+    };
+    let stopped = stop.clone();
+    let serve = move |stream, _| serve_connection(stream, router.clone(), stopped.clone());
+    listener.serve(stop, move || metrics.run_upkeep(), serve).await;
+    Ok(())
+}
+
+async fn serve_connection(stream: TcpStream, router: Router, mut stop: watch::Receiver<bool>) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .keep_alive(false)
+        .max_header_size(MAX_HEADER_BYTES)
+        .max_buf_size(2 * MAX_HEADER_BYTES)
+        .header_read_timeout(HEADER_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut connection = pin!(connection);
+    let served = async {
+        tokio::select! {
+            served = connection.as_mut() => return served,
+            _ = stop.wait_for(|stop| *stop) => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        connection.await
+    };
+    let result = tokio::time::timeout(CONNECTION_TIMEOUT, served).await;
+    tracing::debug!(?result, "an HTTP connection has ended");
+}
+
+async fn ready<S: StateMachine>(State(front): State<HttpFront<S>>) -> (StatusCode, String) {
+    match front.client.status().borrow().why_not_ready() {
+        None => (StatusCode::OK, String::from("ready\n")),
+        Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
+    }
+}
+
+async fn status<S: StateMachine>(State(front): State<HttpFront<S>>) -> axum::Json<StatusReport> {
+    let status = front.client.status().borrow().clone();
+    let applied = status.digest.slot;
+    axum::Json(StatusReport {
+        node: status.node.0,
+        role: status.role.to_string(),
+        leader: status.leader.map(|leader| leader.0),
+        epoch: status.epoch().0,
+        standing: status.standing.map(|standing| name_of(standing).to_owned()),
+        members: MemberReport::all(&status),
+        ballot: status.ballot.to_string(),
+        chosen: status.chosen.0.max(applied.0),
+        applied: applied.0,
+        lag: status.known_chosen.0.saturating_sub(applied.0),
+        founding: status.founding.map(|id| id.to_string()),
+        waiting_for: status.waiting_for.iter().map(|node| node.0).collect(),
+        refused: status.refused.iter().map(|node| node.0).collect(),
+        diverged: status.diverged.iter().map(|node| node.0).collect(),
+        repairs_through: status.repairs_through.map(|through| through.0),
+        recovering: status.recovering.map(|recovering| recovering.to_string()),
+        misunderstood: status.misunderstood,
+        digest: format!("{:016x}", status.digest.value),
+        peers: status.peers.iter().map(PeerReport::from).collect(),
+        certificates: status.certificates.iter().map(CertificateReport::from).collect(),
+    })
+}
+
+fn name_of(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Voter => "voter",
+        Standing::Learner => "learner",
+        Standing::Outsider => "outsider",
+        Standing::Removed { .. } => "removed",
+        _ => "unknown",
+    }
+}
+
+async fn render_metrics<S: StateMachine>(State(front): State<HttpFront<S>>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], front.metrics.render())
+}

@@ -1,0 +1,83 @@
+//! Transactions: from `MULTI` to `EXEC`.
+
+use std::io;
+
+use super::Connection;
+use crate::client::ClientError;
+use crate::fronts::resp::commands::Action;
+use crate::fronts::resp::errors::{NO_MEMORY_LEFT, client_error};
+use crate::fronts::resp::run;
+use crate::fronts::resp::transaction::{Queued, Transaction};
+
+impl Connection {
+    /// Begins, ends or gives up a transaction.
+    pub(super) async fn take_transaction_command(&mut self, action: Action) -> io::Result<()> {
+        match (action, self.transaction.take()) {
+            (Action::Multi, None) => {
+                self.transaction = Some(Transaction::default());
+                self.writer().simple("OK");
+            }
+            (Action::Multi, open) => {
+                self.transaction = open;
+                self.writer().error(b"ERR MULTI calls can not be nested");
+            }
+            (Action::Discard, Some(_)) => self.writer().simple("OK"),
+            (Action::Discard, None) => self.writer().error(b"ERR DISCARD without MULTI"),
+            (_, Some(transaction)) => self.execute(transaction).await?,
+            (_, None) => self.writer().error(b"ERR EXEC without MULTI"),
+        }
+        Ok(())
+    }
+
+    pub(super) fn queue(&mut self, request: Queued) {
+        let Some(transaction) = &mut self.transaction else { return };
+        match transaction.queue(request, &self.front.settings) {
+            Ok(()) => self.writer().simple("QUEUED"),
+            Err(error) => self.writer().head(&error),
+        }
+    }
+
+    /// `EXEC`: proposes all operations as one command of the log. Requests that need no operation are
+    /// answered in their places.
+    async fn execute(&mut self, transaction: Transaction) -> io::Result<()> {
+        let Some(mut requests) = transaction.into_requests() else {
+            self.writer().error(b"EXECABORT Transaction discarded because of previous errors.");
+            return Ok(());
+        };
+        let operations = requests.iter_mut().filter_map(Queued::take_operation).collect::<Vec<_>>();
+        let replies = if operations.is_empty() {
+            Ok(Vec::new())
+        } else if let Err(error) = self.check_recovered().await {
+            Err(error)
+        } else {
+            run::propose(&self.client, &operations).await
+        };
+        let mut replies = match replies {
+            Ok(replies) => replies.into_iter(),
+            Err(ClientError::NoMemory) => {
+                let error = format!("EXECABORT Transaction discarded because of: {NO_MEMORY_LEFT}");
+                self.writer().error(error.as_bytes());
+                return Ok(());
+            }
+            Err(error) => {
+                self.writer().head(&client_error(error));
+                return Ok(());
+            }
+        };
+        self.writer().array(requests.len());
+        for request in requests {
+            match request {
+                Queued::Taken => {
+                    let reply = replies.next().expect("each operation of a command has a reply");
+                    self.write(vec![reply]).await?;
+                }
+                Queued::Answer(answer) => self.write(vec![answer]).await?,
+                // Commands that end the connection are never queued.
+                Queued::Local { command, arguments } => drop(self.answer(command, &arguments).await),
+                Queued::Operation(_) => unreachable!("all operations have been taken out"),
+            }
+            self.flush_if_full().await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,54 @@
+//! The errors that clients are told, in the words of Redis wherever it has some: clients look for them.
+
+use bytes::Bytes;
+
+use super::parse::Request;
+use crate::client::ClientError;
+use crate::kv::Reply;
+
+/// How much of a word is repeated to the client, and of how many arguments.
+pub(super) const MAX_ECHO_BYTES: usize = 128;
+const MAX_ECHO_ARGUMENTS: usize = 8;
+
+pub(super) const SYNTAX: &str = "ERR syntax error";
+pub(super) const NOT_AN_INTEGER: &str = "ERR value is not an integer or out of range";
+pub(super) const NO_MEMORY_LEFT: &str = "OOM command not allowed when used memory > 'maxmemory'.";
+
+/// The error of a command that the cluster has not carried out, or may not have.
+pub(super) fn client_error(error: ClientError) -> Reply {
+    let code = match error {
+        ClientError::OutcomeUnknown => "TIMEOUT",
+        ClientError::TooLarge { .. } => "ERR",
+        ClientError::Recovering => "LOADING",
+        ClientError::NoMemory => return Reply::error(NO_MEMORY_LEFT),
+        _ => "CLUSTERDOWN",
+    };
+    Reply::error(&format!("{code} {error}"))
+}
+
+pub(super) fn unknown_command(request: &Request) -> Reply {
+    let mut line = format!("ERR unknown command '{}', with args beginning with: ", shown(&request[0]));
+    for argument in request[1..].iter().take(MAX_ECHO_ARGUMENTS) {
+        line.extend(["'", &shown(argument), "' "]);
+    }
+    Reply::Error(Bytes::from(line))
+}
+
+/// `name` is a command's, or that of a subcommand behind it: `client|setname`.
+pub(super) fn wrong_arity(name: &str) -> Reply {
+    Reply::error(&format!("ERR wrong number of arguments for '{name}' command"))
+}
+
+pub(super) fn unknown_subcommand(command: &str, subcommand: &[u8]) -> Reply {
+    let (shown, command) = (shown(subcommand), command.to_uppercase());
+    Reply::error(&format!("ERR unknown subcommand '{shown}'. Try {command} HELP."))
+}
+
+pub(super) fn too_long(what: &str, limit_bytes: usize) -> Reply {
+    Reply::error(&format!("ERR {what} exceeds the limit of {limit_bytes} bytes"))
+}
+
+/// The beginning of a word.
+fn shown(word: &[u8]) -> String {
+    String::from_utf8_lossy(&word[..word.len().min(MAX_ECHO_BYTES)]).into_owned()
+}

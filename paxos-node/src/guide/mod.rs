@@ -1,0 +1,20 @@
+//! Guides for users of the library and of the program. They hold no code but examples.
+//!
+//! If you embed a node:
+//!
+//! - [`embed`]: embed a state machine of your own, on three machines;
+//! - [`simulate`]: run your state machine in the simulator.
+//!
+//! If you run one:
+//!
+//! - [`monitor`]: what to monitor, and what is worth an alarm;
+//! - [`clients`]: what Redis clients do when an answer is lost, and what that means for commands that may not
+//!   be applied twice;
+//! - [`faults`]: the kinds of faults around the protocol, what a node does about each, and which test shows
+//!   it.
+
+pub mod clients;
+pub mod embed;
+pub mod faults;
+pub mod monitor;
+pub mod simulate;

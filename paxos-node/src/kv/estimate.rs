@@ -1,0 +1,162 @@
+//! Estimates how long a command will take, to choose the thread that applies it.
+//!
+//! The driver's thread applies what is quick; what takes long goes to the applier's thread, so that the node
+//! answers its peers meanwhile. Each node decides that for itself. So these figures may differ from one
+//! version to the next, unlike those of [`work`](super::work), which all nodes have to count alike. They are
+//! those of a bad case: memory that is cold, that the system has yet to hand out, or that a snapshot shares.
+//! An estimate that is too high costs a change of threads, one that is too low costs a late heartbeat.
+
+use bytes::Bytes;
+
+use super::Store;
+use super::operation::{self, Operation};
+use super::work::{FLUSH, LOOKUP};
+
+/// A command that takes longer is not for the driver's thread.
+pub(super) const QUICK_NANOSECONDS: u64 = 2_000_000;
+
+/// To decode an operation and encode its reply.
+const OPERATION: u64 = 50;
+/// To change a key: its place in the map, if a snapshot shares it, is copied first.
+pub(super) const CHANGE: u64 = 1_900;
+/// To copy a byte into new memory, or to hash it. The system takes most of that time, to hand out the memory:
+/// 0.8 ns on a virtual machine.
+const BYTE: u64 = 1;
+/// How long a page of a scan takes depends on keys that are not known yet.
+const SCAN: u64 = QUICK_NANOSECONDS + 1;
+
+impl Store {
+    /// Whether a command may take longer than is good for the thread that answers peers.
+    pub(super) fn estimates_long(&self, command: &Bytes) -> bool {
+        let mut estimate = Estimate { store: self, nanoseconds: 0, bytes_written: 0 };
+        for operation in operation::operations(command) {
+            // What can't be read is answered at once.
+            let Ok(operation) = operation else { return false };
+            estimate.add(&operation);
+            if estimate.nanoseconds > QUICK_NANOSECONDS {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+/// The sum over the operations of a command so far.
+struct Estimate<'a> {
+    store: &'a Store,
+    nanoseconds: u64,
+    /// The bytes that earlier operations of the command write: a value may have become that much longer.
+    bytes_written: usize,
+}
+
+impl Estimate<'_> {
+    fn add(&mut self, operation: &Operation) {
+        let nanoseconds = match operation {
+            Operation::Get { key } => self.copied(key),
+            Operation::Set { key, value, returns_old: true, .. } | Operation::Append { key, value, .. } => {
+                self.copied(key) + self.written(value)
+            }
+            Operation::Set { value, .. } | Operation::SetNx { value, .. } => self.written(value),
+            Operation::GetDel { key } => self.copied(key) + CHANGE,
+            Operation::Delete { keys } => CHANGE * keys.len() as u64,
+            Operation::Exists { keys } => LOOKUP * keys.len() as u64,
+            Operation::Add { .. } => CHANGE,
+            Operation::StrLen { .. } | Operation::Type { .. } => LOOKUP,
+            Operation::MGet { keys } => keys.iter().map(|key| self.copied(key)).sum(),
+            Operation::MSet { pairs } => pairs.iter().map(|(_, value)| self.written(value)).sum(),
+            Operation::DbSize => 0,
+            Operation::Scan { .. } => SCAN,
+            Operation::FlushAll => FLUSH,
+        };
+        self.nanoseconds = self.nanoseconds.saturating_add(OPERATION + nanoseconds);
+    }
+
+    /// To find a value and copy it.
+    fn copied(&self, key: &[u8]) -> u64 {
+        let value_bytes = self.store.get(key).map_or(0, Bytes::len) + self.bytes_written;
+        LOOKUP + BYTE * value_bytes as u64
+    }
+
+    /// To change a key by a value that the command holds.
+    fn written(&mut self, value: &Bytes) -> u64 {
+        self.bytes_written += value.len();
+        CHANGE + BYTE * value.len() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{bytes, set};
+    use super::*;
+    use crate::state_machine::StateMachine;
+
+    const LONG_BYTES: usize = 1 << 20;
+
+    /// A store whose key `long` has a long value, and `short` a short one.
+    fn store() -> Store {
+        let mut store = Store::default();
+        store.execute(&set("long", &"x".repeat(LONG_BYTES)));
+        store.execute(&set("short", "value"));
+        store
+    }
+
+    fn takes_long(operations: &[Operation]) -> bool {
+        store().takes_long(&Operation::command(operations))
+    }
+
+    fn append(key: &str) -> Operation {
+        Operation::append(bytes(key), bytes("y"), u64::MAX)
+    }
+
+    fn keys(count: usize) -> Vec<Bytes> {
+        (0..count).map(|number| bytes(&format!("key{number}"))).collect()
+    }
+
+    #[test]
+    fn what_clients_ask_for_every_day_is_quick() {
+        let get = |key: &str| Operation::get(bytes(key));
+        for operation in
+            [set("k", "v"), append("short"), get("short"), Operation::Add { key: bytes("k"), by: 1 }]
+        {
+            assert!(!takes_long(&vec![operation.clone(); 512]), "{operation:?}");
+        }
+        assert!(!takes_long(&[set("k", &"v".repeat(LONG_BYTES))]));
+        assert!(!takes_long(&[append("long")]));
+        assert!(!takes_long(&[get("long")]));
+        assert!(!takes_long(&[Operation::m_get(keys(1_000))]));
+        assert!(!takes_long(&[Operation::FlushAll]));
+    }
+
+    #[test]
+    fn many_changes_take_long() {
+        let pairs: Vec<_> = keys(1_100).into_iter().map(|key| (key, bytes("v"))).collect();
+        let sets: Vec<_> = pairs.iter().cloned().map(|(key, value)| Operation::set(key, value)).collect();
+        assert!(takes_long(&sets));
+        assert!(takes_long(&[Operation::m_set(pairs)]));
+        assert!(takes_long(&[Operation::delete(keys(1_100))]));
+    }
+
+    #[test]
+    fn to_copy_or_hash_long_values_several_times_takes_long() {
+        let get_and_set = Operation::set_with(bytes("long"), bytes("v"), None, true);
+        for operation in [append("long"), Operation::get(bytes("long")), get_and_set] {
+            assert!(takes_long(&[operation.clone(), operation.clone()]), "{operation:?}");
+        }
+        assert!(takes_long(&[Operation::m_get(vec![bytes("long"); 2])]));
+        assert!(takes_long(&[set("k", &"v".repeat(2 * LONG_BYTES))]));
+    }
+
+    #[test]
+    fn a_value_that_the_command_itself_makes_long_counts() {
+        let long = "v".repeat(LONG_BYTES - 1_000);
+        assert!(takes_long(&[set("new", &long), append("new")]));
+        assert!(takes_long(&[Operation::append(bytes("short"), bytes(&long), u64::MAX), append("short")]));
+    }
+
+    #[test]
+    fn a_page_of_a_scan_takes_long_and_what_can_not_be_read_does_not() {
+        assert!(takes_long(&[Operation::scan(0, None, 10)]));
+        assert!(!store().takes_long(&Bytes::from_static(b"\xffnonsense")));
+        assert!(!store().takes_long(&Bytes::new()));
+    }
+}

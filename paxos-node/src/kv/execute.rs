@@ -1,0 +1,315 @@
+//! Carries out operations, each after its [work](super::work) was taken from what its command has left.
+
+use bytes::Bytes;
+
+use super::glob::Pattern;
+use super::work::{self, CHANGE, FLUSH, LOOKUP, NEXT_KEY, REMOVAL, TooMuch, Work};
+use super::{Condition, Operation, Reply, Store};
+
+const NOT_AN_INTEGER: &str = "ERR value is not an integer or out of range";
+const OVERFLOW: &str = "ERR increment or decrement would overflow";
+/// The longest text of an integer: that of `i64::MIN`.
+const MAX_INTEGER_BYTES: usize = 20;
+
+impl Store {
+    /// Answers an operation that only reads, as a command of its own; `None` if the operation writes.
+    #[must_use]
+    pub fn query(&self, operation: &Operation) -> Option<Reply> {
+        let reply = self.answer(operation, &mut Work::of_command())?;
+        Some(reply.unwrap_or(Reply::TooMuch))
+    }
+
+    /// Carries out an operation as a command of its own.
+    pub fn execute(&mut self, operation: &Operation) -> Reply {
+        self.carry_out(operation, &mut Work::of_command()).unwrap_or(Reply::TooMuch)
+    }
+
+    /// Answers an operation that only reads; `None` if the operation writes.
+    pub(crate) fn answer(&self, operation: &Operation, work: &mut Work) -> Option<Result<Reply, TooMuch>> {
+        Some(match operation {
+            Operation::Get { key } => self.value_of(key, work),
+            Operation::Exists { keys } => work
+                .take(work::operation(keys.len(), LOOKUP))
+                .map(|()| count(keys.iter().filter(|key| self.get(key).is_some()).count())),
+            Operation::StrLen { key } => work
+                .take_for_one_key(work::operation(1, LOOKUP))
+                .map(|()| count(self.get(key).map_or(0, Bytes::len))),
+            Operation::Type { key } => work.take(work::operation(1, LOOKUP)).map(|()| self.type_of(key)),
+            Operation::MGet { keys } => self.values_of(keys, work),
+            Operation::DbSize => work.take(work::operation(0, 0)).map(|()| count(self.len())),
+            Operation::Scan { cursor, pattern, count } => {
+                self.scan(*cursor, pattern.as_deref(), *count, work)
+            }
+            Operation::Set { .. }
+            | Operation::SetNx { .. }
+            | Operation::GetDel { .. }
+            | Operation::Delete { .. }
+            | Operation::Add { .. }
+            | Operation::Append { .. }
+            | Operation::MSet { .. }
+            | Operation::FlushAll => return None,
+        })
+    }
+
+    /// Carries out an operation, or refuses it before anything is changed.
+    pub(super) fn carry_out(&mut self, operation: &Operation, work: &mut Work) -> Result<Reply, TooMuch> {
+        if let Some(reply) = self.answer(operation, work) {
+            return reply;
+        }
+        match operation {
+            Operation::Set { key, value, condition: None, returns_old: false } => {
+                work.take_for_one_key(work::operation(1, CHANGE))?;
+                self.put_if(key, value, |old_bytes| work.take(work::freed(old_bytes)))?;
+                Ok(Reply::Ok)
+            }
+            Operation::Set { key, value, condition, returns_old } => {
+                let old_bytes = self.value_bytes(key);
+                let answered = if *returns_old { work::answered(old_bytes) } else { 0 };
+                work.take_for_one_key(work::operation(1, CHANGE) + work::freed(old_bytes) + answered)?;
+                Ok(self.set(key, value, *condition, *returns_old))
+            }
+            Operation::SetNx { key, value } => {
+                work.take_for_one_key(work::operation(1, CHANGE))?;
+                let is_new = self.get(key).is_none();
+                if is_new {
+                    self.put(key, value);
+                }
+                Ok(Reply::Integer(i64::from(is_new)))
+            }
+            Operation::GetDel { key } => {
+                let bytes = self.value_bytes(key);
+                work.take_for_one_key(
+                    work::operation(1, REMOVAL) + work::answered(bytes) + work::freed(bytes),
+                )?;
+                let old = value_or_nil(self.get(key));
+                self.remove(key);
+                Ok(old)
+            }
+            Operation::Delete { keys } => {
+                work.take(work::operation(keys.len(), REMOVAL))?;
+                self.take_to_free(keys.iter(), work)?;
+                Ok(count(keys.iter().filter(|key| self.remove(key)).count()))
+            }
+            Operation::Add { key, by } => {
+                let old_bytes = self.value_bytes(key);
+                work.take_for_one_key(work::operation(1, CHANGE) + work::freed(old_bytes))?;
+                Ok(self.add(key, *by))
+            }
+            Operation::Append { key, value, limit_bytes } => {
+                let old_bytes = self.value_bytes(key);
+                let copied = work::copied(old_bytes) + work::freed(old_bytes);
+                work.take_for_one_key(work::operation(1, CHANGE) + copied)?;
+                Ok(self.append_up_to(key, value, *limit_bytes))
+            }
+            Operation::MSet { pairs } => {
+                work.take(work::operation(pairs.len(), CHANGE))?;
+                self.take_to_free(pairs.iter().map(|(key, _)| key), work)?;
+                for (key, value) in pairs {
+                    self.put(key, value);
+                }
+                Ok(Reply::Ok)
+            }
+            Operation::FlushAll => {
+                // The number of keys does not count: another thread frees them if they are many.
+                work.take_for_one_key(work::operation(1, FLUSH))?;
+                let revision = self.revision + 1;
+                if !self.is_empty() {
+                    *self = Store::default();
+                }
+                self.revision = revision;
+                Ok(Reply::Ok)
+            }
+            Operation::Get { .. }
+            | Operation::Exists { .. }
+            | Operation::StrLen { .. }
+            | Operation::Type { .. }
+            | Operation::MGet { .. }
+            | Operation::DbSize
+            | Operation::Scan { .. } => unreachable!("{operation:?} has been answered above"),
+        }
+    }
+
+    /// Takes the work of freeing the values of these keys.
+    fn take_to_free<'a>(
+        &self,
+        mut keys: impl Iterator<Item = &'a Bytes>,
+        work: &mut Work,
+    ) -> Result<(), TooMuch> {
+        keys.try_for_each(|key| work.take(work::freed(self.value_bytes(key))))
+    }
+
+    fn value_bytes(&self, key: &[u8]) -> usize {
+        self.get(key).map_or(0, Bytes::len)
+    }
+
+    fn value_of(&self, key: &[u8], work: &mut Work) -> Result<Reply, TooMuch> {
+        let value = self.get(key);
+        let answered = work::answered(value.map_or(0, Bytes::len));
+        work.take_for_one_key(work::operation(1, LOOKUP) + answered)?;
+        Ok(value_or_nil(value))
+    }
+
+    fn type_of(&self, key: &[u8]) -> Reply {
+        let name = if self.get(key).is_some() { "string" } else { "none" };
+        Reply::Word(Bytes::from_static(name.as_bytes()))
+    }
+
+    fn values_of(&self, keys: &[Bytes], work: &mut Work) -> Result<Reply, TooMuch> {
+        work.take(work::operation(keys.len(), LOOKUP))?;
+        let value = |key: &Bytes| {
+            let value = self.get(key);
+            work.take(work::answered(value.map_or(0, Bytes::len)))?;
+            Ok(value_or_nil(value))
+        };
+        Ok(Reply::Array(keys.iter().map(value).collect::<Result<_, _>>()?))
+    }
+
+    fn set(&mut self, key: &Bytes, value: &Bytes, condition: Option<Condition>, returns_old: bool) -> Reply {
+        let old = self.get(key).cloned();
+        let holds = match condition {
+            None => true,
+            Some(Condition::IfMissing) => old.is_none(),
+            Some(Condition::IfPresent) => old.is_some(),
+        };
+        if holds {
+            self.put(key, value);
+        }
+        match (returns_old, holds) {
+            (true, _) => value_or_nil(old.as_ref()),
+            (false, true) => Reply::Ok,
+            (false, false) => Reply::Nil,
+        }
+    }
+
+    fn add(&mut self, key: &Bytes, by: i64) -> Reply {
+        let Some(old) = self.get(key).map_or(Some(0), parse_integer) else {
+            return Reply::error(NOT_AN_INTEGER);
+        };
+        let Some(new) = old.checked_add(by) else { return Reply::error(OVERFLOW) };
+        self.put(key, new.to_string().as_bytes());
+        Reply::Integer(new)
+    }
+
+    fn append_up_to(&mut self, key: &Bytes, value: &Bytes, limit_bytes: u64) -> Reply {
+        if self.value_bytes(key) as u64 + value.len() as u64 > limit_bytes {
+            return Reply::error(&format!("ERR value exceeds the limit of {limit_bytes} bytes"));
+        }
+        count(self.append(key, value))
+    }
+
+    /// Up to `count` keys, from the one created at revision `cursor` back to the oldest; 0 begins with the
+    /// newest. A scan does not see keys that are created while it goes on, so it ends however many there are.
+    ///
+    /// A page ends early rather than take more than half of the work that is left, so that the operations
+    /// behind it in the same command have some, too. It looks at one key at least, or the scan would never
+    /// end.
+    fn scan(
+        &self,
+        cursor: u64,
+        pattern: Option<&[u8]>,
+        count: u64,
+        work: &mut Work,
+    ) -> Result<Reply, TooMuch> {
+        work.take(work::operation(1, LOOKUP) + pattern.map_or(0, Pattern::parse_work))?;
+        let pattern = pattern.map(Pattern::new);
+        let reserve = work.left() / 2;
+        let newest = if cursor == 0 { u64::MAX } else { cursor };
+        let mut keys = Vec::new();
+        let mut next = 0;
+        for (looked_at, (created, key)) in (0..).zip(self.by_creation.range(..=newest).rev()) {
+            let matching = pattern.as_ref().map_or(0, |pattern| pattern.work(key.len()));
+            let units = (NEXT_KEY + work::answered(key.len())).saturating_add(matching);
+            if looked_at > 0 && (looked_at >= count || work.left() < reserve.saturating_add(units)) {
+                next = *created;
+                break;
+            }
+            work.take(units)?;
+            if pattern.as_ref().is_none_or(|pattern| pattern.matches(key)) {
+                keys.push(Reply::Bulk(key.clone()));
+            }
+        }
+        Ok(Reply::Array(vec![Reply::Bulk(Bytes::from(next.to_string())), Reply::Array(keys)]))
+    }
+}
+
+fn value_or_nil(value: Option<&Bytes>) -> Reply {
+    value.map_or(Reply::Nil, |value| Reply::Bulk(value.clone()))
+}
+
+fn count(count: usize) -> Reply {
+    Reply::Integer(i64::try_from(count).unwrap_or(i64::MAX))
+}
+
+/// An integer in the only form in which it is written: no sign but a minus, no leading zeros, no spaces.
+pub(crate) fn parse_integer(text: &Bytes) -> Option<i64> {
+    if text.len() > MAX_INTEGER_BYTES {
+        return None;
+    }
+    let number: i64 = std::str::from_utf8(text).ok()?.parse().ok()?;
+    (number.to_string().as_bytes() == &text[..]).then_some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{bytes, set};
+    use super::*;
+
+    fn scan(store: &Store, cursor: u64, count: u64) -> (u64, Vec<String>) {
+        let Some(Reply::Array(parts)) = store.query(&Operation::Scan { cursor, pattern: None, count }) else {
+            panic!("a scan answers with an array");
+        };
+        let [Reply::Bulk(next), Reply::Array(keys)] = &parts[..] else { panic!("of two parts") };
+        let text = |reply: &Reply| match reply {
+            Reply::Bulk(key) => String::from_utf8_lossy(key).into_owned(),
+            other => panic!("a key, not {other:?}"),
+        };
+        (String::from_utf8_lossy(next).parse().expect("a number"), keys.iter().map(text).collect())
+    }
+
+    #[test]
+    fn a_scan_returns_every_key_that_stays_whatever_else_changes() {
+        let mut store = Store::default();
+        for number in 0..100 {
+            store.execute(&set(&format!("stays {number}"), "x"));
+            store.execute(&set(&format!("goes {number}"), "x"));
+        }
+        let (mut cursor, mut seen) = (0, std::collections::BTreeSet::new());
+        for round in 0.. {
+            let (next, keys) = scan(&store, cursor, 7);
+            seen.extend(keys);
+            store.execute(&Operation::Delete { keys: vec![bytes(&format!("goes {round}"))] });
+            store.execute(&set(&format!("stays {round}"), "changed"));
+            if next == 0 {
+                break;
+            }
+            cursor = next;
+        }
+        assert!((0..100).all(|number| seen.contains(&format!("stays {number}"))));
+    }
+
+    #[test]
+    fn a_scan_ends_though_keys_come_faster_than_it_goes() {
+        let mut store = Store::default();
+        (0..50).for_each(|number| drop(store.execute(&set(&format!("old {number}"), "x"))));
+        let (mut cursor, mut pages) = (0, 0);
+        loop {
+            let (next, keys) = scan(&store, cursor, 5);
+            assert!(keys.iter().all(|key| key.starts_with("old")), "only what was there: {keys:?}");
+            (0..10).for_each(|number| drop(store.execute(&set(&format!("new {pages} {number}"), "x"))));
+            pages += 1;
+            if next == 0 {
+                break;
+            }
+            cursor = next;
+        }
+        assert_eq!(pages, 10);
+    }
+
+    #[test]
+    fn only_exact_integers_count() {
+        let accepted = ["0", "-1", "9223372036854775807", "-9223372036854775808"];
+        let refused = ["", "+1", "01", "-0", " 1", "1 ", "1.0", "9223372036854775808", "x"];
+        assert!(accepted.iter().all(|text| parse_integer(&bytes(text)).is_some()));
+        assert!(refused.iter().all(|text| parse_integer(&bytes(text)).is_none()));
+    }
+}

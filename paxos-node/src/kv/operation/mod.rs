@@ -1,0 +1,244 @@
+//! What can be asked of the store. [`codec`] is how the log holds it.
+
+mod codec;
+
+use bytes::Bytes;
+
+pub use self::codec::MalformedCommand;
+pub(super) use self::codec::{decode, operations};
+
+/// One thing that the store is asked to do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Operation {
+    /// The value of a key.
+    Get {
+        /// The key.
+        key: Bytes,
+    },
+    /// Sets a key.
+    #[non_exhaustive]
+    Set {
+        /// The key.
+        key: Bytes,
+        /// Its new value.
+        value: Bytes,
+        /// Sets it only if this holds.
+        condition: Option<Condition>,
+        /// Answers with the old value instead of whether it was set.
+        returns_old: bool,
+    },
+    /// Sets a key that is missing, and answers 1 if it was.
+    SetNx {
+        /// The key.
+        key: Bytes,
+        /// Its value.
+        value: Bytes,
+    },
+    /// Removes a key and answers with its value.
+    GetDel {
+        /// The key.
+        key: Bytes,
+    },
+    /// Removes keys and answers how many of them existed.
+    Delete {
+        /// The keys.
+        keys: Vec<Bytes>,
+    },
+    /// How many of these keys exist.
+    Exists {
+        /// The keys; a key that is named twice counts twice.
+        keys: Vec<Bytes>,
+    },
+    /// Adds to an integer; a missing key is 0.
+    Add {
+        /// The key.
+        key: Bytes,
+        /// What to add.
+        by: i64,
+    },
+    /// Appends to a value and answers its new length; a missing key is empty.
+    Append {
+        /// The key.
+        key: Bytes,
+        /// What to append.
+        value: Bytes,
+        /// The longest value that may result. It is part of the operation, so that all nodes decide alike
+        /// whatever their own limits are.
+        limit_bytes: u64,
+    },
+    /// The length of a value.
+    StrLen {
+        /// The key.
+        key: Bytes,
+    },
+    /// The values of keys.
+    MGet {
+        /// The keys.
+        keys: Vec<Bytes>,
+    },
+    /// Sets keys.
+    MSet {
+        /// The keys and their values.
+        pairs: Vec<(Bytes, Bytes)>,
+    },
+    /// How many keys the store has.
+    DbSize,
+    /// A page of all keys.
+    #[non_exhaustive]
+    Scan {
+        /// 0, or where the last page ended.
+        cursor: u64,
+        /// Leaves out keys that do not match it.
+        pattern: Option<Bytes>,
+        /// How many keys to look at.
+        count: u64,
+    },
+    /// Removes all keys.
+    FlushAll,
+    /// The type of a value: `string`, or `none` if there is no such key.
+    Type {
+        /// The key.
+        key: Bytes,
+    },
+}
+
+/// When a key is to be set.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Condition {
+    /// If it is missing (`NX`).
+    IfMissing,
+    /// If it is there (`XX`).
+    IfPresent,
+}
+
+impl Operation {
+    /// [`Operation::Get`].
+    #[must_use]
+    pub fn get(key: Bytes) -> Operation {
+        Operation::Get { key }
+    }
+
+    /// [`Operation::Set`] without a condition, answered with [`Reply::Ok`](super::Reply::Ok).
+    #[must_use]
+    pub fn set(key: Bytes, value: Bytes) -> Operation {
+        Operation::set_with(key, value, None, false)
+    }
+
+    /// [`Operation::Set`].
+    #[must_use]
+    pub fn set_with(key: Bytes, value: Bytes, condition: Option<Condition>, returns_old: bool) -> Operation {
+        Operation::Set { key, value, condition, returns_old }
+    }
+
+    /// [`Operation::SetNx`].
+    #[must_use]
+    pub fn set_nx(key: Bytes, value: Bytes) -> Operation {
+        Operation::SetNx { key, value }
+    }
+
+    /// [`Operation::GetDel`].
+    #[must_use]
+    pub fn get_del(key: Bytes) -> Operation {
+        Operation::GetDel { key }
+    }
+
+    /// [`Operation::Delete`].
+    #[must_use]
+    pub fn delete(keys: Vec<Bytes>) -> Operation {
+        Operation::Delete { keys }
+    }
+
+    /// [`Operation::Exists`].
+    #[must_use]
+    pub fn exists(keys: Vec<Bytes>) -> Operation {
+        Operation::Exists { keys }
+    }
+
+    /// [`Operation::Add`].
+    #[must_use]
+    pub fn add(key: Bytes, by: i64) -> Operation {
+        Operation::Add { key, by }
+    }
+
+    /// [`Operation::Append`].
+    #[must_use]
+    pub fn append(key: Bytes, value: Bytes, limit_bytes: u64) -> Operation {
+        Operation::Append { key, value, limit_bytes }
+    }
+
+    /// [`Operation::StrLen`].
+    #[must_use]
+    pub fn str_len(key: Bytes) -> Operation {
+        Operation::StrLen { key }
+    }
+
+    /// [`Operation::MGet`].
+    #[must_use]
+    pub fn m_get(keys: Vec<Bytes>) -> Operation {
+        Operation::MGet { keys }
+    }
+
+    /// [`Operation::MSet`].
+    #[must_use]
+    pub fn m_set(pairs: Vec<(Bytes, Bytes)>) -> Operation {
+        Operation::MSet { pairs }
+    }
+
+    /// [`Operation::Scan`].
+    #[must_use]
+    pub fn scan(cursor: u64, pattern: Option<Bytes>, count: u64) -> Operation {
+        Operation::Scan { cursor, pattern, count }
+    }
+
+    /// [`Operation::Type`].
+    #[must_use]
+    pub fn type_of(key: Bytes) -> Operation {
+        Operation::Type { key }
+    }
+
+    /// Whether it changes nothing.
+    #[must_use]
+    pub fn is_read(&self) -> bool {
+        match self {
+            Operation::Get { .. }
+            | Operation::Exists { .. }
+            | Operation::StrLen { .. }
+            | Operation::Type { .. }
+            | Operation::MGet { .. }
+            | Operation::DbSize
+            | Operation::Scan { .. } => true,
+            Operation::Set { .. }
+            | Operation::SetNx { .. }
+            | Operation::GetDel { .. }
+            | Operation::Delete { .. }
+            | Operation::Add { .. }
+            | Operation::Append { .. }
+            | Operation::MSet { .. }
+            | Operation::FlushAll => false,
+        }
+    }
+
+    /// Whether it may make the store larger. It may still make it smaller: whether the old value is longer is
+    /// known only when it is carried out.
+    #[must_use]
+    pub fn needs_memory(&self) -> bool {
+        match self {
+            Operation::Set { .. }
+            | Operation::SetNx { .. }
+            | Operation::Add { .. }
+            | Operation::Append { .. }
+            | Operation::MSet { .. } => true,
+            Operation::GetDel { .. }
+            | Operation::Delete { .. }
+            | Operation::FlushAll
+            | Operation::Get { .. }
+            | Operation::Exists { .. }
+            | Operation::StrLen { .. }
+            | Operation::Type { .. }
+            | Operation::MGet { .. }
+            | Operation::DbSize
+            | Operation::Scan { .. } => false,
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! Applies chosen values: on the driver's thread if that is quick, else on a thread of its own.
+//!
+//! [`Applier`] is the driver's end. Its work is done in the order in which it was given, and results come
+//! back in that order. The driver itself applies only while nothing waits for the thread and nobody holds the
+//! state's lock; it waits for neither. Commands that take long go to the thread, and so does the rest of a
+//! slot that has taken long.
+
+use std::sync::Arc;
+use std::sync::mpsc as blocking;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use paxos_core::{Slot, SnapshotMeta, Value};
+use tokio::sync::mpsc;
+
+use crate::error::NodeError;
+use crate::runtime::replicated::{Executed, SessionAnswer, SessionQuery, SharedState, caught};
+use crate::runtime::writer::JobSender;
+use crate::settings::ApplyMode;
+use crate::state_machine::{SnapshotWriter, StateMachine};
+use crate::status::Digest;
+
+/// Once a slot has taken this long on the driver's thread, the rest of its commands are left to the
+/// applier's.
+const INLINE_TIME: Duration = Duration::from_millis(2);
+/// With more values than this waiting to be applied the node takes on no more.
+const MAX_QUEUED_VALUES: usize = 1024;
+/// The same for their bytes.
+const MAX_QUEUED_BYTES: usize = 32 << 20;
+/// A slot that takes longer to apply is logged.
+const SLOW_APPLY: Duration = Duration::from_millis(100);
+/// At most this often.
+const WARNING_INTERVAL: Duration = Duration::from_secs(10);
+/// If the thread reports nothing for this long, that is logged.
+const SILENCE: Duration = Duration::from_secs(3);
+/// How often the digest is taken while there is always something to apply.
+const DIGEST_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Something to do with the state.
+enum Work {
+    /// Apply a slot, from its command number `first` on.
+    Apply {
+        slot: Slot,
+        value: Value,
+        first: u32,
+    },
+    Snapshot,
+    Restore {
+        meta: SnapshotMeta,
+        jobs: JobSender,
+        queries: Vec<SessionQuery>,
+    },
+}
+
+/// What the applier's thread reports.
+pub(crate) enum ApplyResult {
+    /// A slot is applied; its value had this many bytes.
+    Slot { slot: Slot, value_bytes: usize, executed: Vec<Executed> },
+    /// A snapshot of the state after a slot, yet to be written.
+    Snapshot { slot: Slot, write: SnapshotWriter },
+    /// The state is that of a snapshot.
+    Restored { slot: Slot, answers: Vec<SessionAnswer> },
+    /// A digest of the state.
+    Digest(Digest),
+    /// The state can't be used any more.
+    Failed(NodeError),
+}
+
+/// The driver's end of the applier.
+pub(crate) struct Applier<S> {
+    shared: SharedState<S>,
+    mode: ApplyMode,
+    work: blocking::Sender<Work>,
+    results: mpsc::UnboundedReceiver<ApplyResult>,
+    /// How many values the thread has to apply, and their bytes.
+    queued_values: usize,
+    queued_bytes: usize,
+    /// How much other work it has.
+    queued_others: usize,
+    /// The last slot that was given to the applier, and the last one known to be applied.
+    given: Slot,
+    applied: Slot,
+    digest_of: Slot,
+    /// Since when the thread has reported nothing, though it has work.
+    silent_since: Instant,
+    is_silence_told: bool,
+    slow: SlowApplies,
+}
+
+impl<S: StateMachine> Applier<S> {
+    /// Starts the thread; the state has everything up to `applied`.
+    pub(crate) fn start(
+        shared: SharedState<S>,
+        applied: Slot,
+        mode: ApplyMode,
+    ) -> std::io::Result<Applier<S>> {
+        let (work, queue) = blocking::channel();
+        let (results_to, results) = mpsc::unbounded_channel();
+        let theirs = Arc::clone(&shared);
+        let run = move || apply_all(&theirs, &queue, &results_to);
+        std::thread::Builder::new().name(String::from("paxos-applier")).spawn(run)?;
+        Ok(Applier {
+            shared,
+            mode,
+            work,
+            results,
+            queued_values: 0,
+            queued_bytes: 0,
+            queued_others: 0,
+            given: applied,
+            applied,
+            digest_of: Slot::ZERO,
+            silent_since: Instant::now(),
+            is_silence_told: false,
+            slow: SlowApplies::default(),
+        })
+    }
+
+    /// Everything up to here is applied.
+    pub(crate) fn applied(&self) -> Slot {
+        self.applied
+    }
+
+    /// Everything up to here was given to the applier.
+    pub(crate) fn given(&self) -> Slot {
+        self.given
+    }
+
+    /// Whether so much waits to be applied that no more may be taken on.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.queued_values > MAX_QUEUED_VALUES || self.queued_bytes > MAX_QUEUED_BYTES
+    }
+
+    /// Whether the state machine says that a command may make its state larger.
+    pub(crate) fn needs_memory(&self, command: &Bytes) -> Result<bool, NodeError> {
+        caught(self.applied, || S::needs_memory(command))
+    }
+
+    fn is_idle(&self) -> bool {
+        self.queued_values + self.queued_others == 0
+    }
+
+    /// Applies the next slot. At once, if that is allowed and possible: then the time by then is returned,
+    /// and `executed` is called with the outcome of each request. Else on the thread, wholly or the rest of
+    /// it.
+    pub(crate) fn apply(
+        &mut self,
+        slot: Slot,
+        value: Value,
+        now: Instant,
+        executed: impl FnMut(Executed),
+    ) -> Result<Option<Instant>, NodeError> {
+        self.given = slot;
+        let mut first = 0;
+        if self.mode == ApplyMode::Inline
+            && self.is_idle()
+            && let Ok(mut replicated) = self.shared.try_write()
+        {
+            let mut is_begun = false;
+            let may_apply = |state: &S, command: &Bytes| {
+                let has_time = !std::mem::replace(&mut is_begun, true) || now.elapsed() < INLINE_TIME;
+                has_time && !state.takes_long(command)
+            };
+            let stopped_at = replicated.apply(slot, &value, 0, may_apply, executed)?;
+            drop(replicated);
+            let Some(rest) = stopped_at else {
+                self.applied = slot;
+                let end = Instant::now();
+                self.slow.note(slot, end - now);
+                return Ok(Some(end));
+            };
+            first = rest;
+        }
+        self.queued_bytes += value.size_bytes();
+        self.give(Work::Apply { slot, value, first });
+        self.queued_values += 1;
+        Ok(None)
+    }
+
+    /// Asks for a snapshot of the state after everything that was given until now.
+    pub(crate) fn snapshot(&mut self) {
+        self.give(Work::Snapshot);
+        self.queued_others += 1;
+    }
+
+    /// Replaces the state by a snapshot, and looks commands up in its sessions.
+    pub(crate) fn restore(&mut self, meta: SnapshotMeta, jobs: JobSender, queries: Vec<SessionQuery>) {
+        self.given = meta.slot;
+        self.give(Work::Restore { meta, jobs, queries });
+        self.queued_others += 1;
+    }
+
+    fn give(&mut self, work: Work) {
+        if self.is_idle() {
+            self.silent_since = Instant::now();
+        }
+        let _ = self.work.send(work); // If the thread has failed, it has reported why.
+    }
+
+    /// The next result of the thread.
+    pub(crate) fn poll_result(&mut self, context: &mut Context<'_>) -> Poll<ApplyResult> {
+        let Poll::Ready(result) = self.results.poll_recv(context) else { return Poll::Pending };
+        // The thread ends by itself only after it has reported a failure, at which the driver stops.
+        let panicked = || {
+            ApplyResult::Failed(NodeError::Panicked(String::from(
+                "the applier's thread has ended without a result",
+            )))
+        };
+        let result = result.unwrap_or_else(panicked);
+        match &result {
+            ApplyResult::Slot { slot, value_bytes, .. } => {
+                self.queued_values -= 1;
+                self.queued_bytes -= value_bytes;
+                self.applied = *slot;
+            }
+            ApplyResult::Restored { slot, .. } => {
+                self.queued_others -= 1;
+                self.applied = *slot;
+            }
+            ApplyResult::Snapshot { .. } => self.queued_others -= 1,
+            ApplyResult::Digest(digest) => self.digest_of = digest.slot,
+            ApplyResult::Failed(_) => {}
+        }
+        if std::mem::take(&mut self.is_silence_told) {
+            let seconds = self.silent_since.elapsed().as_secs_f32();
+            tracing::warn!(slot = self.applied.0, seconds, "the state machine has returned");
+        }
+        self.silent_since = Instant::now();
+        Poll::Ready(result)
+    }
+
+    /// Logs a state machine that does not return; to be called now and then.
+    pub(crate) fn watch(&mut self) {
+        let seconds = self.silent_since.elapsed();
+        if !self.is_idle() && !self.is_silence_told && seconds > SILENCE {
+            self.is_silence_told = true;
+            tracing::warn!(
+                slot = self.applied.next().0,
+                seconds = seconds.as_secs_f32(),
+                "the state machine has not returned from one slot for long, or a reader holds its state; this node applies nothing meanwhile"
+            );
+        }
+    }
+
+    /// The digest of the state, if it has changed and can be computed without waiting.
+    pub(crate) fn digest_now(&mut self) -> Result<Option<Digest>, NodeError> {
+        let is_wanted = self.mode == ApplyMode::Inline && self.digest_of != self.applied && self.is_idle();
+        let replicated = if is_wanted { self.shared.try_read().ok() } else { None };
+        let Some(replicated) = replicated else { return Ok(None) };
+        self.digest_of = replicated.applied;
+        replicated.digest().map(Some)
+    }
+}
+
+/// Logs slots that take long to apply.
+#[derive(Debug, Default)]
+struct SlowApplies {
+    warned_at: Option<Instant>,
+}
+
+impl SlowApplies {
+    fn note(&mut self, slot: Slot, took: Duration) {
+        if took < SLOW_APPLY {
+            return;
+        }
+        metrics::counter!("paxos_slow_applies_total").increment(1);
+        if self.warned_at.is_none_or(|warned_at| warned_at.elapsed() > WARNING_INTERVAL) {
+            self.warned_at = Some(Instant::now());
+            let seconds = took.as_secs_f32();
+            tracing::warn!(slot = slot.0, seconds, "the state machine was slow to apply a slot");
+        }
+    }
+}
+
+/// The thread: ends when the driver is gone or the state has failed.
+fn apply_all<S: StateMachine>(
+    shared: &SharedState<S>,
+    queue: &blocking::Receiver<Work>,
+    results: &mpsc::UnboundedSender<ApplyResult>,
+) {
+    let mut slow = SlowApplies::default();
+    let mut digest_at = Instant::now();
+    let mut next = queue.recv().ok();
+    while let Some(work) = next.take() {
+        let result = work.run(shared, &mut slow).unwrap_or_else(ApplyResult::Failed);
+        let has_failed = matches!(result, ApplyResult::Failed(_));
+        let _ = results.send(result); // A driver that is gone wants no results.
+        if has_failed {
+            return;
+        }
+        next = queue.try_recv().ok();
+        if next.is_none() || digest_at.elapsed() > DIGEST_INTERVAL {
+            let digest = shared.blocking_read().digest();
+            let _ = results.send(digest.map_or_else(ApplyResult::Failed, ApplyResult::Digest));
+            digest_at = Instant::now();
+        }
+        if next.is_none() {
+            next = queue.recv().ok();
+        }
+    }
+}
+
+impl Work {
+    fn run<S: StateMachine>(
+        self,
+        shared: &SharedState<S>,
+        slow: &mut SlowApplies,
+    ) -> Result<ApplyResult, NodeError> {
+        match self {
+            Work::Apply { slot, value, first } => {
+                let mut replicated = shared.blocking_write();
+                let (since, mut executed) = (Instant::now(), Vec::new());
+                let stopped_at =
+                    replicated.apply(slot, &value, first, |_, _| true, |done| executed.push(done))?;
+                assert_eq!(stopped_at, None, "the thread has time for whole slots");
+                drop(replicated);
+                slow.note(slot, since.elapsed());
+                Ok(ApplyResult::Slot { slot, value_bytes: value.size_bytes(), executed })
+            }
+            Work::Snapshot => {
+                let replicated = shared.blocking_read();
+                Ok(ApplyResult::Snapshot { slot: replicated.applied, write: replicated.snapshot()? })
+            }
+            Work::Restore { meta, jobs, queries } => {
+                let mut replicated = shared.blocking_write();
+                replicated.restore(meta.slot, &mut jobs.read_snapshot(meta.slot))?;
+                let answers = queries.into_iter().map(|query| replicated.answer(query)).collect();
+                Ok(ApplyResult::Restored { slot: meta.slot, answers })
+            }
+        }
+    }
+}

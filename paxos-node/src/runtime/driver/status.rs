@@ -1,0 +1,55 @@
+//! Publishes the node's status.
+
+use std::sync::Arc;
+
+use super::Driver;
+use crate::state_machine::StateMachine;
+use crate::status::Status;
+
+impl<S: StateMachine> Driver<S> {
+    /// Shows the status to whoever watches, if it has changed.
+    pub(super) fn publish_status(&mut self) {
+        let (replica, peers) = (&self.replica, &self.peers);
+        let founding = peers.introductions.founding();
+        self.status.send_if_modified(|status| {
+            let now = Status {
+                node: self.settings.node,
+                role: replica.role(),
+                leader: replica.leader(),
+                membership: Some(replica.membership().clone()),
+                standing: Some(replica.standing()),
+                founding_membership: founding.map(|founding| founding.membership.clone()),
+                progress: Arc::clone(&self.progress),
+                ballot: replica.promised(),
+                chosen: replica.chosen(),
+                applied: self.local_state.applier.applied(),
+                known_chosen: replica.known_chosen(),
+                founding: founding.and_then(|founding| founding.id),
+                is_founded: peers.introductions.may_take_part(),
+                waiting_for: peers.introductions.missing(),
+                refused: peers.introductions.refused().collect(),
+                repairs_through: replica.repairs_through(),
+                diverged: peers.checkpoints.diverged().collect(),
+                is_in_doubt: peers.checkpoints.is_in_doubt(replica.config().members().len()),
+                digest: self.local_state.digest,
+                misunderstood: peers.misunderstood.count(),
+                recovering: None,
+                peers: peers.mesh.peers(),
+                certificates: peers.mesh.certificates(),
+            };
+            match (status.repairs_through, now.repairs_through) {
+                (None, Some(through)) => {
+                    tracing::warn!(
+                        "part of the log was lost: this node takes no part in elections until it has learned anew what \
+                         was chosen through slot {through}"
+                    );
+                }
+                (Some(_), None) => tracing::warn!("everything that was lost has been learned anew"),
+                _ => {}
+            }
+            let changed = *status != now;
+            *status = now;
+            changed
+        });
+    }
+}

@@ -1,0 +1,439 @@
+//! Pairs of nodes that introduce themselves, and their frames as bytes.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use paxos_core::message::Probe;
+use paxos_core::{Ballot, Body, Epoch, Message, NodeId, Slot};
+use paxos_storage::{Founding, FoundingId, KnownPeer, Registry, Start, StorageId};
+use proptest::prelude::*;
+
+use super::frame::{
+    self, Answer, Contents, Difference, FrameError, Hello, News, PeerNews, PeerRefusal, Standing,
+};
+use super::*;
+
+const ONE: NodeId = NodeId(1);
+const TWO: NodeId = NodeId(2);
+const THREE: NodeId = NodeId(3);
+
+fn own(node: NodeId, storage: u128) -> OwnNode {
+    OwnNode {
+        node,
+        cluster: String::from("tested"),
+        storage: StorageId(storage),
+        members: [ONE, TWO, THREE].into(),
+        absent: BTreeSet::new(),
+        settings: BTreeMap::from([(String::from("reads"), String::from("quorum"))]),
+        facts: BTreeMap::new(),
+        reach: Reach::default(),
+    }
+}
+
+fn start(number: u64, nonce: u64) -> Start {
+    Start { number, nonce }
+}
+
+fn three() -> Membership {
+    Membership::new(&[ONE, TWO, THREE]).expect("these members fit")
+}
+
+/// What a founded node remembers whose peers have storages of their own ids, and were started once.
+fn founded(start: Start) -> Registry {
+    let peer = |node: NodeId| {
+        (
+            node,
+            KnownPeer { storage: StorageId(u128::from(node.0)), start: Start { number: 1, nonce: node.0 } },
+        )
+    };
+    Registry {
+        start,
+        founding: Some(Founding { id: Some(FoundingId(9)), membership: three() }),
+        peers: [ONE, TWO, THREE].map(peer).into(),
+        is_superseded: false,
+    }
+}
+
+fn node(node: NodeId, start: Start) -> Introductions {
+    Introductions::new(own(node, u128::from(node.0)), three(), founded(start))
+}
+
+/// What nodes have been told, and whether they stop.
+#[derive(Default, Debug)]
+struct Heard {
+    notices: Vec<Notice>,
+    stops: usize,
+}
+
+/// Lets two nodes exchange what they have to say for as many ticks.
+fn meet(one: &mut Introductions, other: &mut Introductions, from_tick: u128, ticks: u128) -> [Heard; 2] {
+    let mut heard = [Heard::default(), Heard::default()];
+    for now in from_tick..from_tick + ticks {
+        one.tick(now);
+        other.tick(now);
+        loop {
+            let first = carry(one, other, &mut heard[0]);
+            let second = carry(other, one, &mut heard[1]);
+            if !first && !second {
+                break;
+            }
+        }
+    }
+    heard
+}
+
+fn carry(from: &mut Introductions, to: &mut Introductions, heard: &mut Heard) -> bool {
+    let mut has_acted = false;
+    while let Some(action) = from.take_action() {
+        has_acted = true;
+        match action {
+            Action::Send { to: node, frame } if node == to.own.node => {
+                assert!(!matches!(to.receive(from.own.node, frame), Arrival::Malformed(_)));
+            }
+            Action::Send { .. } => {}
+            Action::Remember(registry) => from.on_remembered(registry),
+            Action::Tell(notice) => heard.notices.push(notice),
+            Action::StopForOtherDisk { .. } | Action::StopForCopy { .. } => heard.stops += 1,
+        }
+    }
+    has_acted
+}
+
+fn message() -> Message {
+    Message { epoch: Epoch(0), body: Body::Probe(Probe { ballot: Ballot { round: 1, node: TWO } }) }
+}
+
+fn hears(listener: &mut Introductions, speaker: &Introductions) -> bool {
+    let arrival = listener.receive(speaker.own.node, speaker.frame(&message()));
+    match arrival {
+        Arrival::Message(bytes) => decode_message(bytes) == Ok(message()),
+        _ => false,
+    }
+}
+
+#[test]
+fn messages_are_heard_once_both_have_welcomed_each_other() {
+    let (mut one, mut two) = (node(ONE, start(1, 1)), node(TWO, start(1, 2)));
+    assert!(!hears(&mut one, &two) && !hears(&mut two, &one), "they have not met");
+    let heard = meet(&mut one, &mut two, 0, 1);
+    assert!(hears(&mut one, &two) && hears(&mut two, &one));
+    assert!(heard.iter().all(|heard| heard.notices.is_empty()), "{heard:?}");
+    let mut again = node(TWO, start(2, 22));
+    assert!(!hears(&mut one, &again), "it may be another process by now");
+    one.receive(TWO, two.farewell());
+    meet(&mut one, &mut again, 1, 20);
+    assert!(hears(&mut one, &again) && !hears(&mut one, &two), "the later start has taken its place");
+}
+
+#[test]
+fn settings_that_differ_are_told_on_both_sides_with_both_values_and_once() {
+    let (mut one, mut two) = (node(ONE, start(1, 1)), node(TWO, start(1, 2)));
+    two.own.settings.insert(String::from("reads"), String::from("lease"));
+    let heard = meet(&mut one, &mut two, 0, 1000);
+    assert!(!hears(&mut one, &two) && !hears(&mut two, &one));
+    for (heard, peer) in heard.iter().zip(["node 2", "node 1"]) {
+        let [notice] = &heard.notices[..] else { panic!("{heard:?}") };
+        let line = notice.to_string();
+        for word in [peer, "reads is", "quorum", "lease", "this node"] {
+            assert!(line.contains(word), "{word}: {line}");
+        }
+        assert_eq!(heard.stops, 0);
+    }
+    let mut mended = node(TWO, start(2, 22));
+    let heard = meet(&mut one, &mut mended, 1000, 200);
+    assert!(hears(&mut one, &mended), "a mended peer gets in");
+    assert_eq!(heard[0].notices, [Notice::Admitted { peer: TWO }]);
+}
+
+#[test]
+fn an_earlier_start_and_another_one_of_the_same_number_are_refused() {
+    for copy in [start(4, 7), start(5, 8)] {
+        let mut one = node(ONE, start(1, 1));
+        let mut two = node(TWO, start(5, 7));
+        meet(&mut one, &mut two, 0, 1);
+        let mut copied = node(TWO, copy);
+        let heard = meet(&mut one, &mut copied, 1000, 50);
+        assert!(!hears(&mut one, &copied) && hears(&mut one, &two), "{copy:?}");
+        for heard in &heard {
+            assert!(heard.notices.iter().any(|notice| notice.to_string().contains("copy")), "{heard:?}");
+        }
+        assert_eq!(heard[1].stops, 0, "one of two peers is not most of them");
+        // Also after a restart of the peer that knows.
+        let mut one =
+            Introductions::new(own(ONE, 1), three(), Registry { start: start(2, 3), ..one.durable });
+        meet(&mut one, &mut copied, 2000, 200);
+        assert!(!hears(&mut one, &copied), "{copy:?}");
+        let mut three = node(THREE, start(1, 3));
+        meet(&mut three, &mut two, 10, 20);
+        let heard = meet(&mut three, &mut copied, 3000, 200);
+        assert_eq!(heard[1].stops, 1, "all its peers refuse it: {heard:?}");
+        assert!(copied.durable.is_superseded, "and it never starts again");
+    }
+}
+
+#[test]
+fn a_copy_with_a_later_start_is_refused_as_long_as_the_original_is_heard() {
+    let (mut one, mut two) = (node(ONE, start(1, 1)), node(TWO, start(5, 7)));
+    meet(&mut one, &mut two, 0, 1);
+    let mut copied = node(TWO, start(6, 8));
+    let mut told = Vec::new();
+    for now in (1..2000).step_by(20) {
+        one.tick(now);
+        assert!(hears(&mut one, &two), "the original is not displaced");
+        let [heard, _] = meet(&mut one, &mut copied, now, 1);
+        told.extend(heard.notices);
+        assert!(!hears(&mut one, &copied));
+    }
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].to_string().contains("copy"), "{told:?}");
+    let heard = meet(&mut one, &mut copied, 2200, 200);
+    assert!(hears(&mut one, &copied), "the original is silent by now, as after a restart: {heard:?}");
+}
+
+fn reach(round: u64, slot: u64) -> Reach {
+    Reach { promised: Ballot { round, node: TWO }, slot: Slot(slot) }
+}
+
+/// Node two, started on a storage that reaches so far.
+fn two_with(start: Start, reach: Reach) -> Introductions {
+    let own = OwnNode { reach, ..own(TWO, 2) };
+    Introductions::new(own, three(), founded(start))
+}
+
+#[test]
+fn a_later_start_on_a_storage_that_lacks_something_is_refused() {
+    for (held, is_copy) in
+        [(reach(2, 5), true), (reach(1, 9), true), (reach(2, 9), false), (reach(3, 10), false)]
+    {
+        let (mut one, mut three) = (node(ONE, start(1, 1)), node(THREE, start(1, 3)));
+        let mut two = two_with(start(5, 7), reach(1, 3));
+        meet(&mut one, &mut two, 0, 10);
+        meet(&mut one, &mut three, 10, 10);
+        one.receive(TWO, two.news(std::iter::empty(), reach(2, 9)));
+        meet(&mut one, &mut two, 20, 100);
+        assert!(hears(&mut one, &two), "it has stored more since its own hello");
+        let mut next = two_with(start(6, 8), held);
+        let heard = meet(&mut one, &mut next, 2000, 200);
+        assert_eq!(hears(&mut one, &next), !is_copy, "{held:?}");
+        assert_eq!(heard[1].notices.iter().any(|notice| notice.to_string().contains("copy")), is_copy);
+        // A node that has not heard it is told.
+        meet(&mut three, &mut next, 3000, 200);
+        assert!(hears(&mut three, &next), "{held:?}");
+        three.receive(ONE, one.news(std::iter::empty(), Reach::default()));
+        meet(&mut three, &mut next, 4000, 400);
+        assert_eq!(hears(&mut three, &next), !is_copy, "{held:?}");
+        assert_eq!(next.durable.is_superseded, is_copy, "{held:?}");
+    }
+}
+
+#[test]
+fn another_disk_is_refused_and_stops_only_when_most_peers_know_better() {
+    let new = Registry { start: start(1, 77), ..Registry::default() };
+    let mut returned = Introductions::new(own(TWO, 22), three(), new);
+    let (mut one, mut three) = (node(ONE, start(1, 1)), node(THREE, start(1, 3)));
+    let heard = meet(&mut one, &mut returned, 0, 50);
+    assert!(!returned.may_take_part() && !hears(&mut one, &returned));
+    assert_eq!((heard[0].stops, heard[1].stops), (0, 0));
+    for heard in &heard {
+        assert!(heard.notices.iter().any(|notice| notice.to_string().contains("another disk")), "{heard:?}");
+    }
+    let heard = meet(&mut three, &mut returned, 50, 50);
+    assert!(heard[0].stops == 0 && heard[1].stops > 0, "{heard:?}");
+}
+
+#[test]
+fn a_used_disk_from_elsewhere_stops_nobody_healthy() {
+    let mut elsewhere = founded(start(3, 3));
+    elsewhere.founding = elsewhere.founding.map(|founding| Founding { id: Some(FoundingId(8)), ..founding });
+    elsewhere.peers.values_mut().for_each(|peer| peer.storage = StorageId(peer.storage.0 + 100));
+    let mut foreign = Introductions::new(own(THREE, 103), three(), elsewhere);
+    let (mut one, mut two) = (node(ONE, start(1, 1)), node(TWO, start(1, 2)));
+    meet(&mut one, &mut two, 0, 5);
+    for healthy in [&mut one, &mut two] {
+        let heard = meet(healthy, &mut foreign, 5, 500);
+        assert_eq!(heard[0].stops, 0, "{heard:?}");
+        assert!(!heard[0].notices.is_empty() && !heard[1].notices.is_empty(), "{heard:?}");
+        assert!(!hears(healthy, &foreign));
+    }
+    assert!(hears(&mut one, &two) && hears(&mut two, &one));
+}
+
+#[test]
+fn a_storage_that_two_nodes_have_is_refused() {
+    let mut one = node(ONE, start(1, 1));
+    let mut two = Introductions::new(own(TWO, 1), three(), founded(start(1, 2)));
+    let heard = meet(&mut one, &mut two, 0, 50);
+    assert!(!hears(&mut one, &two));
+    assert!(heard[0].notices[0].to_string().contains("also that of another node"), "{heard:?}");
+}
+
+#[test]
+fn a_node_that_is_no_member_is_told_so() {
+    let (mut one, mut four) = (node(ONE, start(1, 1)), node(NodeId(4), start(1, 4)));
+    four.own.settings.insert(String::from("members"), String::from("1,2,3,4"));
+    let heard = meet(&mut one, &mut four, 0, 500);
+    assert_eq!(heard[0].notices, [Notice::Stranger { node: NodeId(4) }]);
+    assert!(!hears(&mut one, &four));
+}
+
+#[test]
+fn who_waits_for_founders_says_so_by_name() {
+    let new = |nonce| Registry { start: start(1, nonce), ..Registry::default() };
+    let mut one = Introductions::new(own(ONE, 1), three(), new(1));
+    let mut two = Introductions::new(own(TWO, 2), three(), new(2));
+    let heard = meet(&mut one, &mut two, 0, 1000);
+    assert!(!one.may_take_part() && one.missing() == [THREE]);
+    let lines: Vec<String> = heard[0].notices.iter().map(ToString::to_string).collect();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(
+        lines[0].contains("waiting to meet node 3: a new cluster is founded when all its nodes have met"),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn old_data_counts_as_founded_and_its_founding_gets_the_same_name_everywhere() {
+    let unnamed = |own: NodeId| {
+        let mut registry = founded(start(1, own.0));
+        registry.founding = registry.founding.map(|founding| Founding { id: None, ..founding });
+        registry
+    };
+    let mut one =
+        Introductions::new(own(ONE, 1), three(), Registry { peers: BTreeMap::new(), ..unnamed(ONE) });
+    let mut two = Introductions::new(own(TWO, 2), three(), unnamed(TWO));
+    meet(&mut one, &mut two, 0, 5);
+    assert!(hears(&mut one, &two) && hears(&mut two, &one), "they go on before it has a name");
+    assert_eq!(one.founding().map(|founding| founding.id), Some(None), "it has not met all");
+    let mut three = Introductions::new(own(THREE, 3), three(), unnamed(THREE));
+    meet(&mut one, &mut three, 5, 5);
+    let name = |node: &Introductions| node.founding().and_then(|founding| founding.id);
+    assert!(name(&one).is_some());
+    assert_eq!((name(&one), name(&two)), (name(&two), name(&three)));
+}
+
+fn hello() -> Hello {
+    let pairs = |name: &str| {
+        BTreeMap::from([(String::from(name), String::from("v")), (String::from("a"), String::new())])
+    };
+    Hello {
+        cluster: String::from("c"),
+        storage: StorageId(5),
+        standing: Standing::New { met: Some(FoundingId(3)) },
+        settings: pairs("x"),
+        facts: pairs("y"),
+        absent: [THREE].into(),
+        asks: true,
+        reach: reach(6, 7),
+    }
+}
+
+fn every_kind() -> Vec<Contents> {
+    let answer = |refusal| Contents::Answer(Answer { to: start(3, 4), refusal });
+    let difference = Difference { name: "n".into(), refusing: "1".into(), refused: String::new() };
+    let known = KnownPeer { storage: StorageId(5), start: start(6, 7) };
+    let news = News {
+        checkpoints: vec![(Slot(3), 4), (Slot(1), 2)],
+        peers: [
+            (TWO, PeerNews { known, is_heard: true, reach: reach(1, 2) }),
+            (THREE, PeerNews { known, is_heard: false, reach: reach(3, 4) }),
+        ]
+        .into(),
+        reach: reach(4, 5),
+    };
+    vec![
+        Contents::Hello(hello()),
+        Contents::Hello(Hello { standing: Standing::Founded { id: None }, ..hello() }),
+        answer(None),
+        answer(Some(PeerRefusal::Settings(vec![difference.clone(), difference]))),
+        answer(Some(PeerRefusal::OtherDisk { known: StorageId(8) })),
+        answer(Some(PeerRefusal::OtherFounding)),
+        answer(Some(PeerRefusal::Copy { known: start(8, 9) })),
+        answer(Some(PeerRefusal::SharedStorage)),
+        Contents::Farewell,
+        Contents::News(news),
+    ]
+}
+
+/// Whether bytes are no frame, or one of a message that is none.
+fn is_refused(frame: Vec<u8>) -> bool {
+    match frame::decode(Bytes::from(frame)) {
+        Err(_) => true,
+        Ok((_, Contents::Message(frame))) => decode_message(frame).is_err(),
+        Ok(_) => false,
+    }
+}
+
+#[test]
+fn no_flipped_bit_of_a_message_makes_it_one_of_another_start_or_a_frame_of_another_kind() {
+    let frame = node(ONE, start(1, 2)).frame(&message());
+    assert!(!is_refused(frame.to_vec()));
+    for bit in 0..frame.len() * 8 {
+        let mut flipped = frame.to_vec();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        assert!(is_refused(flipped), "bit {bit}");
+    }
+}
+
+#[test]
+fn a_message_is_refused_behind_the_prefix_of_another_start() {
+    let [frame, other] = [start(1, 2), start(2, 3)].map(|start| node(ONE, start).frame(&message()));
+    let swallowed = [&other[..frame::PREFIX_BYTES], &frame[frame::PREFIX_BYTES..]].concat();
+    assert!(is_refused(swallowed));
+}
+
+#[test]
+fn every_kind_of_frame_comes_back_as_it_was_and_no_flipped_bit_passes() {
+    for contents in every_kind() {
+        let frame = frame::encode(start(1, 2), &contents);
+        assert_eq!(frame::decode(frame.clone()), Ok((start(1, 2), contents.clone())));
+        for bit in 0..frame.len() * 8 {
+            let mut flipped = frame.to_vec();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(is_refused(flipped), "bit {bit} of {contents:?}");
+        }
+        for length in 0..frame.len() {
+            assert!(frame::decode(frame.slice(..length)).is_err(), "{length} bytes of {contents:?}");
+        }
+    }
+}
+
+/// The frame with `change` done to its fields, and the checksum right again.
+fn with_fields(
+    contents: &Contents,
+    change: impl FnOnce(&mut Vec<u8>),
+) -> Result<(Start, Contents), FrameError> {
+    let frame = frame::encode(start(1, 2), contents);
+    let (prefix, mut fields) =
+        (frame[..frame::PREFIX_BYTES].to_vec(), frame[frame::PREFIX_BYTES + 4..].to_vec());
+    change(&mut fields);
+    let checksum = crc32c::crc32c(&[prefix.clone(), fields.clone()].concat());
+    frame::decode(Bytes::from([prefix, checksum.to_le_bytes().to_vec(), fields].concat()))
+}
+
+#[test]
+fn fields_may_be_added_and_none_may_come_twice_or_be_missing() {
+    let hello = Contents::Hello(hello());
+    let added = with_fields(&hello, |fields| fields.extend_from_slice(&[200, 2, 0, 7, 7]));
+    assert_eq!(added, Ok((start(1, 2), hello.clone())), "a newer version may say more");
+    let twice = with_fields(&hello, |fields| fields.extend_from_slice(&[1, 1, 0, b'c']));
+    assert_eq!(twice, Err(FrameError::FieldTwice(1)));
+    assert_eq!(with_fields(&hello, Vec::clear), Err(FrameError::MissingField(3)));
+    assert_eq!(with_fields(&hello, |fields| fields.push(9)), Err(FrameError::Length));
+    let unordered = with_fields(&hello, |fields| {
+        let at =
+            fields.windows(4).position(|bytes| bytes == [1, 0, b'a', 0]).expect("the pairs begin with a");
+        fields[at + 2] = b'z';
+    });
+    assert_eq!(unordered, Err(FrameError::MalformedField(4)), "names come in order, each once");
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_it_panic(bytes: Vec<u8>, kind in 0u8..6, at in 0usize..200, with: u8) {
+        fuzz(&bytes);
+        fuzz(&[&[kind], &bytes[..]].concat());
+        for contents in every_kind() {
+            let _ = with_fields(&contents, |fields| if let Some(byte) = fields.get_mut(at) { *byte = with });
+        }
+    }
+}

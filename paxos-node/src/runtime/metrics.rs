@@ -1,0 +1,187 @@
+//! The metrics of a node. They go through the `metrics` facade: without a recorder they cost next to nothing.
+//!
+//! [`guide::monitor`](crate::guide::monitor) explains them to whoever runs a node.
+
+use metrics::{counter, gauge, histogram};
+
+use paxos_core::{NodeId, Slot};
+
+use crate::status::{MemberProgress, Status};
+
+pub(crate) fn describe() {
+    use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+    describe_counter!("paxos_commands_total", "Commands taken from this node's clients");
+    describe_counter!("paxos_reads_total", "Linearizable reads taken from this node's clients");
+    describe_counter!("paxos_refused_total", "Requests that were refused when they came");
+    describe_counter!("paxos_messages_sent_total", "Messages handed to the transport");
+    describe_counter!(
+        "paxos_messages_dropped_total",
+        "Messages that the transport had no room or no connection for"
+    );
+    describe_counter!("paxos_messages_received_total", "Messages received from peers");
+    describe_counter!("paxos_messages_malformed_total", "Frames from peers that could not be decoded");
+    describe_counter!(
+        "paxos_connections_nonsense_total",
+        "Connections closed because a peer did not send frames on them"
+    );
+    describe_counter!(
+        "paxos_messages_unheard_total",
+        "Messages dropped on arrival because the disk or the state machine had too much to do"
+    );
+    describe_counter!(
+        "paxos_peers_refused_total",
+        "Times that this node or a peer began to refuse the other: see the log"
+    );
+    describe_counter!("paxos_writes_total", "Writes handed to the storage, before they are merged");
+    describe_counter!("paxos_snapshots_total", "Snapshots saved or installed");
+    describe_histogram!("paxos_turn_seconds", Unit::Seconds, "How long turns of the driver take");
+    describe_gauge!(
+        "paxos_longest_turn_seconds",
+        Unit::Seconds,
+        "The longest turn of the driver within the last 30 to 60 s: meanwhile the node did nothing else"
+    );
+    describe_gauge!(
+        "paxos_longest_delay_seconds",
+        Unit::Seconds,
+        "The longest that the driver was kept from its turn within the last 30 to 60 s"
+    );
+    describe_histogram!("paxos_command_seconds", Unit::Seconds, "From taking a command to applying it");
+    describe_counter!(
+        "paxos_slow_applies_total",
+        "Slots that the state machine took more than 100 ms to apply"
+    );
+    describe_gauge!(
+        "paxos_disk_busy_seconds",
+        Unit::Seconds,
+        "How long the present call of the storage has taken so far"
+    );
+    describe_gauge!(
+        "paxos_diverged_peers",
+        "Peers whose state differs from that of this node at an equal slot"
+    );
+    describe_gauge!("paxos_founded", "1 if this node is a member of a cluster and takes part");
+    describe_gauge!("paxos_leader", "1 if this node leads");
+    describe_gauge!("paxos_has_leader", "1 if this node knows a leader");
+    describe_gauge!("paxos_epoch", "The epoch of the membership that is in force, as far as this node knows");
+    describe_gauge!("paxos_members", "Members in that epoch, by role: voter or learner");
+    describe_gauge!(
+        "paxos_member_lag_slots",
+        "Chosen slots that the member does not know yet, on the leader; 0 on other nodes"
+    );
+    describe_gauge!("paxos_ballot_round", "The round of the highest promised ballot");
+    describe_gauge!("paxos_chosen_slot", "Every slot up to here is chosen");
+    describe_gauge!("paxos_applied_slot", "Every slot up to here is applied");
+    describe_gauge!("paxos_lag_slots", "Slots known to be chosen and not yet applied here");
+    describe_counter!(
+        "paxos_log_lines_dropped_total",
+        "Lines for standard output or error that were dropped because nobody read them in time"
+    );
+    describe_gauge!("paxos_log_bytes", "Memory taken by the log");
+    describe_gauge!("paxos_peer_connected", "1 if frames can go both ways between this node and the peer");
+    describe_gauge!(
+        "paxos_certificate_expiry_timestamp_seconds",
+        Unit::Seconds,
+        "When the certificate ends to be valid, in seconds since 1970"
+    );
+    describe_gauge!(
+        "paxos_memory_counted_bytes",
+        "Memory taken by state and log; beyond half of the limit commands that need more are refused"
+    );
+    describe_gauge!("paxos_memory_limit_bytes", "The smallest memory limit of a node that is known here");
+    describe_gauge!("paxos_client_buffer_bytes", "Memory taken by requests and replies of Redis clients");
+}
+
+/// The metrics that the driver changes, so that none is looked up by name while it works.
+pub(crate) struct DriverMetrics {
+    pub(crate) commands: metrics::Counter,
+    pub(crate) reads: metrics::Counter,
+    pub(crate) refused: metrics::Counter,
+    pub(crate) sent: metrics::Counter,
+    pub(crate) dropped: metrics::Counter,
+    pub(crate) received: metrics::Counter,
+    pub(crate) malformed: metrics::Counter,
+    pub(crate) unheard: metrics::Counter,
+    pub(crate) refused_peers: metrics::Counter,
+    pub(crate) writes: metrics::Counter,
+    pub(crate) snapshots: metrics::Counter,
+    pub(crate) command_seconds: metrics::Histogram,
+}
+
+impl DriverMetrics {
+    pub(crate) fn new() -> DriverMetrics {
+        DriverMetrics {
+            commands: counter!("paxos_commands_total"),
+            reads: counter!("paxos_reads_total"),
+            refused: counter!("paxos_refused_total"),
+            sent: counter!("paxos_messages_sent_total"),
+            dropped: counter!("paxos_messages_dropped_total"),
+            received: counter!("paxos_messages_received_total"),
+            malformed: counter!("paxos_messages_malformed_total"),
+            unheard: counter!("paxos_messages_unheard_total"),
+            refused_peers: counter!("paxos_peers_refused_total"),
+            writes: counter!("paxos_writes_total"),
+            snapshots: counter!("paxos_snapshots_total"),
+            command_seconds: histogram!("paxos_command_seconds"),
+        }
+    }
+}
+
+/// Shows the status as gauges.
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float; slots lose precision after 2^53 of them")]
+pub(crate) fn show(status: &Status, log_bytes: usize) {
+    let is = |condition: bool| f64::from(u8::from(condition));
+    gauge!("paxos_diverged_peers").set(status.diverged.len() as f64);
+    gauge!("paxos_founded").set(is(status.is_founded));
+    gauge!("paxos_leader").set(is(status.leader == Some(status.node)));
+    gauge!("paxos_has_leader").set(is(status.leader.is_some()));
+    gauge!("paxos_epoch").set(status.epoch().0 as f64);
+    if let Some(membership) = &status.membership {
+        gauge!("paxos_members", "role" => "voter").set(membership.voters().count() as f64);
+        gauge!("paxos_members", "role" => "learner").set(membership.learners().count() as f64);
+    }
+    gauge!("paxos_ballot_round").set(status.ballot.round as f64);
+    gauge!("paxos_chosen_slot").set(status.chosen.0 as f64);
+    gauge!("paxos_applied_slot").set(status.applied.0 as f64);
+    gauge!("paxos_lag_slots").set(status.lag() as f64);
+    gauge!("paxos_log_bytes").set(log_bytes as f64);
+}
+
+/// Shows how far members lag. Those in `before` alone lag no more: they are no members, or others lead.
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+pub(crate) fn show_lags(before: &[MemberProgress], now: &[MemberProgress], chosen: Slot) {
+    let lag = |node: NodeId| gauge!("paxos_member_lag_slots", "member" => node.to_string());
+    let is_known = |node: NodeId| now.iter().any(|progress| progress.node == node);
+    for gone in before.iter().filter(|progress| !is_known(progress.node)) {
+        lag(gone.node).set(0.0);
+    }
+    for progress in now {
+        lag(progress.node).set(chosen.0.saturating_sub(progress.chosen.0) as f64);
+    }
+}
+
+/// Shows how much memory state and log take, and the limit for them.
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+pub(crate) fn show_memory(counted_bytes: u64, limit_bytes: Option<u64>) {
+    gauge!("paxos_memory_counted_bytes").set(counted_bytes as f64);
+    if let Some(limit_bytes) = limit_bytes {
+        gauge!("paxos_memory_limit_bytes").set(limit_bytes as f64);
+    }
+}
+
+/// Shows how much memory requests and replies of clients take.
+#[cfg(feature = "server")]
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+pub(crate) fn show_client_buffers(bytes: usize) {
+    gauge!("paxos_client_buffer_bytes").set(bytes as f64);
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_metric_is_explained_in_the_guide() {
+        let (source, guide) = (include_str!("metrics.rs"), include_str!("../guide/monitor.rs"));
+        let names = source.split('"').filter(|text| text.starts_with("paxos_") && !text.contains(' '));
+        let missing: Vec<_> = names.filter(|name| !guide.contains(&format!("`{name}"))).collect();
+        assert_eq!(missing, [""; 0], "paxos-node/src/guide/monitor.rs has a row for each");
+    }
+}

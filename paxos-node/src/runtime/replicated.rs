@@ -1,0 +1,226 @@
+//! The replicated state of a node: sessions, and behind them the user's state machine.
+//!
+//! The state machine is the user's code: it may be slow, and it may panic. So the driver calls it only where
+//! it is known to be quick, and a panic in it becomes an error with its slot.
+//!
+//! A snapshot is the length of the sessions (8 bytes, little-endian), the sessions, and the state machine's
+//! own bytes.
+
+use std::any::Any;
+use std::io::{self, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
+
+use bytes::Bytes;
+use paxos_core::session::{Outcome, SessionCommand, SessionId, SessionLimits, Sessions};
+use paxos_core::{Slot, Value};
+use tokio::sync::RwLock;
+
+use crate::error::NodeError;
+use crate::runtime::checkpoints::{DigestPace, Taken};
+use crate::state_machine::{SnapshotWriter, StateMachine};
+use crate::status::Digest;
+
+/// The longest encoding of sessions that a snapshot may claim to hold. Twice what the limits allow is far
+/// less.
+const MAX_SESSIONS_BYTES: u64 = 4 << 30;
+
+/// The replicated state of this node, shared between its applier and its readers.
+///
+/// Only the applier's thread and recovery block on this lock; readers wait for it asynchronously, and the
+/// driver never waits for it.
+pub(crate) type SharedState<S> = Arc<RwLock<Replicated<S>>>;
+
+/// A state machine and all that is replicated with it.
+#[derive(Debug)]
+pub(crate) struct Replicated<S> {
+    pub(crate) state: S,
+    /// Every slot up to here is applied.
+    pub(crate) applied: Slot,
+    sessions: Sessions,
+    limits: SessionLimits,
+    /// Set when the state machine has panicked: its state may be half changed, so nobody may read it.
+    is_broken: AtomicBool,
+    /// How much memory the state machine says that it takes.
+    state_bytes: Arc<AtomicU64>,
+    /// Decides after which slots the digest is taken, to be compared with those of peers.
+    pace: DigestPace,
+}
+
+/// The outcome of one request in the log.
+#[derive(Debug)]
+pub(crate) struct Executed {
+    /// Session and sequence of a command; `None` for a request that opens a session.
+    pub(crate) command: Option<(SessionId, u64)>,
+    pub(crate) outcome: Outcome,
+}
+
+/// Commands of one session whose answers may have come with a snapshot.
+#[derive(Clone, Debug)]
+pub(crate) struct SessionQuery {
+    pub(crate) session: SessionId,
+    pub(crate) sequences: Vec<u64>,
+}
+
+/// What the sessions know of a query: `found` is `None` if the session does not exist any more, else it has
+/// the sequence, slot and reply of each command that was applied.
+#[derive(Debug)]
+pub(crate) struct SessionAnswer {
+    pub(crate) session: SessionId,
+    pub(crate) found: Option<Vec<(u64, Slot, Option<Bytes>)>>,
+}
+
+impl<S: StateMachine> Replicated<S> {
+    pub(crate) fn new(state: S, limits: SessionLimits) -> Replicated<S> {
+        let sessions = Sessions::new(limits);
+        let (is_broken, state_bytes) = (AtomicBool::new(false), Arc::default());
+        Replicated {
+            state,
+            applied: Slot::ZERO,
+            sessions,
+            limits,
+            is_broken,
+            state_bytes,
+            pace: DigestPace::new(),
+        }
+    }
+
+    /// Applies the value of the next slot from its command number `first` on; calls `executed` with the
+    /// outcome of each request in it. `may_apply` is called before each command of the state machine; if it
+    /// returns `false`, the number of that command is returned, and the slot must be continued from there
+    /// before anything else is applied.
+    pub(crate) fn apply(
+        &mut self,
+        slot: Slot,
+        value: &Value,
+        first: u32,
+        mut may_apply: impl FnMut(&S, &Bytes) -> bool,
+        mut executed: impl FnMut(Executed),
+    ) -> Result<Option<u32>, NodeError> {
+        assert_eq!(slot, self.applied.next(), "slots are applied in order, each once");
+        let Replicated { state, sessions, is_broken, .. } = self;
+        for (index, command) in (0..).zip(value.commands()).skip(first as usize) {
+            // A program without sessions has proposed what is no request; all nodes skip it alike.
+            let Ok(request) = SessionCommand::decode(command) else { continue };
+            let command = match &request {
+                SessionCommand::Apply { session, sequence, command, .. } => {
+                    if !guarded(slot, is_broken, || may_apply(state, command))? {
+                        return Ok(Some(index));
+                    }
+                    Some((*session, *sequence))
+                }
+                SessionCommand::Open { .. } => None,
+            };
+            let mut panicked = None;
+            let outcome = sessions.execute(slot, index, request, |command| {
+                guarded(slot, is_broken, || state.apply(slot, &command)).unwrap_or_else(|error| {
+                    panicked = Some(error);
+                    Bytes::new()
+                })
+            });
+            if let Some(error) = panicked {
+                return Err(error);
+            }
+            executed(Executed { command, outcome });
+        }
+        self.applied = slot;
+        if self.pace.is_due(slot, Instant::now()) {
+            self.pace.put(slot, self.digest()?.value);
+        }
+        self.count_memory()?;
+        Ok(None)
+    }
+
+    /// Where the digests go that are taken after slots.
+    pub(crate) fn taken(&self) -> Taken {
+        self.pace.taken()
+    }
+
+    /// The running count of the memory that the state takes.
+    pub(crate) fn state_bytes(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.state_bytes)
+    }
+
+    fn count_memory(&self) -> Result<(), NodeError> {
+        let bytes = guarded(self.applied, &self.is_broken, || self.state.memory_bytes())?;
+        self.state_bytes.store(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// A snapshot of everything replicated, up to the applied slot.
+    pub(crate) fn snapshot(&self) -> Result<SnapshotWriter, NodeError> {
+        let sessions = self.sessions.encode();
+        let write_state = guarded(self.applied, &self.is_broken, || self.state.snapshot())?;
+        Ok(Box::new(move |target: &mut dyn io::Write| {
+            target.write_all(&(sessions.len() as u64).to_le_bytes())?;
+            target.write_all(&sessions)?;
+            write_state(target)
+        }))
+    }
+
+    /// Replaces everything by the snapshot of `slot`.
+    pub(crate) fn restore(&mut self, slot: Slot, snapshot: &mut dyn Read) -> Result<(), NodeError> {
+        let failed = |error| NodeError::Restore { slot, error };
+        let sessions = read_sessions(snapshot, self.limits).map_err(failed)?;
+        guarded(slot, &self.is_broken, || self.state.restore(snapshot))?.map_err(failed)?;
+        self.sessions = sessions;
+        self.applied = slot;
+        self.count_memory()
+    }
+
+    /// The digest of the state.
+    pub(crate) fn digest(&self) -> Result<Digest, NodeError> {
+        let slot = self.applied;
+        let value = guarded(slot, &self.is_broken, || self.state.digest())?;
+        Ok(Digest { slot, value })
+    }
+
+    /// Looks up the outcomes of commands.
+    pub(crate) fn answer(&self, query: SessionQuery) -> SessionAnswer {
+        let SessionQuery { session, sequences } = query;
+        let find = |sequence: u64| {
+            let (slot, reply) = self.sessions.find(session, sequence)?;
+            Some((sequence, slot, reply))
+        };
+        let found = self.sessions.contains(session).then(|| sequences.into_iter().filter_map(find).collect());
+        SessionAnswer { session, found }
+    }
+
+    /// Whether the state machine has panicked, so that its state may be half changed.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.is_broken.load(Ordering::Relaxed)
+    }
+}
+
+/// Runs code of the user's state machine; after a panic the state is broken.
+fn guarded<T>(slot: Slot, is_broken: &AtomicBool, call: impl FnOnce() -> T) -> Result<T, NodeError> {
+    caught(slot, call).inspect_err(|_| is_broken.store(true, Ordering::Relaxed))
+}
+
+/// Runs code of the user's that does not see the state: its panic is an error.
+pub(crate) fn caught<T>(slot: Slot, call: impl FnOnce() -> T) -> Result<T, NodeError> {
+    catch_unwind(AssertUnwindSafe(call))
+        .map_err(|panic| NodeError::StateMachinePanicked { slot, message: message_of(panic.as_ref()) })
+}
+
+/// The message of a panic.
+pub(crate) fn message_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("it does not say why").to_owned()
+}
+
+fn read_sessions(snapshot: &mut dyn Read, limits: SessionLimits) -> io::Result<Sessions> {
+    let mut length = [0; 8];
+    snapshot.read_exact(&mut length)?;
+    let length = u64::from_le_bytes(length);
+    let mut sessions = Vec::new();
+    snapshot.take(length.min(MAX_SESSIONS_BYTES)).read_to_end(&mut sessions)?;
+    if sessions.len() as u64 != length {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Sessions::decode(Bytes::from(sessions), limits)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}

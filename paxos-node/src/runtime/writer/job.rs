@@ -1,0 +1,198 @@
+//! What a storage is asked to do, and how it is done.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::mpsc as blocking;
+use std::time::Duration;
+
+use bytes::Bytes;
+use paxos_core::{Durable, NodeId, Slot, SnapshotMeta, Write};
+use paxos_storage::{Capacity, Error, ErrorKind, Registry, Storage};
+use tokio::sync::mpsc;
+
+use super::activity::Activity;
+use super::snapshot_reader::{READ_BYTES, to_io};
+
+/// How long to wait before a write for which the disk is too full is tried again.
+const FULL_PAUSE: Duration = Duration::from_secs(1);
+
+/// Something to do with the storage.
+pub(crate) enum Job {
+    Persist(Write),
+    /// Write a piece of a snapshot. A piece from a peer is reported to the driver, a piece of this node's own
+    /// snapshot to the thread that writes it (`author`).
+    StoreSnapshot {
+        slot: Slot,
+        offset: u64,
+        data: Bytes,
+        author: Option<blocking::SyncSender<()>>,
+    },
+    FinishSnapshot {
+        meta: SnapshotMeta,
+        is_own: bool,
+    },
+    /// Read a piece of a snapshot for a peer.
+    LoadSnapshot {
+        to: NodeId,
+        meta: SnapshotMeta,
+        offset: u64,
+        max_bytes: usize,
+    },
+    /// Read a piece of a snapshot for the thread that restores it.
+    ReadSnapshot {
+        slot: Slot,
+        offset: u64,
+        reader: blocking::SyncSender<io::Result<Option<Bytes>>>,
+    },
+    Compact {
+        through: Slot,
+    },
+    Remember(Registry),
+}
+
+/// What the writer reports to the driver.
+#[derive(Debug)]
+pub(crate) enum JobResult {
+    Durable(Durable),
+    SnapshotStored {
+        slot: Slot,
+        offset: u64,
+    },
+    SnapshotFinished {
+        meta: SnapshotMeta,
+        is_own: bool,
+    },
+    SnapshotRejected {
+        slot: Slot,
+    },
+    SnapshotLoaded {
+        to: NodeId,
+        meta: SnapshotMeta,
+        offset: u64,
+        data: Bytes,
+    },
+    Remembered(Registry),
+    /// How much more the storage can take has changed.
+    Capacity(Capacity),
+    /// The storage does nothing more.
+    Failed(Error),
+}
+
+type Results = mpsc::UnboundedSender<JobResult>;
+
+impl Job {
+    /// Runs the job and reports its result. An error means that the storage must not be called any more.
+    pub(super) fn run(
+        self,
+        storage: &mut dyn Storage,
+        results: &Results,
+        activity: &Activity,
+    ) -> Result<(), Error> {
+        let result = match self {
+            Job::Persist(write) => JobResult::Durable(persist(storage, &write, results, activity)?),
+            Job::StoreSnapshot { slot, offset, data, author } => {
+                if let Err(error) = activity.watch(|| storage.write_snapshot(slot, offset, &data)) {
+                    return reject_snapshot(slot, error, results);
+                }
+                match author {
+                    Some(author) => {
+                        let _ = author.send(()); // Its thread may have given up.
+                        return Ok(());
+                    }
+                    None => JobResult::SnapshotStored { slot, offset: offset + data.len() as u64 },
+                }
+            }
+            Job::FinishSnapshot { meta, is_own } => {
+                match activity.watch(|| storage.finish_snapshot(meta.clone())) {
+                    Ok(()) => JobResult::SnapshotFinished { meta, is_own },
+                    Err(error) => return reject_snapshot(meta.slot, error, results),
+                }
+            }
+            Job::LoadSnapshot { to, meta, offset, max_bytes } => {
+                match activity.watch(|| storage.read_snapshot(meta.slot, offset, max_bytes)) {
+                    Ok(Some(data)) => JobResult::SnapshotLoaded { to, meta, offset, data },
+                    Ok(None) => return Ok(()),
+                    // The peer asks again.
+                    Err(error) if error.kind() == ErrorKind::Full => {
+                        tracing::debug!(slot = meta.slot.0, %error, "a piece of a snapshot can't be read for now");
+                        return Ok(());
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            Job::ReadSnapshot { slot, offset, reader } => {
+                let piece = activity.watch(|| storage.read_snapshot(slot, offset, READ_BYTES));
+                let _ = reader.send(piece.map_err(to_io)); // Its thread may have given up.
+                return Ok(());
+            }
+            Job::Compact { through } => return activity.watch(|| storage.compact(through)),
+            Job::Remember(registry) => {
+                activity.watch(|| storage.remember(&registry))?;
+                JobResult::Remembered(registry)
+            }
+        };
+        let _ = results.send(result); // A driver that is gone wants no results.
+        Ok(())
+    }
+}
+
+/// The next job to run: all queued writes merged into one, or else the oldest of the others.
+pub(super) fn take_next(jobs: &mut VecDeque<Job>) -> Option<Job> {
+    take_merged_write(jobs).map(Job::Persist).or_else(|| jobs.pop_front())
+}
+
+fn take_merged_write(jobs: &mut VecDeque<Job>) -> Option<Write> {
+    let mut merged: Option<Write> = None;
+    let mut others = VecDeque::new();
+    for job in jobs.drain(..) {
+        match job {
+            Job::Persist(write) => match &mut merged {
+                Some(merged) => merged.merge(write),
+                None => merged = Some(write),
+            },
+            other => others.push_back(other),
+        }
+    }
+    *jobs = others;
+    merged
+}
+
+/// Gives a snapshot up that is not whole or for which there is no room; the storage goes on.
+fn reject_snapshot(slot: Slot, error: Error, results: &Results) -> Result<(), Error> {
+    if !matches!(error.kind(), ErrorKind::SnapshotMismatch | ErrorKind::Full) {
+        return Err(error);
+    }
+    tracing::warn!(slot = slot.0, %error, "a snapshot could not be stored");
+    let _ = results.send(JobResult::SnapshotRejected { slot });
+    Ok(())
+}
+
+/// Persists a write. While the disk is full it tries again, unless the node is stopping; meanwhile the write
+/// is not acknowledged, so the rest of the cluster goes on without this node.
+fn persist(
+    storage: &mut dyn Storage,
+    write: &Write,
+    results: &Results,
+    activity: &Activity,
+) -> Result<Durable, Error> {
+    let mut is_waiting = false;
+    let result = loop {
+        match activity.watch(|| storage.persist(write.clone())) {
+            Err(error) if error.kind() == ErrorKind::Full && !activity.is_stopping() => {
+                if !std::mem::replace(&mut is_waiting, true) {
+                    tracing::warn!(%error, "waiting for space on the disk");
+                    let _ = results.send(JobResult::Capacity(Capacity::Low));
+                }
+                std::thread::park_timeout(FULL_PAUSE);
+            }
+            result => break result,
+        }
+    };
+    if is_waiting {
+        if result.is_ok() {
+            tracing::warn!("there is space on the disk again");
+        }
+        let _ = results.send(JobResult::Capacity(storage.capacity()));
+    }
+    result
+}

@@ -1,0 +1,174 @@
+//! What Redis clients get from a cluster of processes: `src/fronts/resp`.
+
+mod support;
+
+use support::{Cluster, wait};
+
+#[test]
+fn any_node_takes_any_command() {
+    let cluster = Cluster::started(3, &[]);
+    let mut clients: Vec<_> = (1..=3).map(|id| cluster.client(id)).collect();
+    let script: &[(&[&str], &str)] = &[
+        (&["PING"], "PONG"),
+        (&["ECHO", "hello"], "hello"),
+        (&["SET", "a", "1"], "OK"),
+        (&["GET", "a"], "1"),
+        (&["SET", "a", "2", "NX"], "(nil)"),
+        (&["SET", "a", "2", "XX", "GET"], "1"),
+        (&["SET", "b", "1", "XX"], "(nil)"),
+        (&["SETNX", "b", "x"], "1"),
+        (&["SETNX", "b", "y"], "0"),
+        (&["GETSET", "b", "z"], "x"),
+        (&["GETDEL", "b"], "z"),
+        (&["GET", "b"], "(nil)"),
+        (&["INCR", "a"], "3"),
+        (&["DECR", "a"], "2"),
+        (&["INCRBY", "a", "40"], "42"),
+        (&["DECRBY", "a", "2"], "40"),
+        (&["APPEND", "a", "!"], "3"),
+        (&["INCR", "a"], "-ERR value is not an integer or out of range"),
+        (&["STRLEN", "a"], "3"),
+        (&["MSET", "x", "1", "y", "2"], "OK"),
+        (&["MGET", "x", "y", "z"], "[1 2 (nil)]"),
+        (&["EXISTS", "x", "x", "z"], "2"),
+        (&["DBSIZE"], "3"),
+        (&["SCAN", "0", "MATCH", "[xy]", "COUNT", "100"], "[0 [y x]]"),
+        (&["DEL", "x", "y", "z"], "2"),
+        (&["SELECT", "0"], "OK"),
+        (&["SELECT", "1"], "-ERR DB index is out of range: there is only database 0"),
+        (&["GET"], "-ERR wrong number of arguments for 'get' command"),
+        (&["FOO", "bar"], "-ERR unknown command 'FOO', with args beginning with: 'bar' "),
+        (
+            &["SET", "a", "1", "EX", "10"],
+            "-ERR keys do not expire here: EX, PX, EXAT, PXAT and KEEPTTL are not supported",
+        ),
+        (&["FLUSHALL"], "OK"),
+        (&["DBSIZE"], "0"),
+    ];
+    // Each command on another node: every one sees what the one before has done.
+    for (index, (command, expected)) in script.iter().enumerate() {
+        let reply = clients[index % 3].ask(command);
+        assert_eq!(reply.trim_end(), expected.trim_end(), "{command:?}");
+    }
+}
+
+#[test]
+fn transactions_are_one_entry_in_the_log() {
+    let cluster = Cluster::started(3, &[]);
+    let mut client = cluster.client(2);
+    assert_eq!(client.ask(&["EXEC"]), "-ERR EXEC without MULTI");
+    assert_eq!(client.ask(&["MULTI"]), "OK");
+    assert_eq!(client.ask(&["SET", "a", "1"]), "QUEUED");
+    assert_eq!(client.ask(&["INCR", "a"]), "QUEUED");
+    assert_eq!(client.ask(&["GET", "a"]), "QUEUED");
+    assert_eq!(client.ask(&["EXEC"]), "[OK 2 2]");
+    assert_eq!(client.ask(&["MULTI"]), "OK");
+    assert_eq!(client.ask(&["SET", "a"]), "-ERR wrong number of arguments for 'set' command");
+    assert!(client.ask(&["EXEC"]).starts_with("-EXECABORT"));
+    assert_eq!(client.ask(&["MULTI"]), "OK");
+    assert_eq!(client.ask(&["SET", "a", "9"]), "QUEUED");
+    assert_eq!(client.ask(&["DISCARD"]), "OK");
+    assert_eq!(client.ask(&["GET", "a"]), "2");
+}
+
+#[test]
+fn pipelined_commands_take_effect_in_order() {
+    let cluster = Cluster::started(3, &[]);
+    let leader = cluster.wait_for_leader();
+    for id in 1..=3 {
+        let mut client = cluster.client(id);
+        client.ask(&["DEL", "n"]);
+        for _ in 0..200 {
+            client.send(&["INCR", "n"]);
+            client.send(&["GET", "n"]);
+        }
+        for number in 1..=200 {
+            assert_eq!(client.reply(), Some(number.to_string()), "INCR on node {id}, leader {leader}");
+            assert_eq!(client.reply(), Some(number.to_string()), "GET on node {id}, leader {leader}");
+        }
+    }
+}
+
+#[test]
+fn bad_input_is_answered_and_harms_nobody() {
+    let cluster = Cluster::started(1, &["--max-value-bytes", "1000"]);
+    let mut client = cluster.client(1);
+    let long = "x".repeat(1001);
+    assert_eq!(client.ask(&["SET", "k", &long]), "-ERR value exceeds the limit of 1000 bytes");
+    assert_eq!(client.ask(&["SET", "k", &long[1..]]), "OK", "the connection goes on");
+    assert_eq!(client.ask(&["APPEND", "k", "x"]), "-ERR value exceeds the limit of 1000 bytes");
+    for (bytes, expected) in [
+        (&b"*1\r\n$999999999\r\n"[..], "-ERR Protocol error: invalid bulk length"),
+        (b"*99999999\r\n", "-ERR Protocol error: invalid multibulk length"),
+        (b"*1\r\n+x\r\n", "-ERR Protocol error: expected '$', got '+'"),
+    ] {
+        let mut client = cluster.client(1);
+        client.send_raw(bytes);
+        assert_eq!(client.reply().as_deref(), Some(expected));
+        assert_eq!(client.reply(), None, "the connection ends");
+    }
+    let mut garbage = cluster.client(1);
+    garbage.send_raw(&vec![0xff; 200_000]);
+    while garbage.reply().is_some() {}
+    let mut half = cluster.client(1);
+    half.send_raw(b"*3\r\n$3\r\nSET\r\n$1\r\n");
+    drop(half);
+    assert_eq!(client.ask(&["STRLEN", "k"]), "1000", "everyone else is served");
+}
+
+#[test]
+fn a_client_that_does_not_read_holds_up_only_itself() {
+    let cluster = Cluster::started(1, &[]);
+    let mut client = cluster.client(1);
+    let value = "x".repeat(100_000);
+    assert_eq!(client.ask(&["SET", "k", &value]), "OK");
+    let mut lazy = cluster.client(1);
+    let reader = std::thread::spawn(move || {
+        for _ in 0..2000 {
+            lazy.send(&["GET", "k"]); // 200 MB of replies, if anyone took them
+        }
+    });
+    for _ in 0..50 {
+        assert_eq!(client.ask(&["STRLEN", "k"]), "100000");
+    }
+    drop(cluster);
+    reader.join().expect("its connection has broken, which is no failure");
+}
+
+#[test]
+fn resp3_and_the_greetings_of_client_libraries_are_understood() {
+    let cluster = Cluster::started(1, &[]);
+    let mut client = cluster.client(1);
+    let hello = client.ask(&["HELLO", "3", "SETNAME", "tester"]);
+    assert!(hello.contains("proto 3") && hello.contains("role master"), "{hello}");
+    assert_eq!(client.ask(&["CLIENT", "GETNAME"]), "tester");
+    client.send(&["GET", "missing"]);
+    assert_eq!(client.reply().as_deref(), Some("(nil)"));
+    assert_eq!(client.ask(&["CLIENT", "SETINFO", "LIB-NAME", "x"]), "OK");
+    assert_eq!(client.ask(&["COMMAND", "DOCS"]), "[]");
+    assert!(client.ask(&["HELLO", "4"]).starts_with("-NOPROTO"));
+    assert!(client.ask(&["HELLO", "2", "AUTH", "u", "p"]).starts_with("-WRONGPASS"));
+    let info = client.ask(&["INFO"]);
+    for field in ["role:master", "paxos_role:leader", "leader_id:1", "ballot:", "chosen:", "applied:"] {
+        assert!(info.contains(field), "{field} in {info}");
+    }
+    assert_eq!(client.ask(&["QUIT"]), "OK");
+    assert_eq!(client.reply(), None);
+}
+
+#[test]
+fn status_and_metrics_tell_how_a_node_is() {
+    let cluster = Cluster::started(3, &[]);
+    assert_eq!(cluster.client(1).ask(&["SET", "k", "v"]), "OK");
+    cluster.wait_for_equal_states();
+    let leader = cluster.wait_for_leader();
+    assert_eq!(cluster.status(leader, "role").as_deref(), Some("\"leader\""));
+    let (code, metrics) = cluster.http(leader, "/metrics").expect("metrics are served");
+    assert_eq!(code, 200);
+    wait("the gauges are up to date", || {
+        let (_, metrics) = cluster.http(leader, "/metrics")?;
+        (metrics.contains("paxos_leader 1") && metrics.contains("paxos_chosen_slot")).then_some(())
+    });
+    assert!(metrics.contains("# TYPE paxos_messages_sent_total counter"), "{metrics}");
+    assert_eq!(cluster.http(leader, "/nothing").map(|(code, _)| code), Some(404));
+}

@@ -1,0 +1,442 @@
+//! Frames: the units in which writes are appended to the log.
+//!
+//! All numbers are little-endian. A frame begins at a multiple of 4096 and is padded with zeros to one:
+//!
+//! ```text
+//! offset size
+//!      0    4  magic "pxfr"
+//!      4    2  version, 2
+//!      6    1  kind: 1 records, 2 mark
+//!      7    1  flags: bit 0 set in the last frame of a write
+//!      8    4  group, 0: room for the logs of several groups in one
+//!     12    4  length of the payload in bytes
+//!     16    8  number of the segment
+//!     24    8  sequence number of the frame: one more than that of the frame before
+//!     32    8  sequence number of the first frame of the same write
+//!     40    8  fingerprint of the identity
+//!     48   16  hard state: promised ballot, round and node
+//!     64    8  hard state: chosen
+//!     72   16  lowest and highest slot in this frame, 0 if there is none
+//!     88   16  lowest and highest slot in the frame before, 0 if there is none
+//!    104    4  count of records
+//!    108    4  chain: checksum of the header of the frame before
+//!    112    4  CRC32C of the payload
+//!    116    8  highest slot in any frame before: what damage can have cost at most
+//!    124    4  CRC32C of bytes 0 to 123: the checksum of the header
+//!    128       payload: records one after the other
+//!
+//! a record
+//!      0    8  slot
+//!      8    1  kind: 1 accepted, 2 chosen
+//!      9    1  kind of the value: its `ValueKind::number`
+//!     10    2  zero
+//!     12    4  length of the value in bytes
+//!     16   16  ballot, round and node; zero if chosen
+//!     32    8  zero: room for the time that the leader gives the value
+//!     40       value
+//! ```
+//!
+//! The length of a frame is that of header and payload, rounded up to a multiple of 4096.
+//!
+//! Version 1, the oldest, is still read. It has the length of the frame in place of the group, and its
+//! records have neither the kind of the value (they hold commands only) nor room for a time: the value
+//! follows at byte 32.
+//!
+//! What is zero here may be in use in a later version. A frame with right checksums that holds anything else
+//! is not damaged, and it must not be taken for a torn one: [`Unreadable::Unknown`].
+//!
+//! A write is one frame, or several if it is long, and only the sync after its last frame acknowledges it. So
+//! a frame proves that all frames *of earlier writes* were acknowledged, and proves nothing about those of
+//! its own.
+
+use bytes::{Buf, BufMut, Bytes};
+use paxos_core::{Ballot, Entry, HardState, NodeId, Slot, Value, ValueKind};
+
+use crate::file::disk::buffer::{AlignedBuffer, BLOCK_BYTES, round_up};
+use crate::file::layout::segment::MAX_SEGMENT_BYTES;
+
+/// The version in which frames and segments are written.
+pub(crate) const VERSION: u16 = 2;
+/// The version that knows commands only. No older one is read.
+pub(crate) const VERSION_OF_COMMANDS_ALONE: u16 = 1;
+
+/// The only group so far.
+const GROUP: u32 = 0;
+const MAGIC: &[u8; 4] = b"pxfr";
+const HEADER_BYTES: usize = 128;
+const CHECKSUM_AT: usize = 124;
+const RECORD_HEADER_BYTES: usize = 40;
+const KIND_RECORDS: u8 = 1;
+const KIND_MARK: u8 = 2;
+const FLAG_LAST: u8 = 1;
+const RECORD_ACCEPTED: u8 = 1;
+const RECORD_CHOSEN: u8 = 2;
+
+/// The place of a frame in the chain of frames.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Link {
+    /// The frame's sequence number.
+    pub(crate) sequence: u64,
+    /// The checksum of the header of the frame before.
+    pub(crate) chain: u32,
+}
+
+/// The lowest and highest slot in a frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct SlotRange {
+    first: Slot,
+    last: Slot,
+}
+
+/// The fields of a frame's header, except those that follow from the payload.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Header {
+    pub(crate) link: Link,
+    pub(crate) segment: u64,
+    pub(crate) first_of_write: u64,
+    pub(crate) is_last_of_write: bool,
+    pub(crate) is_mark: bool,
+    pub(crate) fingerprint: u64,
+    pub(crate) hard_state: HardState,
+    pub(crate) previous_slots: SlotRange,
+    pub(crate) earlier_highest_slot: Slot,
+}
+
+/// A header that was read and has a right checksum.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct ReadHeader {
+    pub(crate) version: u16,
+    group: u32,
+    pub(crate) header: Header,
+    pub(crate) slots: SlotRange,
+    /// The length of the whole frame.
+    pub(crate) length_bytes: usize,
+    /// The `chain` of the next frame.
+    pub(crate) checksum: u32,
+    payload_bytes: usize,
+    payload_checksum: u32,
+    pub(crate) record_count: u32,
+}
+
+/// Why the entries of a frame can't be read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Unreadable {
+    /// The frame is not complete, or its checksum is wrong.
+    Damaged,
+    /// The frame is whole, and holds what this version does not know.
+    Unknown(&'static str),
+}
+
+/// Whether frames and segments of this version are read.
+pub(crate) fn is_known(version: u16) -> bool {
+    (VERSION_OF_COMMANDS_ALONE..=VERSION).contains(&version)
+}
+
+impl SlotRange {
+    pub(crate) const NONE: SlotRange = SlotRange { first: Slot::ZERO, last: Slot::ZERO };
+
+    pub(crate) fn of(entries: &[(Slot, Entry)]) -> SlotRange {
+        let slots = || entries.iter().map(|(slot, _)| *slot);
+        match (slots().min(), slots().max()) {
+            (Some(first), Some(last)) => SlotRange { first, last },
+            _ => SlotRange::NONE,
+        }
+    }
+
+    /// The highest slot; zero if the range is empty.
+    pub(crate) fn last(self) -> Slot {
+        self.last
+    }
+
+    pub(crate) fn bounds(self) -> Option<(Slot, Slot)> {
+        (self != SlotRange::NONE).then_some((self.first, self.last))
+    }
+}
+
+/// The length of the record of `entry` in the present version.
+pub(crate) fn record_bytes(entry: &Entry) -> usize {
+    RECORD_HEADER_BYTES + entry.value().size_bytes()
+}
+
+/// The length of a frame with `payload_bytes` of records.
+pub(crate) const fn frame_bytes(payload_bytes: usize) -> usize {
+    round_up(HEADER_BYTES + payload_bytes)
+}
+
+/// Encodes a frame into `buffer`, and returns the checksum of its header.
+pub(crate) fn encode(buffer: &mut AlignedBuffer, header: &Header, entries: &[(Slot, Entry)]) -> u32 {
+    let payload_bytes = entries.iter().map(|(_, entry)| record_bytes(entry)).sum();
+    let length_bytes = frame_bytes(payload_bytes);
+    let (head, body) = buffer.resize_zeroed(length_bytes).split_at_mut(HEADER_BYTES);
+    let payload = &mut body[..payload_bytes];
+    put_records(payload, entries);
+
+    let mut rest = &mut head[..CHECKSUM_AT];
+    rest.put_slice(MAGIC);
+    rest.put_u16_le(VERSION);
+    rest.put_u8(if header.is_mark { KIND_MARK } else { KIND_RECORDS });
+    rest.put_u8(if header.is_last_of_write { FLAG_LAST } else { 0 });
+    rest.put_u32_le(GROUP);
+    rest.put_u32_le(small(payload_bytes));
+    rest.put_u64_le(header.segment);
+    rest.put_u64_le(header.link.sequence);
+    rest.put_u64_le(header.first_of_write);
+    rest.put_u64_le(header.fingerprint);
+    rest.put_u64_le(header.hard_state.promised.round);
+    rest.put_u64_le(header.hard_state.promised.node.0);
+    rest.put_u64_le(header.hard_state.chosen.0);
+    for range in [SlotRange::of(entries), header.previous_slots] {
+        rest.put_u64_le(range.first.0);
+        rest.put_u64_le(range.last.0);
+    }
+    rest.put_u32_le(small(entries.len()));
+    rest.put_u32_le(header.link.chain);
+    rest.put_u32_le(crc32c::crc32c(payload));
+    rest.put_u64_le(header.earlier_highest_slot.0);
+    let checksum = crc32c::crc32c(&head[..CHECKSUM_AT]);
+    head[CHECKSUM_AT..].copy_from_slice(&checksum.to_le_bytes());
+    checksum
+}
+
+fn put_records(mut payload: &mut [u8], entries: &[(Slot, Entry)]) {
+    for (slot, entry) in entries {
+        let (kind, ballot) = match entry {
+            Entry::Accepted { ballot, .. } => (RECORD_ACCEPTED, *ballot),
+            Entry::Chosen { .. } => (RECORD_CHOSEN, Ballot::ZERO),
+            _ => unreachable!("this format has a record for every kind of entry: {entry:?}"),
+        };
+        payload.put_u64_le(slot.0);
+        payload.put_u8(kind);
+        payload.put_u8(entry.value().kind().number());
+        payload.put_bytes(0, 2);
+        payload.put_u32_le(small(entry.value().size_bytes()));
+        payload.put_u64_le(ballot.round);
+        payload.put_u64_le(ballot.node.0);
+        payload.put_u64_le(0);
+        payload.put_slice(entry.value().as_bytes());
+    }
+}
+
+fn small(length: usize) -> u32 {
+    u32::try_from(length).expect("a frame is bounded far below 4 GiB")
+}
+
+/// Reads the header at the start of `bytes`, of any known version, if its checksum is right.
+pub(crate) fn decode_header(bytes: &[u8]) -> Option<ReadHeader> {
+    let head = bytes.get(..HEADER_BYTES)?;
+    let checksum = (&head[CHECKSUM_AT..]).get_u32_le();
+    if !head.starts_with(MAGIC) || crc32c::crc32c(&head[..CHECKSUM_AT]) != checksum {
+        return None;
+    }
+    let mut rest = &head[MAGIC.len()..];
+    let version = rest.get_u16_le();
+    let kind = rest.get_u8();
+    let flags = rest.get_u8();
+    let group_or_length = rest.get_u32_le();
+    let payload_bytes = rest.get_u32_le() as usize;
+    let segment = rest.get_u64_le();
+    let sequence = rest.get_u64_le();
+    let first_of_write = rest.get_u64_le();
+    let fingerprint = rest.get_u64_le();
+    let promised = Ballot { round: rest.get_u64_le(), node: NodeId(rest.get_u64_le()) };
+    let chosen = Slot(rest.get_u64_le());
+    let slots = SlotRange { first: Slot(rest.get_u64_le()), last: Slot(rest.get_u64_le()) };
+    let previous_slots = SlotRange { first: Slot(rest.get_u64_le()), last: Slot(rest.get_u64_le()) };
+    let record_count = rest.get_u32_le();
+    let chain = rest.get_u32_le();
+    let payload_checksum = rest.get_u32_le();
+    let earlier_highest_slot = Slot(rest.get_u64_le());
+    if !is_known(version) || payload_bytes > MAX_SEGMENT_BYTES {
+        return None;
+    }
+    let (group, length_bytes) = match version {
+        VERSION_OF_COMMANDS_ALONE => (GROUP, group_or_length as usize),
+        _ => (group_or_length, frame_bytes(payload_bytes)),
+    };
+    let is_sound = matches!(kind, KIND_RECORDS | KIND_MARK) && flags & !FLAG_LAST == 0;
+    let room = length_bytes.checked_sub(HEADER_BYTES);
+    let fits = length_bytes.is_multiple_of(BLOCK_BYTES) && room.is_some_and(|room| payload_bytes <= room);
+    let header = Header {
+        link: Link { sequence, chain },
+        segment,
+        first_of_write,
+        is_last_of_write: flags & FLAG_LAST != 0,
+        is_mark: kind == KIND_MARK,
+        fingerprint,
+        hard_state: HardState { promised, chosen },
+        previous_slots,
+        earlier_highest_slot,
+    };
+    (is_sound && fits && first_of_write <= sequence).then_some(ReadHeader {
+        version,
+        group,
+        header,
+        slots,
+        length_bytes,
+        checksum,
+        payload_bytes,
+        payload_checksum,
+        record_count,
+    })
+}
+
+/// Reads the entries of the frame at the start of `bytes`. Copies the values.
+///
+/// # Errors
+///
+/// [`Unreadable`]
+pub(crate) fn decode_entries(read: &ReadHeader, bytes: &[u8]) -> Result<Vec<(Slot, Entry)>, Unreadable> {
+    let payload = bytes.get(..read.length_bytes).and_then(|frame| frame.get(HEADER_BYTES..));
+    let mut payload =
+        payload.and_then(|payload| payload.get(..read.payload_bytes)).ok_or(Unreadable::Damaged)?;
+    if crc32c::crc32c(payload) != read.payload_checksum {
+        return Err(Unreadable::Damaged);
+    }
+    if read.group != GROUP {
+        return Err(Unreadable::Unknown("data of another group"));
+    }
+    let mut entries = Vec::new();
+    while payload.has_remaining() {
+        entries.push(take_record(read.version, &mut payload)?);
+    }
+    let is_as_told = entries.len() == read.record_count as usize && SlotRange::of(&entries) == read.slots;
+    if is_as_told { Ok(entries) } else { Err(Unreadable::Unknown("other records than it names")) }
+}
+
+/// Reads a record from a payload whose checksum is right.
+fn take_record(version: u16, payload: &mut &[u8]) -> Result<(Slot, Entry), Unreadable> {
+    let header_bytes = match version {
+        VERSION_OF_COMMANDS_ALONE => RECORD_HEADER_BYTES - size_of::<u64>(),
+        _ => RECORD_HEADER_BYTES,
+    };
+    let mut head = payload.split_off(..header_bytes).ok_or(Unreadable::Unknown("a record cut short"))?;
+    let slot = Slot(head.get_u64_le());
+    let kind = head.get_u8();
+    let value_kind = ValueKind::from_number(head.get_u8());
+    let zero = head.get_u16_le();
+    let value_bytes = head.get_u32_le() as usize;
+    let ballot = Ballot { round: head.get_u64_le(), node: NodeId(head.get_u64_le()) };
+    let time = if head.has_remaining() { head.get_u64_le() } else { 0 };
+    let value_kind = value_kind.ok_or(Unreadable::Unknown("a value of an unknown kind"))?;
+    if time != 0 {
+        return Err(Unreadable::Unknown("a value with a time"));
+    }
+    if zero != 0 || (version == VERSION_OF_COMMANDS_ALONE && value_kind != ValueKind::Commands) {
+        return Err(Unreadable::Unknown("a record with unknown fields"));
+    }
+    let value = payload.split_off(..value_bytes).ok_or(Unreadable::Unknown("a record cut short"))?;
+    let value = Value::parse(value_kind, Bytes::copy_from_slice(value));
+    let value = value.map_err(|_| Unreadable::Unknown("a value with an unknown layout"))?;
+    match kind {
+        RECORD_ACCEPTED => Ok((slot, Entry::Accepted { ballot, value })),
+        RECORD_CHOSEN => Ok((slot, Entry::Chosen { value })),
+        _ => Err(Unreadable::Unknown("a record of an unknown kind")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use paxos_core::{Epoch, Membership};
+    use proptest::prelude::*;
+
+    fn header() -> Header {
+        Header {
+            link: Link { sequence: 7, chain: 8 },
+            segment: 2,
+            first_of_write: 6,
+            is_last_of_write: true,
+            is_mark: false,
+            fingerprint: 9,
+            hard_state: HardState { promised: Ballot { round: 3, node: NodeId(1) }, chosen: Slot(4) },
+            previous_slots: SlotRange { first: Slot(1), last: Slot(2) },
+            earlier_highest_slot: Slot(5),
+        }
+    }
+
+    fn membership(epoch: u64) -> Membership {
+        Membership::new(&[1, 2, 3].map(NodeId)).expect("these members fit").in_epoch(Epoch(epoch))
+    }
+
+    fn entries(values: &[Vec<u8>]) -> Vec<(Slot, Entry)> {
+        let ballot = Ballot { round: 3, node: NodeId(1) };
+        let entry = |(index, bytes): (u64, &Vec<u8>)| {
+            let value = match bytes.len() % 5 {
+                0 => Value::membership(&membership(index + 1)),
+                _ => Value::batch(&[Bytes::from(bytes.clone())]),
+            };
+            let entry =
+                if index % 2 == 0 { Entry::Chosen { value } } else { Entry::Accepted { ballot, value } };
+            (Slot(10 + index), entry)
+        };
+        (0..).zip(values).map(entry).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_laid_out_is_read_back(
+            values in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..3000), 0..8)
+        ) {
+            let entries = entries(&values);
+            let mut buffer = AlignedBuffer::default();
+            let checksum = encode(&mut buffer, &header(), &entries);
+            let read = decode_header(buffer.as_slice()).expect("the header is whole");
+            prop_assert_eq!(read.header, header());
+            prop_assert_eq!((read.checksum, read.length_bytes), (checksum, buffer.as_slice().len()));
+            prop_assert_eq!(decode_entries(&read, buffer.as_slice()), Ok(entries));
+        }
+
+        #[test]
+        fn any_bytes_are_refused_without_a_panic(bytes: Vec<u8>, payload: Vec<u8>) {
+            prop_assert_eq!(decode_header(&bytes), None);
+            for version in VERSION_OF_COMMANDS_ALONE..=VERSION {
+                drop(take_record(version, &mut &payload[..]));
+            }
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_outside_of_the_padding_is_seen() {
+        let mut buffer = AlignedBuffer::default();
+        let entries = entries(&[vec![1; 40], vec![2; 50]]);
+        encode(&mut buffer, &header(), &entries);
+        let whole = buffer.as_slice().to_vec();
+        let used = HEADER_BYTES + entries.iter().map(|(_, entry)| record_bytes(entry)).sum::<usize>();
+        for bit in 0..whole.len() * 8 {
+            let mut flipped = whole.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            let read = decode_header(&flipped).and_then(|read| decode_entries(&read, &flipped).ok());
+            assert_eq!(read.is_some(), bit / 8 >= used, "bit {bit}");
+        }
+    }
+
+    /// A frame with this byte in place of another, and with right checksums.
+    fn forged(at: usize, byte: u8) -> Result<Vec<(Slot, Entry)>, Unreadable> {
+        let mut buffer = AlignedBuffer::default();
+        encode(&mut buffer, &header(), &entries(&[vec![1; 41]]));
+        let mut bytes = buffer.as_slice().to_vec();
+        bytes[at] = byte;
+        let payload_bytes = (&bytes[12..]).get_u32_le() as usize;
+        let sum = crc32c::crc32c(&bytes[HEADER_BYTES..HEADER_BYTES + payload_bytes]);
+        bytes[112..116].copy_from_slice(&sum.to_le_bytes());
+        let sum = crc32c::crc32c(&bytes[..CHECKSUM_AT]);
+        bytes[CHECKSUM_AT..HEADER_BYTES].copy_from_slice(&sum.to_le_bytes());
+        decode_entries(&decode_header(&bytes).expect("the header is whole"), &bytes)
+    }
+
+    #[test]
+    fn what_a_later_version_may_write_is_told_from_damage() {
+        for (at, byte, content) in [
+            (8, 1, "data of another group"),
+            (HEADER_BYTES + 8, 3, "a record of an unknown kind"),
+            (HEADER_BYTES + 9, 200, "a value of an unknown kind"),
+            (HEADER_BYTES + 9, 1, "a value with an unknown layout"),
+            (HEADER_BYTES + 10, 1, "a record with unknown fields"),
+            (HEADER_BYTES + 32, 1, "a value with a time"),
+            (104, 2, "other records than it names"),
+        ] {
+            assert_eq!(forged(at, byte), Err(Unreadable::Unknown(content)), "byte {at}");
+        }
+        assert!(forged(0, MAGIC[0]).is_ok(), "nothing is changed");
+    }
+}

@@ -1,0 +1,338 @@
+//! The contents of META, and their bytes: one block for each of the two copies.
+//!
+//! ```text
+//! offset size
+//!      0    8  magic "paxosmet"
+//!      8    2  version, 3
+//!     10    1  length of the cluster's name
+//!     11    1  count of snapshots, 0 to 2
+//!     12    4  zero
+//!     16    8  generation: the higher one of two whole copies counts
+//!     24    8  node
+//!     32   16  storage id
+//!     48    8  number of the first segment
+//!     56    8  number of the last segment that frames may go to
+//!     64    8  sequence number of the first frame of the first segment
+//!     72    4  chain of that frame
+//!     76    4  zero
+//!     80   64  cluster's name, padded with zeros
+//!    144   32  newest snapshot:
+//!                 slot (8), size in bytes (8), CRC32C of all of it (4),
+//!                 length (4) and CRC32C (4) of its membership, zero if it has none; four zeros
+//!    176   32  the snapshot before
+//!    208    2  count of known peers, 0 to 80
+//!    210    1  1 if the node is a member of a cluster, else 0
+//!    211    1  1 if a newer copy of this directory is known, else 0
+//!    212    4  zero
+//!    216   16  latest start of the node: number, nonce
+//!    232   16  id of the founding; zero if there was none or it is not known
+//!    248    8  length (4) and CRC32C (4) of the founding membership, zero if there was none
+//!    256   40  for each known peer: node, storage id, number and nonce of its latest start; in ascending order of nodes
+//!              zero
+//!   4092    4  CRC32C of bytes 0 to 4091
+//!   4096       the second copy
+//!   8192       founding membership of the first copy, if there was one
+//!  61440       founding membership of the second copy
+//! ```
+//!
+//! The membership of a snapshot follows its state in the file of the snapshot.
+//!
+//! Versions 1 and 2 are still read; see [`older`](super::older).
+
+use bytes::{Buf, BufMut};
+use paxos_core::{Membership, NodeId, Slot};
+
+use super::older::{self, VERSION_OF_MEMBER_IDS, VERSION_WITHOUT_FOUNDING};
+use crate::file::disk::buffer::{BLOCK_BYTES, round_up};
+use crate::file::layout::frame::Link;
+use crate::file::layout::membership::{MAX_MEMBERSHIP_BYTES, MembershipSum};
+use crate::{Founding, FoundingId, Identity, KnownPeer, Registry, Start, StorageId};
+
+const MAGIC: &[u8; 8] = b"paxosmet";
+/// The version in which META is written. Segments and frames have their own.
+const VERSION: u16 = 3;
+const CHECKSUM_AT: usize = BLOCK_BYTES - 4;
+
+/// The longest name of a cluster, in bytes.
+pub(crate) const MAX_CLUSTER_NAME_BYTES: usize = 64;
+/// How many finished snapshots are kept.
+pub(crate) const KEPT_SNAPSHOTS: usize = 2;
+/// A META that names more segments than this is damaged.
+const MAX_SEGMENTS: u64 = 1 << 20;
+/// The length of a snapshot's description.
+const SNAPSHOT_BYTES: usize = 32;
+const FOUNDING_SUM_AT: usize = 248;
+/// The room for the founding membership of one copy.
+pub(super) const FOUNDING_BYTES: usize = round_up(MAX_MEMBERSHIP_BYTES);
+
+/// The contents of META.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Description {
+    pub(crate) identity: Identity,
+    pub(crate) first_segment: u64,
+    pub(crate) last_segment: u64,
+    pub(crate) first_frame: Link,
+    /// Newest first.
+    pub(crate) snapshots: Vec<SnapshotRecord>,
+    /// See [`Storage::remember`](crate::Storage::remember).
+    pub(crate) registry: Registry,
+}
+
+/// A finished snapshot: what its file must hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct SnapshotRecord {
+    pub(crate) slot: Slot,
+    /// The length of the state.
+    pub(crate) size_bytes: u64,
+    /// CRC32C of the state.
+    pub(crate) checksum: u32,
+    /// The membership, which follows the state. `None` if the snapshot was written in an older version.
+    pub(crate) membership: Option<MembershipSum>,
+}
+
+/// A copy with right checksums.
+#[derive(Debug)]
+pub(super) struct MetaCopy {
+    pub(super) generation: u64,
+    /// The unknown version, if it has one. `None` if the description contradicts itself.
+    pub(super) description: Result<Option<Description>, u16>,
+}
+
+/// The bytes of the founding membership; none if there was no founding.
+pub(super) fn encode_founding(description: &Description) -> bytes::Bytes {
+    let founding = description.registry.founding.as_ref();
+    founding.map(|founding| founding.membership.encode()).unwrap_or_default()
+}
+
+/// Encodes a copy into `block`. `founding` is what [`encode_founding`] has returned.
+pub(super) fn encode(block: &mut [u8], generation: u64, description: &Description, founding: &[u8]) {
+    let identity = &description.identity;
+    let name = identity.cluster().as_bytes();
+    let snapshots = &description.snapshots;
+    assert!(snapshots.len() <= KEPT_SNAPSHOTS, "no more snapshots are described than kept");
+    assert!(name.len() <= MAX_CLUSTER_NAME_BYTES, "format has checked the length of the name");
+    let mut rest = &mut block[..CHECKSUM_AT];
+    rest.put_slice(MAGIC);
+    rest.put_u16_le(VERSION);
+    rest.put_u8(u8::try_from(name.len()).expect("at most 64"));
+    rest.put_u8(u8::try_from(snapshots.len()).expect("at most two"));
+    rest.put_bytes(0, 4);
+    rest.put_u64_le(generation);
+    rest.put_u64_le(identity.node().0);
+    rest.put_u128_le(identity.storage().0);
+    rest.put_u64_le(description.first_segment);
+    rest.put_u64_le(description.last_segment);
+    rest.put_u64_le(description.first_frame.sequence);
+    rest.put_u32_le(description.first_frame.chain);
+    rest.put_bytes(0, 4);
+    rest.put_slice(name);
+    rest.put_bytes(0, MAX_CLUSTER_NAME_BYTES - name.len());
+    for record in snapshots {
+        rest.put_u64_le(record.slot.0);
+        rest.put_u64_le(record.size_bytes);
+        rest.put_u32_le(record.checksum);
+        MembershipSum::put(record.membership, &mut rest);
+        rest.put_bytes(0, 4);
+    }
+    rest.put_bytes(0, (KEPT_SNAPSHOTS - snapshots.len()) * SNAPSHOT_BYTES);
+    encode_registry(rest, &description.registry, founding);
+    let checksum = crc32c::crc32c(&block[..CHECKSUM_AT]);
+    block[CHECKSUM_AT..BLOCK_BYTES].copy_from_slice(&checksum.to_le_bytes());
+}
+
+fn encode_registry(mut rest: &mut [u8], registry: &Registry, encoded_founding: &[u8]) {
+    let peer_count = u16::try_from(registry.peers.len()).expect("Registry::assert_bounded has checked it");
+    let founding = registry.founding.as_ref();
+    rest.put_u16_le(peer_count);
+    rest.put_u8(u8::from(founding.is_some()));
+    rest.put_u8(u8::from(registry.is_superseded));
+    rest.put_bytes(0, 4);
+    put_start(&mut rest, registry.start);
+    rest.put_u128_le(founding.and_then(|founding| founding.id).map_or(0, |id| id.0));
+    MembershipSum::put(founding.map(|_| MembershipSum::of(encoded_founding)), &mut rest);
+    for (node, peer) in &registry.peers {
+        rest.put_u64_le(node.0);
+        rest.put_u128_le(peer.storage.0);
+        put_start(&mut rest, peer.start);
+    }
+}
+
+fn put_start(rest: &mut impl BufMut, start: Start) {
+    rest.put_u64_le(start.number);
+    rest.put_u64_le(start.nonce);
+}
+
+/// Reads a copy from its block and from the bytes in the room for its founding membership. `None` if one of
+/// them has a wrong checksum.
+pub(super) fn decode(block: &[u8], founding: &[u8]) -> Option<MetaCopy> {
+    let bytes = block.get(..BLOCK_BYTES)?;
+    let checksum = (&bytes[CHECKSUM_AT..]).get_u32_le();
+    if !bytes.starts_with(MAGIC) || crc32c::crc32c(&bytes[..CHECKSUM_AT]) != checksum {
+        return None;
+    }
+    let mut rest = &bytes[MAGIC.len()..];
+    let version = rest.get_u16_le();
+    let name_bytes = usize::from(rest.get_u8());
+    let snapshot_count = usize::from(rest.get_u8());
+    rest.advance(4);
+    let generation = rest.get_u64_le();
+    let founding = match version {
+        VERSION => match MembershipSum::take(&mut &bytes[FOUNDING_SUM_AT..]) {
+            Ok(None) => None,
+            Ok(Some(sum)) => Some(sum.decode(founding)?),
+            Err(()) => return None,
+        },
+        _ => None,
+    };
+    let description = match version {
+        VERSION_WITHOUT_FOUNDING | VERSION_OF_MEMBER_IDS | VERSION => {
+            Ok(decode_rest(rest, version, name_bytes, snapshot_count, founding))
+        }
+        other => Err(other),
+    };
+    Some(MetaCopy { generation, description })
+}
+
+fn decode_rest(
+    mut rest: &[u8],
+    version: u16,
+    name_bytes: usize,
+    snapshot_count: usize,
+    founding: Option<Membership>,
+) -> Option<Description> {
+    let node = NodeId(rest.get_u64_le());
+    let storage = StorageId(rest.get_u128_le());
+    let first_segment = rest.get_u64_le();
+    let last_segment = rest.get_u64_le();
+    let sequence = rest.get_u64_le();
+    let chain = rest.get_u32_le();
+    rest.advance(4);
+    let name = rest.get(..MAX_CLUSTER_NAME_BYTES)?.get(..name_bytes)?;
+    let identity = Identity::existing(String::from_utf8(name.to_vec()).ok()?, node, storage);
+    rest.advance(MAX_CLUSTER_NAME_BYTES);
+    let snapshot_count = snapshot_count.min(KEPT_SNAPSHOTS);
+    let snapshots = match version {
+        VERSION => decode_snapshots(&mut rest, snapshot_count)?,
+        _ => older::decode_snapshots(&mut rest, snapshot_count),
+    };
+    let registry = match version {
+        VERSION_WITHOUT_FOUNDING => older::decode_peers_alone(rest)?,
+        VERSION_OF_MEMBER_IDS => older::decode_registry(rest)?,
+        _ => decode_registry(rest, founding)?,
+    };
+    let first_frame = Link { sequence, chain };
+    if last_segment.checked_sub(first_segment).is_none_or(|more| more >= MAX_SEGMENTS) {
+        return None;
+    }
+    Some(Description { identity, first_segment, last_segment, first_frame, snapshots, registry })
+}
+
+fn decode_snapshots(rest: &mut &[u8], count: usize) -> Option<Vec<SnapshotRecord>> {
+    let mut snapshots = Vec::new();
+    for _ in 0..count {
+        let slot = Slot(rest.get_u64_le());
+        let size_bytes = rest.get_u64_le();
+        let checksum = rest.get_u32_le();
+        let membership = MembershipSum::take(rest).ok()?;
+        rest.advance(4);
+        snapshots.push(SnapshotRecord { slot, size_bytes, checksum, membership });
+    }
+    rest.advance((KEPT_SNAPSHOTS - count) * SNAPSHOT_BYTES);
+    Some(snapshots)
+}
+
+fn decode_registry(mut rest: &[u8], membership: Option<Membership>) -> Option<Registry> {
+    let peer_count = usize::from(rest.get_u16_le());
+    let (is_founded, is_superseded) = (rest.get_u8() == 1, rest.get_u8() == 1);
+    rest.advance(4);
+    let start = take_start(&mut rest);
+    let id = Some(rest.get_u128_le()).filter(|id| *id != 0).map(FoundingId);
+    rest.advance(MembershipSum::BYTES);
+    if peer_count > Registry::MAX_PEERS || is_founded != membership.is_some() {
+        return None;
+    }
+    let founding = membership.map(|membership| Founding { id, membership });
+    let peer = |_| {
+        let (node, storage) = (NodeId(rest.get_u64_le()), StorageId(rest.get_u128_le()));
+        (node, KnownPeer { storage, start: take_start(&mut rest) })
+    };
+    let peers = (0..peer_count).map(peer).collect();
+    Some(Registry { start, is_superseded, founding, peers })
+}
+
+pub(super) fn take_start(rest: &mut &[u8]) -> Start {
+    Start { number: rest.get_u64_le(), nonce: rest.get_u64_le() }
+}
+
+/// A description with everything in it.
+#[cfg(test)]
+pub(super) fn example() -> Description {
+    let membership = Membership::new(&[1, 2, 3].map(NodeId)).expect("these members fit");
+    let sum = MembershipSum::of(&membership.encode());
+    let snapshot = |slot, membership| SnapshotRecord {
+        slot: Slot(slot),
+        size_bytes: 10 * slot,
+        checksum: 7,
+        membership,
+    };
+    Description {
+        identity: Identity::existing(String::from("a cluster"), NodeId(3), StorageId(4)),
+        first_segment: 5,
+        last_segment: 6,
+        first_frame: Link { sequence: 77, chain: 88 },
+        snapshots: vec![snapshot(200, Some(sum)), snapshot(100, None)],
+        registry: Registry {
+            start: Start { number: 2, nonce: 3 },
+            is_superseded: true,
+            founding: Some(Founding { id: Some(FoundingId(6)), membership }),
+            peers: [(1, 11), (2, 22)].map(known_peer).into(),
+        },
+    }
+}
+
+#[cfg(test)]
+fn known_peer((node, storage): (u64, u128)) -> (NodeId, KnownPeer) {
+    let start = Start { number: 10 * node, nonce: 100 * node };
+    (NodeId(node), KnownPeer { storage: StorageId(storage), start })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::file::layout::membership::longest_membership;
+
+    #[test]
+    fn every_flipped_bit_of_a_copy_is_seen() {
+        let mut block = vec![0; BLOCK_BYTES];
+        let mut founding = encode_founding(&example()).to_vec();
+        encode(&mut block, 9, &example(), &founding);
+        let copy = decode(&block, &founding).expect("the copy is whole");
+        assert_eq!((copy.generation, copy.description), (9, Ok(Some(example()))));
+        for bit in 0..BLOCK_BYTES * 8 {
+            block[bit / 8] ^= 1 << (bit % 8);
+            assert!(decode(&block, &founding).is_none(), "bit {bit}");
+            block[bit / 8] ^= 1 << (bit % 8);
+        }
+        for bit in 0..founding.len() * 8 {
+            founding[bit / 8] ^= 1 << (bit % 8);
+            assert!(decode(&block, &founding).is_none(), "bit {bit} of the founding membership");
+            founding[bit / 8] ^= 1 << (bit % 8);
+        }
+        assert!(decode(&block, &[]).is_none(), "the founding membership is missing");
+    }
+
+    #[test]
+    fn there_is_room_for_everything_at_its_largest() {
+        let mut largest = example();
+        largest.identity =
+            Identity::existing("n".repeat(MAX_CLUSTER_NAME_BYTES), NodeId(u64::MAX), StorageId(u128::MAX));
+        let peers = u64::try_from(Registry::MAX_PEERS).expect("a small number");
+        largest.registry.peers = (1..=peers).map(|node| known_peer((node, u128::MAX))).collect();
+        largest.registry.founding = Some(Founding { id: None, membership: longest_membership() });
+        let (mut block, founding) = (vec![0; BLOCK_BYTES], encode_founding(&largest));
+        assert!(founding.len() <= FOUNDING_BYTES);
+        encode(&mut block, 1, &largest, &founding);
+        let copy = decode(&block, &founding).expect("the copy is whole");
+        assert_eq!(copy.description, Ok(Some(largest)));
+    }
+}

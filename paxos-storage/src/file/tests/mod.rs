@@ -1,0 +1,5 @@
+//! Tests of the whole storage on a simulated disk.
+
+mod crash;
+mod damage;
+mod simulation;

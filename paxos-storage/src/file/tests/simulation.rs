@@ -1,0 +1,172 @@
+//! The simulator of paxos-core with the real log: whole clusters whose disks tear, lose, damage and misplace
+//! sectors.
+//!
+//! `PAXOS_SEEDS=1..=5000 cargo test --release -p paxos-storage simulated_clusters` runs more of them.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use paxos_core::sim::{self, Mark, Marks, Registers, Simulation};
+use paxos_core::{NodeId, Recovered, Slot, SnapshotMeta, Write};
+
+use crate::file::append::log::Sizes;
+use crate::file::disk::Disk;
+use crate::file::disk::buffer::BLOCK_BYTES;
+use crate::file::disk::simulated::{Fault, Kept, SECTOR_BYTES, SimulatedDisk};
+use crate::file::format::format_on;
+use crate::file::layout::segment::{self, MIN_SEGMENT_BYTES};
+use crate::file::snapshot;
+use crate::file::storage::FileStorage;
+use crate::{Error, Identity, Storage, StorageId};
+
+/// The power fails within this many operations: a write of several frames, or a new segment.
+const OPERATIONS_OF_A_WRITE: u64 = 12;
+
+/// A simulated disk with the real log on it.
+struct FileDisk {
+    disk: SimulatedDisk,
+    /// `None` while its node is down.
+    storage: RefCell<Option<FileStorage>>,
+}
+
+impl FileDisk {
+    fn open(&self) -> Result<(FileStorage, Recovered), Error> {
+        let sizes = Sizes { segment_bytes: MIN_SEGMENT_BYTES, payload_bytes: 3000 };
+        let mut storage = FileStorage::open_on(Arc::new(self.disk.clone()), sizes)?;
+        let recovered = storage.recover()?;
+        Ok((storage, recovered))
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut FileStorage) -> Result<T, Error>) -> T {
+        let mut storage = self.storage.borrow_mut();
+        let storage = storage.as_mut().expect("only a node that runs uses its storage");
+        work(storage).expect("a simulated disk fails only when it is told to")
+    }
+
+    /// The blocks that may be damaged: all of all files, except the last two frames of the log. Damage to
+    /// those looks like a torn tail, which is why a log at rest ends in a mark.
+    fn blocks(&self) -> Vec<(String, usize)> {
+        let mut names = self.disk.list().expect("a simulated disk can be listed");
+        names.sort_by_key(|name| segment::number_of(name).unwrap_or(0));
+        let mut blocks = Vec::new();
+        for name in names {
+            let used =
+                self.disk.content(&name).iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+            blocks.extend((0..used).step_by(BLOCK_BYTES).map(|at| (name.clone(), at)));
+        }
+        blocks.truncate(blocks.len().saturating_sub(4));
+        blocks
+    }
+}
+
+impl sim::Disk for FileDisk {
+    fn format(node: NodeId, seed: u64) -> FileDisk {
+        let disk = SimulatedDisk::new();
+        let identity = Identity::existing(String::from("simulated"), node, StorageId(u128::from(seed)));
+        format_on(&disk, &identity, MIN_SEGMENT_BYTES).expect("nothing fails");
+        FileDisk { disk, storage: RefCell::new(None) }
+    }
+
+    fn recover(&mut self) -> Result<Recovered, String> {
+        let (storage, recovered) = self.open().map_err(|error| error.to_string())?;
+        self.storage.replace(Some(storage));
+        Ok(recovered)
+    }
+
+    fn store(&mut self, write: &Write) {
+        self.with(|storage| storage.persist(write.clone()).map(drop));
+    }
+
+    fn lose_power(&mut self, unsynced: &[Write], random: &mut sim::Random) {
+        let at = usize::try_from(random.below(OPERATIONS_OF_A_WRITE)).expect("a small number");
+        self.disk.set_fault(Some(Fault::Crash { at }));
+        let mut storage = self.storage.replace(None).expect("the node was running");
+        for write in unsynced {
+            if storage.persist(write.clone()).is_err() {
+                break;
+            }
+        }
+        drop(storage);
+        let kept = [
+            Kept::Nothing,
+            Kept::Everything,
+            Kept::Prefix(random.below(1000)),
+            Kept::Random(random.below(1000)),
+        ];
+        self.disk = self.disk.after_crash(kept[random.index(kept.len())]);
+    }
+
+    fn decay(&mut self, random: &mut sim::Random) -> bool {
+        if let Some(storage) = self.storage.get_mut() {
+            storage.prove_last_write().expect("a simulated disk fails only when it is told to");
+        }
+        let blocks = self.blocks();
+        if blocks.is_empty() {
+            return false;
+        }
+        let (name, at) = &blocks[random.index(blocks.len())];
+        let (from_name, from) = &blocks[random.index(blocks.len())];
+        let sector = at + random.index(BLOCK_BYTES / SECTOR_BYTES) * SECTOR_BYTES;
+        let misplaced = self.disk.content(from_name)[*from..].to_vec();
+        let change: &dyn Fn(&mut Vec<u8>) = match random.below(4) {
+            0 => &|bytes| bytes.iter_mut().skip(sector).take(1).for_each(|byte| *byte ^= 4),
+            1 => &|bytes| bytes.iter_mut().skip(sector).take(SECTOR_BYTES).for_each(|byte| *byte = 0),
+            2 => &|bytes| {
+                let target = bytes.iter_mut().skip(*at).take(BLOCK_BYTES);
+                target.zip(&misplaced).for_each(|(byte, other)| *byte = *other);
+            },
+            _ => {
+                self.disk.spoil(name, sector);
+                return true;
+            }
+        };
+        self.disk.alter(name, change);
+        true
+    }
+
+    fn save_snapshot(&mut self, meta: SnapshotMeta, content: &Bytes) {
+        self.with(|storage| {
+            storage.write_snapshot(meta.slot, 0, content)?;
+            let slot = meta.slot;
+            storage.finish_snapshot(meta)?;
+            storage.compact(slot)
+        });
+    }
+
+    fn snapshot(&self, slot: Slot) -> Option<(SnapshotMeta, Bytes)> {
+        let storage = self.storage.borrow();
+        let meta = storage.as_ref()?.snapshot(slot)?.clone();
+        let mut state = self.disk.content(&snapshot::name(slot));
+        state.truncate(usize::try_from(meta.size_bytes).expect("a small state"));
+        Some((meta, Bytes::from(state)))
+    }
+}
+
+fn seeds() -> std::ops::RangeInclusive<u64> {
+    let given = std::env::var("PAXOS_SEEDS").ok();
+    let bounds = given.as_deref().and_then(|given| given.split_once("..="));
+    let parsed = bounds.and_then(|(first, last)| Some(first.parse().ok()?..=last.parse().ok()?));
+    parsed.unwrap_or(1..=60)
+}
+
+#[test]
+fn simulated_clusters_keep_every_rule_on_the_real_log() {
+    let mut marks = Marks::default();
+    for seed in seeds() {
+        let report = Simulation::<Registers, FileDisk>::of_seed(seed).run();
+        assert_eq!(
+            report.violation, None,
+            "PAXOS_SEEDS={seed}..={seed} cargo test -p paxos-storage simulated_clusters"
+        );
+        marks.add(&report.marks);
+    }
+    for mark in
+        [Mark::CrashWithUnsyncedWrites, Mark::MemoryLost, Mark::MemoryRepaired, Mark::SnapshotInstalled]
+    {
+        assert!(
+            marks.count(mark) > 0 || std::env::var_os("PAXOS_SEEDS").is_some(),
+            "no seed has met {mark:?}"
+        );
+    }
+}
