@@ -94,6 +94,9 @@ fn mistakes_are_noticed_by_the_rules_they_break() {
         let broken = |seed| Simulation::<Registers, ModelDisk>::of_seed(seed).run().violation;
         let is_noticed = (1..=SEEDS_FOR_A_MISTAKE).filter_map(broken).any(|violation| violation.rule == rule);
         Mutant::activate(None);
-        assert!(is_noticed, "paxos-sim mutants --only {mutant:?}: not by {rule:?} within {SEEDS_FOR_A_MISTAKE} seeds");
+        assert!(
+            is_noticed,
+            "paxos-sim mutants --only {mutant:?}: not by {rule:?} within {SEEDS_FOR_A_MISTAKE} seeds"
+        );
     }
 }
