@@ -13,6 +13,8 @@ const TOO_MUCH: &str =
     "-ERR not carried out: this is too much work at once, use smaller commands or transactions";
 /// An election takes half a second of silence: within a shorter wait there was none.
 const ELECTION: Duration = Duration::from_millis(500);
+/// How long clients wait is measured here, and must not end a test on a busy machine.
+const PATIENT: [&str; 2] = ["--request-timeout", "25s"];
 
 /// Does something while another connection sends PING to each node, over and over; returns the longest
 /// anybody waited for an answer.
@@ -74,7 +76,7 @@ fn fill(client: &mut Client, prefix: &str, count: usize) {
 
 #[test]
 fn no_transaction_of_scans_keeps_a_node_from_its_peers_even_when_it_is_replayed() {
-    let mut cluster = Cluster::started(3, &[]);
+    let mut cluster = Cluster::started(3, &PATIENT);
     let mut client = cluster.client(1);
     for number in 0..20 {
         let key = format!("{}{number:02}", "a".repeat(65_000));
@@ -104,7 +106,7 @@ fn no_transaction_of_scans_keeps_a_node_from_its_peers_even_when_it_is_replayed(
 
 #[test]
 fn removing_many_keys_at_once_keeps_nobody_waiting() {
-    let cluster = Cluster::started(3, &[]);
+    let cluster = Cluster::started(3, &PATIENT);
     let mut client = cluster.client(2);
     fill(&mut client, "key", 50_000);
     cluster.wait_for_equal_states();
@@ -122,7 +124,7 @@ fn removing_many_keys_at_once_keeps_nobody_waiting() {
 
 #[test]
 fn a_pipeline_that_changes_a_long_value_is_carried_out_whole_and_in_order() {
-    let cluster = Cluster::started(3, &[]);
+    let cluster = Cluster::started(3, &PATIENT);
     let mut client = cluster.client(3);
     let value = "x".repeat((1 << 20) - 1000);
     assert_eq!(client.ask(&["SET", "k", &value]), "OK");
@@ -147,7 +149,7 @@ fn a_pipeline_that_changes_a_long_value_is_carried_out_whole_and_in_order() {
 
 #[test]
 fn reads_outside_of_transactions_may_be_as_long_as_they_like() {
-    let cluster = Cluster::started(1, &[]);
+    let cluster = Cluster::started(1, &PATIENT);
     let mut client = cluster.client(1);
     fill(&mut client, "key", 1000);
     let keys: Vec<String> = (0..40_000).map(|number| format!("key{}", number % 2000)).collect();
