@@ -1,14 +1,13 @@
 //! The leader: phase 2 for as many slots as the window allows, and counting acceptances.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::heartbeats::HeartbeatRounds;
+use super::in_flight::InFlight;
 use super::writes::Consequence;
 use super::{Output, ProposerState, Replica};
 use crate::config::{Config, PhaseOne};
 use crate::durable::Entry;
 use crate::id::{Ballot, Slot};
-use crate::membership::{MemberIndex, MemberSet, Members, PerMember};
+use crate::membership::{MemberIndex, Members, PerMember};
 use crate::message::{Accept, Accepted, Message};
 use crate::mutant::{Mutant, mutated};
 use crate::value::Value;
@@ -24,12 +23,7 @@ pub(super) struct Leading {
     next_slot: Slot,
     /// The last slot in which a value may have been chosen before this leadership. Reads wait for it.
     takeover_end: Slot,
-    in_flight: BTreeMap<Slot, InFlight>,
-    in_flight_bytes: usize,
-    in_flight_commands: usize,
-    /// Slots that a quorum has accepted, while one before them is still in flight. They count as chosen only
-    /// in order: a membership that is chosen before them ends their epoch.
-    accepted_ahead: BTreeSet<Slot>,
+    in_flight: InFlight,
     /// Whether a membership is proposed, or known to be chosen: nothing is proposed behind it in this epoch.
     is_stopped: bool,
     pub(super) peers: PerMember<Peer>,
@@ -38,15 +32,6 @@ pub(super) struct Leading {
     /// Whether a fresh value has been proposed under this ballot.
     is_spent: bool,
     pub(super) rounds: HeartbeatRounds,
-}
-
-/// A proposal that is not known to be chosen yet.
-#[derive(Debug)]
-struct InFlight {
-    accepted_by: MemberSet,
-    size_bytes: usize,
-    commands: usize,
-    sent_at_ticks: u64,
 }
 
 /// What the leader knows of a member, including itself.
@@ -81,10 +66,7 @@ impl Leading {
             ballot,
             next_slot: takeover_end.next(),
             takeover_end,
-            in_flight: BTreeMap::new(),
-            in_flight_bytes: 0,
-            in_flight_commands: 0,
-            accepted_ahead: BTreeSet::new(),
+            in_flight: InFlight::default(),
             is_stopped: false,
             peers: PerMember::new(config.member_map(), peer),
             announced: Slot::ZERO,
@@ -163,40 +145,10 @@ impl Leading {
         let settings = config.settings();
         let fits = self.in_flight.is_empty()
             || (self.next_slot <= chosen.advanced_by(settings.window_slots)
-                && self.in_flight_bytes < settings.window_bytes);
-        let eager = self.in_flight_commands < settings.eager_commands || queued_bytes >= settings.batch_bytes;
+                && self.in_flight.bytes() < settings.window_bytes);
+        let eager =
+            self.in_flight.commands() < settings.eager_commands || queued_bytes >= settings.batch_bytes;
         fits && eager && !self.is_stopped() && self.next_slot <= chosen.advanced_by(config.horizon_slots())
-    }
-
-    fn put_in_flight(&mut self, slot: Slot, value: &Value, now_ticks: u64) {
-        let proposal = InFlight {
-            accepted_by: MemberSet::default(),
-            size_bytes: value.size_bytes(),
-            commands: value.commands().count(),
-            sent_at_ticks: now_ticks,
-        };
-        self.in_flight_bytes += proposal.size_bytes;
-        self.in_flight_commands += proposal.commands;
-        let doubled = self.in_flight.insert(slot, proposal);
-        assert!(doubled.is_none(), "one value is proposed for each ballot and slot");
-    }
-
-    /// Takes the next slot whose value is chosen: a quorum has accepted it, and all before it are chosen.
-    fn take_chosen(&mut self, chosen: Slot) -> Option<Slot> {
-        if self.accepted_ahead.is_empty() {
-            return None;
-        }
-        let next = chosen.next();
-        if mutated(Mutant::ChosenAheadOfMembership) {
-            return self.accepted_ahead.pop_first();
-        }
-        self.accepted_ahead.remove(&next).then_some(next)
-    }
-
-    fn take_from_flight(&mut self, slot: Slot) {
-        let proposal = self.in_flight.remove(&slot).expect("the slot was found in flight just now");
-        self.in_flight_bytes -= proposal.size_bytes;
-        self.in_flight_commands -= proposal.commands;
     }
 
     /// Whether an acceptance under `ballot` is one of this leader's proposal.
@@ -237,7 +189,7 @@ impl Replica {
     pub(super) fn propose(&mut self, ballot: Ballot, slot: Slot, value: Value) {
         assert_eq!(ballot, self.promised, "a leader has promised nothing above its own ballot");
         let ProposerState::Leading(leading) = &mut self.proposer else { return };
-        leading.put_in_flight(slot, &value, self.now_ticks);
+        leading.in_flight.put(slot, &value, self.now_ticks);
         leading.announced = self.log.chosen();
         let entry = Entry::Accepted { ballot, value: value.clone() };
         self.log.put(slot, entry.clone());
@@ -256,24 +208,9 @@ impl Replica {
         }
         leading.peers[peer].note_answer(self.now_ticks);
         let (quorums, members) = (self.config.quorums(), self.config.member_map());
-        let mut decided = Vec::new();
-        for (&slot, proposal) in leading.in_flight.range_mut(first..=last) {
-            proposal.accepted_by.insert(peer);
-            if quorums.enough_acceptances(members.votes(proposal.accepted_by)) {
-                decided.push(slot);
-            }
-        }
-        for slot in decided {
-            leading.take_from_flight(slot);
-            if slot == self.log.chosen().next() {
-                self.log.mark_chosen(slot);
-                self.log.advance();
-                self.changes.note_own_value();
-            } else {
-                leading.accepted_ahead.insert(slot);
-            }
-        }
-        while let Some(slot) = leading.take_chosen(self.log.chosen()) {
+        let is_quorum = |accepted_by| quorums.enough_acceptances(members.votes(accepted_by));
+        leading.in_flight.accept(peer, first, last, is_quorum);
+        while let Some(slot) = leading.in_flight.take_chosen(self.log.chosen()) {
             self.log.mark_chosen(slot);
             self.log.advance();
             self.changes.note_own_value();
@@ -311,7 +248,7 @@ impl Replica {
         let overdue_ticks = self.now_ticks.saturating_sub(u64::from(settings.resend_ticks));
         let (own, chosen) = (self.config.node(), self.log.chosen());
         let mut bytes = 0;
-        for (&slot, proposal) in &mut leading.in_flight {
+        for (slot, proposal) in leading.in_flight.proposals_mut() {
             if proposal.sent_at_ticks > overdue_ticks {
                 continue;
             }

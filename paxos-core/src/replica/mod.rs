@@ -10,6 +10,7 @@
 //! | `takeover` | phase 1a, and what a new leader proposes again |
 //! | `queue` | commands that wait to be proposed, here or forwarded to the leader |
 //! | `leader` | phase 2a, and counting acceptances |
+//! | `in_flight` | what the leader has proposed and does not know to be chosen yet |
 //! | `heartbeats` | heartbeats, the leader's lease, and announcing what is chosen |
 //! | `reads` | linearizable reads |
 //! | `learner` | fetches chosen values that were missed |
@@ -28,6 +29,7 @@ mod candidacy;
 mod driver;
 mod handover;
 mod heartbeats;
+mod in_flight;
 mod input;
 mod leader;
 mod learner;
