@@ -4,7 +4,6 @@
 //! must intersect each phase 2 quorum (Howard, Malkhi and Spiegelman, *Flexible Paxos*, section 3), so
 //! [`Quorums`] lets their sizes differ.
 
-use crate::membership::MAX_MEMBERS;
 use crate::mutant::{Mutant, mutated};
 
 /// How many members make a quorum of each phase.
@@ -68,13 +67,12 @@ impl Quorums {
         members >= self.accept
     }
 
-    /// The greatest number that a phase 2 quorum has reached; `reached` has that of each member.
-    pub(crate) fn reached_by_quorum<T: Ord + Copy>(self, reached: impl Iterator<Item = T>) -> T {
-        let mut descending: Vec<T> = Vec::with_capacity(MAX_MEMBERS);
-        descending.extend(reached);
-        descending.sort_unstable_by(|one, other| other.cmp(one));
+    /// The greatest number that a phase 2 quorum has reached; `reached` has that of each voter.
+    pub(crate) fn reached_by_quorum<T: Ord + Copy>(self, reached: &(impl Iterator<Item = T> + Clone)) -> T {
         let needed = self.accept - usize::from(mutated(Mutant::ReadQuorumOffByOne));
-        descending[needed.saturating_sub(1)]
+        // Voters are few: comparing each with each takes less than sorting a copy.
+        let has_quorum = |number: &T| reached.clone().filter(|other| other >= number).count() >= needed;
+        reached.clone().filter(has_quorum).max().expect("a quorum has no more members than there are voters")
     }
 }
 
@@ -109,7 +107,7 @@ mod tests {
 
     #[test]
     fn a_quorum_has_reached_what_all_of_its_members_have() {
-        let reached_by = |quorums: Quorums| quorums.reached_by_quorum([7, 9, 3, 8].into_iter());
+        let reached_by = |quorums: Quorums| quorums.reached_by_quorum(&[7, 9, 3, 8].into_iter());
         assert_eq!(reached_by(Quorums::majority(4)), 7);
         assert_eq!(Quorums::flexible(4, 3, 2).map(reached_by), Some(8));
     }

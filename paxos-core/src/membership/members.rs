@@ -41,7 +41,7 @@ impl Members {
     }
 
     /// The indices of all voters.
-    pub(crate) fn voters(&self) -> impl Iterator<Item = MemberIndex> + use<> {
+    pub(crate) fn voters(&self) -> impl Iterator<Item = MemberIndex> + Clone + use<> {
         let voters = self.voters;
         self.indices().filter(move |&index| voters.contains(index) || mutated(Mutant::LearnerCounted))
     }
@@ -61,7 +61,7 @@ impl Members {
         &self.ids
     }
 
-    pub(crate) fn indices(&self) -> impl Iterator<Item = MemberIndex> + use<> {
+    pub(crate) fn indices(&self) -> impl Iterator<Item = MemberIndex> + Clone + use<> {
         (0..self.ids.len()).map(MemberIndex)
     }
 

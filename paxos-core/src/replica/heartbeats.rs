@@ -54,6 +54,8 @@ pub(super) struct HeartbeatRounds {
     sent: VecDeque<(HeartbeatRound, u64)>,
     /// The last heartbeat that each member has answered. The leader answers its own at once.
     answered: PerMember<HeartbeatRound>,
+    /// The last heartbeat that a quorum has answered.
+    confirmed: HeartbeatRound,
     next_ticks: u64,
 }
 
@@ -63,7 +65,8 @@ impl HeartbeatRounds {
         if let Some(own) = config.member_map().index_of(config.node()) {
             answered[own] = HeartbeatRound(u64::MAX);
         }
-        HeartbeatRounds { sent: VecDeque::new(), answered, next_ticks: 0 }
+        let confirmed = confirmed_round(config, &answered);
+        HeartbeatRounds { sent: VecDeque::new(), answered, confirmed, next_ticks: 0 }
     }
 
     /// Whether it is time for the next heartbeat.
@@ -72,26 +75,32 @@ impl HeartbeatRounds {
     }
 
     /// The last heartbeat that a quorum has answered.
-    pub(super) fn confirmed(&self, config: &Config) -> HeartbeatRound {
-        config.quorums().reached_by_quorum(config.member_map().voters().map(|voter| self.answered[voter]))
+    pub(super) fn confirmed(&self) -> HeartbeatRound {
+        self.confirmed
     }
 
     /// For a mutant: takes all heartbeats so far for answered.
     pub(super) fn confirm_all(&mut self, config: &Config) {
         self.answered = PerMember::new(config.member_map(), HeartbeatRound(u64::MAX));
+        self.confirmed = HeartbeatRound(u64::MAX);
+    }
+
+    fn note_answer(&mut self, peer: MemberIndex, round: HeartbeatRound, config: &Config) {
+        if round > self.answered[peer] {
+            self.answered[peer] = round;
+            self.confirmed = confirmed_round(config, &self.answered);
+        }
     }
 
     /// When the last heartbeat left that a quorum has answered.
-    fn confirmed_at_ticks(&self, config: &Config) -> Option<u64> {
-        let confirmed = self.confirmed(config);
-        let sent_at = |(round, at_ticks): &(HeartbeatRound, u64)| (*round <= confirmed).then_some(*at_ticks);
-        self.sent.iter().rev().find_map(sent_at)
+    fn confirmed_at_ticks(&self) -> Option<u64> {
+        let is_confirmed = |(round, _): &&(HeartbeatRound, u64)| *round <= self.confirmed;
+        self.sent.iter().rev().find(is_confirmed).map(|(_, at_ticks)| *at_ticks)
     }
 
     /// Notes that a heartbeat leaves, and forgets those that are no longer needed.
     fn push(&mut self, round: HeartbeatRound, now_ticks: u64, config: &Config) {
-        let confirmed = self.confirmed(config);
-        while self.sent.get(1).is_some_and(|(round, _)| *round <= confirmed) {
+        while self.sent.get(1).is_some_and(|(round, _)| *round <= self.confirmed) {
             self.sent.pop_front();
         }
         self.sent.push_back((round, now_ticks));
@@ -133,8 +142,7 @@ impl Replica {
         if leading.ballot() == ack.ballot {
             leading.peers[peer].note_answer(self.now_ticks);
             leading.peers[peer].chosen = ack.chosen.max(leading.peers[peer].chosen);
-            let answered = &mut leading.rounds.answered[peer];
-            *answered = ack.round.max(*answered);
+            leading.rounds.note_answer(peer, ack.round, &self.config);
         }
     }
 
@@ -196,7 +204,7 @@ impl Replica {
         if leading.is_stopped() || self.has_given_lease_up(leading.ballot()) {
             return None;
         }
-        let sent_at_ticks = leading.rounds.confirmed_at_ticks(&self.config)?;
+        let sent_at_ticks = leading.rounds.confirmed_at_ticks()?;
         let from_ticks = if mutated(Mutant::LeaseFromReceipt) {
             leading.peers.iter().map(|peer| peer.heard_at_ticks).max()?
         } else {
@@ -213,6 +221,11 @@ impl Replica {
             _ => None,
         }
     }
+}
+
+/// The last heartbeat that a quorum has answered, given the last one that each member has.
+fn confirmed_round(config: &Config, answered: &PerMember<HeartbeatRound>) -> HeartbeatRound {
+    config.quorums().reached_by_quorum(&config.member_map().voters().map(|voter| answered[voter]))
 }
 
 /// When a lease ends that a follower grants now. One tick more, as both sides count whole ticks.

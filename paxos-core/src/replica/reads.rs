@@ -151,7 +151,7 @@ impl Replica {
         if leading.is_stopped() {
             return; // A quorum of the next epoch may know more.
         }
-        let confirmed = leading.rounds.confirmed(&self.config).min(self.heartbeats.last_round());
+        let confirmed = leading.rounds.confirmed().min(self.heartbeats.last_round());
         while self.reads.unconfirmed.front().is_some_and(|first| first.round <= confirmed) {
             let read = self.reads.unconfirmed.pop_front().expect("a first element was seen just now");
             self.grant(read.origin, read.read, read.slot);
