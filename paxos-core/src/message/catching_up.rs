@@ -57,8 +57,8 @@ pub struct FetchSnapshot {
 /// A piece of a snapshot.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SnapshotChunk {
-    /// The snapshot.
-    pub meta: SnapshotMeta,
+    /// The snapshot. In memory of its own, so that it does not make every other message longer.
+    pub meta: Box<SnapshotMeta>,
     /// Where the piece begins, in bytes.
     pub offset: u64,
     /// The piece.
@@ -307,7 +307,7 @@ pub(crate) mod schema {
 
     impl From<&super::SnapshotChunk> for SnapshotChunk {
         fn from(chunk: &super::SnapshotChunk) -> SnapshotChunk {
-            let snapshot = Some((&chunk.meta).into());
+            let snapshot = Some((&*chunk.meta).into());
             SnapshotChunk { snapshot, offset: chunk.offset, data: chunk.data.clone() }
         }
     }
@@ -316,7 +316,7 @@ pub(crate) mod schema {
         type Error = WireError;
 
         fn try_from(chunk: SnapshotChunk) -> Result<super::SnapshotChunk, WireError> {
-            let meta = snapshot(required(chunk.snapshot, "snapshot")?)?;
+            let meta = Box::new(snapshot(required(chunk.snapshot, "snapshot")?)?);
             Ok(super::SnapshotChunk { meta, offset: chunk.offset, data: chunk.data })
         }
     }

@@ -256,7 +256,7 @@ impl Replica {
             Input::Durable(durable) => self.writes.on_durable(&durable),
             Input::SnapshotSaved { meta } => self.on_snapshot_saved(meta),
             Input::SnapshotLoaded { to, meta, offset, data } => {
-                self.send(to, SnapshotChunk { meta, offset, data });
+                self.send(to, SnapshotChunk { meta: Box::new(meta), offset, data });
             }
             Input::SnapshotStored { slot, offset } => self.on_snapshot_stored(slot, offset),
             Input::SnapshotInstalled { meta } => self.on_snapshot_installed(meta),

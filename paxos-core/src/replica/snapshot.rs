@@ -102,9 +102,9 @@ impl Replica {
             self.snapshots.transfer = None; // Caught up by other means.
             return;
         }
-        let is_known = transfer.meta.as_ref() == Some(&meta);
+        let is_known = transfer.meta.as_ref() == Some(&*meta);
         if !is_known && offset == 0 {
-            transfer.meta = Some(meta.clone());
+            transfer.meta = Some((*meta).clone());
             transfer.offset = 0;
         }
         let fits = meta.size_bytes.checked_sub(offset).is_some_and(|rest| data.len() as u64 <= rest);

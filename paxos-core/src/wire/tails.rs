@@ -96,7 +96,7 @@ fn message(random: &mut Random) -> Message {
         }),
         15 => Body::ReadGrant(ReadGrant { read: ReadId(number(random)), slot, ballot: one, chosen: last }),
         16 => Body::Chosen(Chosen { first: slot, values: vec![value.clone(), value], chosen: last }),
-        _ => Body::SnapshotChunk(SnapshotChunk { meta, offset: number(random), data: bytes(random) }),
+        _ => Body::SnapshotChunk(SnapshotChunk { meta: Box::new(meta), offset: number(random), data: bytes(random) }),
     };
     Message { epoch: Epoch(random.below(3)), body }
 }

@@ -65,7 +65,7 @@ fn samples() -> Vec<(&'static str, Body)> {
              01 0000000000000000 0000000000000000 0000000000000000 02 02 03 \
              0100000000000000 01 01 0000 0200000000000000 01 01 0000 0300000000000000 01 01 0000 \
              00000000 1064 1a026162",
-            Body::SnapshotChunk(SnapshotChunk { meta, offset: 100, data: Bytes::from_static(b"ab") }),
+            Body::SnapshotChunk(SnapshotChunk { meta: Box::new(meta), offset: 100, data: Bytes::from_static(b"ab") }),
         ),
         ("0803 9a0107 08e807 12026162", Body::TooLong(TooLong { limit_bytes: 1000, commands: commands() })),
         ("0803 a20102 0805", Body::NewEpoch(NewEpoch { chosen })),
@@ -438,7 +438,7 @@ fn any_body() -> impl Strategy<Value = Body> {
         (any_watermark(), any::<u64>())
             .prop_map(|(slot, offset)| Body::FetchSnapshot(FetchSnapshot { slot, offset })),
         (any_meta(), any::<u64>(), any_bytes())
-            .prop_map(|(meta, offset, data)| Body::SnapshotChunk(SnapshotChunk { meta, offset, data })),
+            .prop_map(|(meta, offset, data)| Body::SnapshotChunk(SnapshotChunk { meta: Box::new(meta), offset, data })),
     ]
 }
 

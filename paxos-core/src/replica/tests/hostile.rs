@@ -103,9 +103,11 @@ fn body(random: &mut Random) -> Body {
         17 => Body::NewEpoch(NewEpoch { chosen: slot(r) }),
         18 => Body::TakeOver(TakeOver { ballot: ballot(r) }),
         19 => Body::Decline(Decline { ballot: ballot(r) }),
-        _ => {
-            Body::SnapshotChunk(SnapshotChunk { meta, offset: number(r), data: Bytes::from_static(b"piece") })
-        }
+        _ => Body::SnapshotChunk(SnapshotChunk {
+            meta: Box::new(meta),
+            offset: number(r),
+            data: Bytes::from_static(b"piece"),
+        }),
     }
 }
 

@@ -23,7 +23,11 @@ fn ask(offset: u64) -> (Option<NodeId>, Body) {
 }
 
 fn piece(offset: u64, data: &'static str) -> Body {
-    Body::SnapshotChunk(SnapshotChunk { meta: meta(), offset, data: Bytes::from_static(data.as_bytes()) })
+    Body::SnapshotChunk(SnapshotChunk {
+        meta: Box::new(meta()),
+        offset,
+        data: Bytes::from_static(data.as_bytes()),
+    })
 }
 
 /// The piece of the snapshot that a message has made the replica store.
@@ -70,8 +74,11 @@ fn pieces_are_taken_in_order_from_whom_they_were_asked_of() {
     assert_eq!(messages(next), [ask(2)]);
     assert_eq!(stored(&alone.receive(2, piece(0, "ab"))), [], "the first again");
     let other = SnapshotMeta { checksum: 2, ..meta() };
-    let strange =
-        Body::SnapshotChunk(SnapshotChunk { meta: other, offset: 2, data: Bytes::from_static(b"cde") });
+    let strange = Body::SnapshotChunk(SnapshotChunk {
+        meta: Box::new(other),
+        offset: 2,
+        data: Bytes::from_static(b"cde"),
+    });
     assert_eq!(stored(&alone.receive(2, strange)), [], "of another snapshot");
     assert_eq!(stored(&alone.receive(2, piece(2, "cde"))), [(2, &b"cde"[..])]);
     let whole = give(&mut alone, Input::SnapshotStored { slot: SLOT, offset: 5 });
@@ -99,7 +106,7 @@ fn what_is_missing_after_a_snapshot_is_asked_of_who_has_told_of_it_again() {
 fn an_empty_snapshot_is_one_empty_piece() {
     let mut alone = behind(ProtocolSettings::default());
     let meta = SnapshotMeta { size_bytes: 0, ..meta() };
-    let empty = Body::SnapshotChunk(SnapshotChunk { meta, offset: 0, data: Bytes::new() });
+    let empty = Body::SnapshotChunk(SnapshotChunk { meta: Box::new(meta), offset: 0, data: Bytes::new() });
     assert_eq!(stored(&alone.receive(2, empty)), [(0, &b""[..])]);
 }
 
