@@ -53,11 +53,18 @@ impl Log {
         self.entries.get(self.position(slot)?)?.as_ref()
     }
 
+    fn entry_mut(&mut self, slot: Slot) -> Option<&mut Entry> {
+        let position = self.position(slot)?;
+        self.entries.get_mut(position)?.as_mut()
+    }
+
+    /// Whether any slot holds a membership.
+    pub(crate) fn has_memberships(&self) -> bool {
+        !self.memberships.is_empty()
+    }
+
     /// The first chosen slot after `slot` that holds a membership.
     pub(crate) fn membership_after(&self, slot: Slot) -> Option<(Slot, Membership)> {
-        if self.memberships.is_empty() {
-            return None;
-        }
         let first = *self.memberships.range(slot.next()..).next()?;
         let is_in_force = first <= self.chosen || mutated(Mutant::MembershipUsedBeforeChosen);
         let value = is_in_force.then(|| self.entry(first))??.value();
@@ -81,14 +88,18 @@ impl Log {
     pub(crate) fn put(&mut self, slot: Slot, entry: Entry) {
         assert!(slot > self.chosen, "the value of a chosen slot never changes");
         let position = self.position(slot).expect("an unchosen slot lies after the trimmed part");
-        if position >= self.entries.len() {
-            self.entries.resize(position + 1, None);
-        }
         self.bytes += entry_bytes(&entry);
         if entry.value().kind() == ValueKind::Membership {
             self.memberships.insert(slot);
         } else if !self.memberships.is_empty() {
             self.memberships.remove(&slot);
+        }
+        if position == self.entries.len() {
+            self.entries.push_back(Some(entry)); // Mostly: the next slot.
+            return;
+        }
+        if position > self.entries.len() {
+            self.entries.resize(position + 1, None);
         }
         if let Some(replaced) = self.entries[position].replace(entry) {
             self.bytes -= entry_bytes(&replaced);
@@ -100,12 +111,7 @@ impl Log {
         if slot <= self.chosen {
             return;
         }
-        let position = self.position(slot).expect("an unchosen slot lies after the trimmed part");
-        let entry = self.entries.get_mut(position).and_then(Option::as_mut);
-        let entry = entry.expect("only a slot that has a value is marked as chosen");
-        if let Entry::Accepted { value, .. } = entry {
-            *entry = Entry::Chosen { value: std::mem::take(value) };
-        }
+        choose(self.entry_mut(slot).expect("only a slot that has a value is marked as chosen"));
     }
 
     /// Moves the watermark over all slots that are known to be chosen.
@@ -120,16 +126,13 @@ impl Log {
     /// slot, and in a chosen slot only the chosen one (P2c).
     pub(crate) fn advance_under(&mut self, ballot: Ballot, through: Slot) {
         loop {
-            self.advance();
             let next = self.chosen.next();
-            match self.entry(next) {
-                Some(Entry::Accepted { ballot: accepted, .. })
-                    if next <= through && (*accepted == ballot || mutated(Mutant::WatermarkOfAnyBallot)) =>
-                {
-                    self.mark_chosen(next);
-                }
+            match self.entry_mut(next) {
+                Some(Entry::Chosen { .. }) => {}
+                Some(entry) if next <= through && is_proposal_under(ballot, entry) => choose(entry),
                 _ => return,
             }
+            self.chosen = next;
         }
     }
 
@@ -183,6 +186,19 @@ impl Log {
     fn position(&self, slot: Slot) -> Option<usize> {
         usize::try_from(slot.0.checked_sub(self.trimmed.0 + 1)?).ok()
     }
+}
+
+/// Notes that the value in this entry is the chosen one.
+fn choose(entry: &mut Entry) {
+    if let Entry::Accepted { value, .. } = entry {
+        *entry = Entry::Chosen { value: std::mem::take(value) };
+    }
+}
+
+/// Whether this entry was accepted under `ballot`.
+fn is_proposal_under(ballot: Ballot, entry: &Entry) -> bool {
+    let Entry::Accepted { ballot: accepted, .. } = entry else { return false };
+    *accepted == ballot || mutated(Mutant::WatermarkOfAnyBallot)
 }
 
 fn entry_bytes(entry: &Entry) -> usize {

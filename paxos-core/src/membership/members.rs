@@ -50,7 +50,8 @@ impl Members {
         if mutated(Mutant::NodeIdsAsIndices) {
             return usize::try_from(node.0.checked_sub(1)?).ok().map(MemberIndex);
         }
-        self.ids.binary_search(&node).ok().map(MemberIndex)
+        // Members are few: that is faster than a binary search.
+        self.ids.iter().position(|&id| id == node).map(MemberIndex)
     }
 
     pub(crate) fn id(&self, index: MemberIndex) -> NodeId {

@@ -271,6 +271,12 @@ impl Replica {
 
     /// Enters the epochs of all memberships that have become chosen.
     pub(super) fn enter_epochs(&mut self) {
+        if self.log.has_memberships() {
+            self.enter_epochs_of_log();
+        }
+    }
+
+    fn enter_epochs_of_log(&mut self) {
         let mut after = self.changes.since();
         while let Some((slot, membership)) = self.log.membership_after(after) {
             after = slot;

@@ -285,17 +285,10 @@ impl Replica {
 
     /// Messages that matter only in their epoch: those of an election, of either phase, and heartbeats.
     fn on_vote(&mut self, from: NodeId, message: Message) {
-        let own = self.config.membership().epoch();
-        if message.epoch < own {
-            self.on_outdated(from, &message.body);
-        } else if message.epoch > own {
-            self.on_newer_epoch(from, &message);
-        }
-        let is_of_epoch = message.epoch == self.config.membership().epoch();
-        let Some(peer) = self.config.member_map().index_of(from) else { return };
-        if !is_of_epoch && !mutated(Mutant::OldEpochVotesCounted) {
+        if message.epoch != self.config.membership().epoch() && !self.enters_epoch_of(from, &message) {
             return;
         }
+        let Some(peer) = self.config.member_map().index_of(from) else { return };
         match message.body {
             Body::Probe(probe) => self.on_probe(from, probe),
             Body::Consent(consent) => self.on_consent(peer, consent),
@@ -310,6 +303,16 @@ impl Replica {
             Body::Decline(decline) => self.on_decline(from, decline),
             body => unreachable!("a message of any epoch is handled by on_message: {body}"),
         }
+    }
+
+    /// A message of another epoch may bring this replica into that epoch. Returns whether it did.
+    fn enters_epoch_of(&mut self, from: NodeId, message: &Message) -> bool {
+        if message.epoch < self.config.membership().epoch() {
+            self.on_outdated(from, &message.body);
+        } else {
+            self.on_newer_epoch(from, message);
+        }
+        message.epoch == self.config.membership().epoch() || mutated(Mutant::OldEpochVotesCounted)
     }
 
     fn on_tick(&mut self) {

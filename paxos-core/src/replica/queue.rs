@@ -73,8 +73,7 @@ impl Queue {
 impl Replica {
     /// Queues commands of this replica's driver if it leads, and forwards them to the leader if it does not.
     pub(super) fn on_propose(&mut self, mut commands: Vec<Bytes>) {
-        let (too_long, limit_bytes) = self.take_too_long(&mut commands);
-        if !too_long.is_empty() {
+        if let Some((too_long, limit_bytes)) = self.take_too_long(&mut commands) {
             self.refuse(too_long, Refusal::TooLong { limit_bytes });
         }
         if commands.is_empty() {
@@ -141,18 +140,21 @@ impl Replica {
             return;
         }
         let mut commands = forward.commands;
-        let (too_long, limit_bytes) = self.take_too_long(&mut commands);
-        if !too_long.is_empty() {
+        if let Some((too_long, limit_bytes)) = self.take_too_long(&mut commands) {
             self.send(from, TooLong { limit_bytes, commands: too_long });
         }
         self.enqueue(commands, Some(from));
     }
 
-    /// Takes out the commands that are longer than this replica's limit, and returns that limit with them.
-    fn take_too_long(&self, commands: &mut Vec<Bytes>) -> (Vec<Bytes>, u64) {
+    /// Takes out the commands that are longer than this replica's limit, if there are any, and returns that
+    /// limit with them.
+    fn take_too_long(&self, commands: &mut Vec<Bytes>) -> Option<(Vec<Bytes>, u64)> {
         let limit = self.config.settings().command_bytes;
-        let too_long = commands.extract_if(.., |command| command.len() > limit).collect();
-        (too_long, limit as u64)
+        let is_too_long = |command: &Bytes| command.len() > limit;
+        if !commands.iter().any(is_too_long) {
+            return None;
+        }
+        Some((commands.extract_if(.., |command| is_too_long(command)).collect(), limit as u64))
     }
 
     /// Gives back the commands that the leader finds too long. The answer of a former leader does not count:
