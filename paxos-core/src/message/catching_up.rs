@@ -305,17 +305,17 @@ pub(crate) mod schema {
     pub(crate) static SNAPSHOT_CHUNK: Shape =
         shape(&[one_message("snapshot", &SNAPSHOT), one("offset"), one("data")]);
 
-    impl From<&super::SnapshotChunk> for SnapshotChunk {
-        fn from(chunk: &super::SnapshotChunk) -> SnapshotChunk {
+    impl From<&super::SnapshotChunk> for Box<SnapshotChunk> {
+        fn from(chunk: &super::SnapshotChunk) -> Box<SnapshotChunk> {
             let snapshot = Some((&*chunk.meta).into());
-            SnapshotChunk { snapshot, offset: chunk.offset, data: chunk.data.clone() }
+            Box::new(SnapshotChunk { snapshot, offset: chunk.offset, data: chunk.data.clone() })
         }
     }
 
-    impl TryFrom<SnapshotChunk> for super::SnapshotChunk {
+    impl TryFrom<Box<SnapshotChunk>> for super::SnapshotChunk {
         type Error = WireError;
 
-        fn try_from(chunk: SnapshotChunk) -> Result<super::SnapshotChunk, WireError> {
+        fn try_from(chunk: Box<SnapshotChunk>) -> Result<super::SnapshotChunk, WireError> {
             let meta = Box::new(snapshot(required(chunk.snapshot, "snapshot")?)?);
             Ok(super::SnapshotChunk { meta, offset: chunk.offset, data: chunk.data })
         }

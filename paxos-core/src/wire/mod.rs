@@ -81,6 +81,7 @@
 
 pub(crate) mod error;
 pub(crate) mod fields;
+mod reader;
 mod schema;
 pub(crate) mod strict;
 
@@ -91,9 +92,10 @@ mod tests;
 
 pub use self::error::WireError;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use prost::Message as _;
 
+use self::reader::Reader;
 use crate::id::Epoch;
 use crate::message::Message;
 use crate::mutant::{Mutant, mutated};
@@ -156,7 +158,8 @@ fn framed(prefix: &[u8], message_bytes: usize, write: impl FnOnce(&mut Vec<u8>))
 }
 
 fn checksum(prefix: &[u8], message: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(prefix), message)
+    let of_prefix = if prefix.is_empty() { 0 } else { crc32c::crc32c(prefix) };
+    crc32c::crc32c_append(of_prefix, message)
 }
 
 /// Frames any bytes with a correct header, to test what comes after the checks of length and checksum.
@@ -187,12 +190,14 @@ pub fn decode(frame: Bytes) -> Result<Message, WireError> {
 /// # Errors
 ///
 /// [`WireError`] if the bytes are no message, or if a byte of the prefix has changed.
+#[expect(clippy::needless_pass_by_value, reason = "the message in it keeps it alive: nobody else needs it")]
 pub fn decode_behind(prefix_bytes: usize, frame: Bytes) -> Result<Message, WireError> {
-    decode_unframed(unframed(prefix_bytes, frame)?)
+    check_header(prefix_bytes, &frame)?;
+    decode_unframed(&frame, prefix_bytes + HEADER_BYTES)
 }
 
-/// Checks the header, and returns the message without it.
-fn unframed(prefix_bytes: usize, mut frame: Bytes) -> Result<Bytes, WireError> {
+/// Checks that the message is what the header behind the prefix describes.
+fn check_header(prefix_bytes: usize, frame: &[u8]) -> Result<(), WireError> {
     let found_bytes = frame.len();
     let Some((prefix, rest)) = frame.split_at_checked(prefix_bytes) else {
         return Err(WireError::WrongLength { expected_bytes: prefix_bytes, found_bytes });
@@ -200,32 +205,33 @@ fn unframed(prefix_bytes: usize, mut frame: Bytes) -> Result<Bytes, WireError> {
     let Some((header, message)) = rest.split_first_chunk::<HEADER_BYTES>() else {
         return Err(WireError::WrongLength { expected_bytes: HEADER_BYTES, found_bytes: rest.len() });
     };
+    if mutated(Mutant::ChecksumIgnored) {
+        return Ok(());
+    }
     let [a, b, c, d, told @ ..] = *header;
     let expected_bytes = usize::try_from(u32::from_le_bytes([a, b, c, d])).unwrap_or(usize::MAX);
-    let is_as_long = message.len() == expected_bytes;
-    let is_unchanged = is_as_long && checksum(prefix, message) == u32::from_le_bytes(told);
-    frame.advance(prefix_bytes + HEADER_BYTES);
-    if mutated(Mutant::ChecksumIgnored) {
-        return Ok(frame);
+    if message.len() != expected_bytes {
+        return Err(WireError::WrongLength { expected_bytes, found_bytes: message.len() });
     }
-    if !is_as_long {
-        return Err(WireError::WrongLength { expected_bytes, found_bytes: frame.len() });
-    }
-    if !is_unchanged {
+    if checksum(prefix, message) != u32::from_le_bytes(told) {
         return Err(WireError::WrongChecksum);
     }
-    Ok(frame)
+    Ok(())
 }
 
-/// Decodes a message without a header.
-fn decode_unframed(message: Bytes) -> Result<Message, WireError> {
-    if !mutated(Mutant::RepeatedFieldsMerged) {
-        strict::check(&message, &schema::FRAME)?;
+/// Decodes the message that begins at `start`, behind its header.
+fn decode_unframed(frame: &Bytes, start: usize) -> Result<Message, WireError> {
+    let decoded = schema::Frame::decode(Reader::new(frame, start));
+    // What is decoded holds each field once, and would be encoded in as few bytes as can be. So a message of
+    // just that length has no field twice; only others are looked through.
+    let has_no_more = decoded.as_ref().is_ok_and(|decoded| start + decoded.encoded_len() == frame.len());
+    if !has_no_more && !mutated(Mutant::RepeatedFieldsMerged) {
+        strict::check(&frame[start..], &schema::FRAME)?;
     }
-    let frame = schema::Frame::decode(message)?;
-    if frame.group != 0 {
-        return Err(WireError::UnknownGroup { group: frame.group });
+    let decoded = decoded?;
+    if decoded.group != 0 {
+        return Err(WireError::UnknownGroup { group: decoded.group });
     }
-    let body = frame.body.ok_or(WireError::UnknownBody)?.try_into()?;
-    Ok(Message { epoch: Epoch(fields::required(frame.epoch, "epoch")?), body })
+    let body = decoded.body.ok_or(WireError::UnknownBody)?.try_into()?;
+    Ok(Message { epoch: Epoch(fields::required(decoded.epoch, "epoch")?), body })
 }

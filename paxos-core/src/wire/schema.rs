@@ -96,8 +96,9 @@ pub(super) enum Body {
     Chosen(catching_up::schema::Chosen),
     #[prost(message, tag = "17")]
     FetchSnapshot(catching_up::schema::FetchSnapshot),
-    #[prost(message, tag = "18")]
-    SnapshotChunk(catching_up::schema::SnapshotChunk),
+    /// In memory of its own, so that it does not make every other message longer.
+    #[prost(message, boxed, tag = "18")]
+    SnapshotChunk(Box<catching_up::schema::SnapshotChunk>),
     #[prost(message, tag = "19")]
     TooLong(forwarding::schema::TooLong),
     #[prost(message, tag = "20")]

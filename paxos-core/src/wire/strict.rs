@@ -5,7 +5,7 @@
 //! pieces, so a field that comes twice is a mistake, and is refused. Fields that this version does not know
 //! may come any number of times; so may lists.
 //!
-//! This reads keys and lengths alone, before anything is decoded.
+//! This reads keys and lengths alone, whatever is decoded.
 
 use super::error::WireError;
 

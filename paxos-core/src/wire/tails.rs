@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use prost::Message as _;
 
-use super::{HEADER_BYTES, decode, decode_unframed, encode, encode_behind, framed_bytes, schema};
+use super::{HEADER_BYTES, decode, decode_unframed, encode, encode_behind, framed_bytes, schema, strict};
 use crate::durable::{Entry, SnapshotMeta};
 use crate::id::{Ballot, Epoch, NodeId, Slot};
 use crate::membership::Membership;
@@ -96,7 +96,11 @@ fn message(random: &mut Random) -> Message {
         }),
         15 => Body::ReadGrant(ReadGrant { read: ReadId(number(random)), slot, ballot: one, chosen: last }),
         16 => Body::Chosen(Chosen { first: slot, values: vec![value.clone(), value], chosen: last }),
-        _ => Body::SnapshotChunk(SnapshotChunk { meta: Box::new(meta), offset: number(random), data: bytes(random) }),
+        _ => Body::SnapshotChunk(SnapshotChunk {
+            meta: Box::new(meta),
+            offset: number(random),
+            data: bytes(random),
+        }),
     };
     Message { epoch: Epoch(random.below(3)), body }
 }
@@ -142,7 +146,9 @@ fn no_tail_of_other_messages_makes_a_message_another() {
         let merged = merged.and_then(|frame| decode(framed_bytes(&frame.encode_to_vec())).ok());
         passed.by_prost_alone += u64::from(merged.is_some());
         passed.as_another_by_prost_alone += u64::from(merged.is_some_and(|merged| merged != message));
-        if let Ok(decoded) = decode_unframed(unframed) {
+        if let Ok(decoded) = decode_unframed(&unframed, 0) {
+            let is_strict = strict::check(&unframed, &schema::FRAME).is_ok();
+            assert!(is_strict, "tail {number} was not looked through, and has a field twice");
             passed.by_the_strict_decoder += 1;
             if decoded != message {
                 passed.as_another_by_the_strict_decoder += 1;

@@ -65,7 +65,11 @@ fn samples() -> Vec<(&'static str, Body)> {
              01 0000000000000000 0000000000000000 0000000000000000 02 02 03 \
              0100000000000000 01 01 0000 0200000000000000 01 01 0000 0300000000000000 01 01 0000 \
              00000000 1064 1a026162",
-            Body::SnapshotChunk(SnapshotChunk { meta: Box::new(meta), offset: 100, data: Bytes::from_static(b"ab") }),
+            Body::SnapshotChunk(SnapshotChunk {
+                meta: Box::new(meta),
+                offset: 100,
+                data: Bytes::from_static(b"ab"),
+            }),
         ),
         ("0803 9a0107 08e807 12026162", Body::TooLong(TooLong { limit_bytes: 1000, commands: commands() })),
         ("0803 a20102 0805", Body::NewEpoch(NewEpoch { chosen })),
@@ -437,8 +441,9 @@ fn any_body() -> impl Strategy<Value = Body> {
         })),
         (any_watermark(), any::<u64>())
             .prop_map(|(slot, offset)| Body::FetchSnapshot(FetchSnapshot { slot, offset })),
-        (any_meta(), any::<u64>(), any_bytes())
-            .prop_map(|(meta, offset, data)| Body::SnapshotChunk(SnapshotChunk { meta: Box::new(meta), offset, data })),
+        (any_meta(), any::<u64>(), any_bytes()).prop_map(|(meta, offset, data)| Body::SnapshotChunk(
+            SnapshotChunk { meta: Box::new(meta), offset, data }
+        )),
     ]
 }
 
@@ -457,6 +462,7 @@ proptest! {
     fn any_bytes_are_refused_or_taken_for_a_message_that_comes_back(bytes: Vec<u8>) {
         prop_assert!(decode(Bytes::copy_from_slice(&bytes)).is_err(), "no checksum is right by accident");
         if let Ok(message) = decode(framed_bytes(&bytes)) {
+            prop_assert_eq!(strict::check(&bytes, &schema::FRAME), Ok(()));
             prop_assert_eq!(decode(encode(&message)), Ok(message));
         }
     }
@@ -471,6 +477,7 @@ proptest! {
         let decoded = decode(Bytes::copy_from_slice(&bytes));
         prop_assert_eq!(decoded.ok(), (!is_changed).then_some(message));
         if let Ok(message) = decode(framed_bytes(&bytes[HEADER_BYTES..])) {
+            prop_assert_eq!(strict::check(&bytes[HEADER_BYTES..], &schema::FRAME), Ok(()));
             prop_assert_eq!(decode(encode(&message)), Ok(message));
         }
     }
