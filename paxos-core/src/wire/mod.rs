@@ -81,6 +81,7 @@
 
 pub(crate) mod error;
 pub(crate) mod fields;
+mod phase_two;
 mod reader;
 mod schema;
 pub(crate) mod strict;
@@ -221,6 +222,10 @@ fn check_header(prefix_bytes: usize, frame: &[u8]) -> Result<(), WireError> {
 
 /// Decodes the message that begins at `start`, behind its header.
 fn decode_unframed(frame: &Bytes, start: usize) -> Result<Message, WireError> {
+    phase_two::decode(frame, start).map_or_else(|| decode_by_schema(frame, start), Ok)
+}
+
+fn decode_by_schema(frame: &Bytes, start: usize) -> Result<Message, WireError> {
     let decoded = schema::Frame::decode(Reader::new(frame, start));
     // What is decoded holds each field once, and would be encoded in as few bytes as can be. So a message of
     // just that length has no field twice; only others are looked through.

@@ -145,7 +145,7 @@ impl Shape {
 
 /// Reads a number from the front; most are short.
 #[inline]
-fn varint(rest: &mut &[u8]) -> Option<u64> {
+pub(super) fn varint(rest: &mut &[u8]) -> Option<u64> {
     let (&first, after) = rest.split_first()?;
     if first < 0x80 {
         *rest = after;

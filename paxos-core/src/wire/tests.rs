@@ -455,6 +455,7 @@ proptest! {
         let message = Message { epoch: Epoch(epoch), body };
         let frame = encode(&message);
         prop_assert_eq!(frame.len(), encoded_len(&message));
+        prop_assert_eq!(decode_by_schema(&frame, HEADER_BYTES), Ok(message.clone()));
         prop_assert_eq!(decode(frame), Ok(message));
     }
 
@@ -480,6 +481,55 @@ proptest! {
             prop_assert_eq!(strict::check(&bytes[HEADER_BYTES..], &schema::FRAME), Ok(()));
             prop_assert_eq!(decode(encode(&message)), Ok(message));
         }
+    }
+}
+
+/// A message of phase 2, and what becomes of its bytes.
+fn any_of_phase_two() -> impl Strategy<Value = Message> {
+    let accept = (any_ballot(), any_slot(), any_value(), any_watermark())
+        .prop_map(|(ballot, slot, value, chosen)| Body::Accept(Accept { ballot, slot, value, chosen }));
+    let accepted = (any_ballot(), any_slot(), any_slot())
+        .prop_map(|(ballot, first, last)| Body::Accepted(Accepted { ballot, first, last }));
+    (0..3_u64, prop_oneof![accept, accepted]).prop_map(|(epoch, body)| Message { epoch: Epoch(epoch), body })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+    #[test]
+    fn phase_two_is_decoded_as_by_its_schema(
+        message in any_of_phase_two(),
+        changed: prop::sample::Index,
+        bytes in prop::collection::vec(0..0x60_u8, 0..3),
+        removed in 0..3_usize,
+    ) {
+        let frame = encode(&message);
+        prop_assert_eq!(phase_two::decode(&frame, HEADER_BYTES), Some(message.clone()));
+        let mut damaged = frame[HEADER_BYTES..].to_vec();
+        let at = changed.index(damaged.len());
+        damaged.splice(at..(at + removed).min(damaged.len()), bytes);
+        let damaged = Bytes::from(damaged);
+        if let Some(message) = phase_two::decode(&damaged, 0) {
+            prop_assert_eq!(decode_by_schema(&damaged, 0), Ok(message));
+            prop_assert_eq!(strict::check(&damaged, &schema::FRAME), Ok(()));
+        }
+    }
+}
+
+#[test]
+fn phase_two_with_a_field_twice_or_in_another_order_is_left_to_the_schema() {
+    let decode = |digits: &str| phase_two::decode(&from_hex(digits), 0).is_some();
+    assert!(decode("0803 420b 0a0508ac021002 1005 1808"), "an accepted");
+    for digits in [
+        "0803 420b 0a0508ac021002 1808 1005",
+        "0803 420d 0a0508ac021002 1005 1005 1808",
+        "0803 420d 0a0508ac021002 1005 1808 2001",
+        "0803 420b 0a0508ac021002 1005 1808 420b 0a0508ac021002 1005 1808",
+        "420b 0a0508ac021002 1005 1808 0803",
+        "0803 3a7f 420b 0a0508ac021002 1005 1808",
+        "0803 3202 0804",
+    ] {
+        assert!(!decode(digits), "{digits}");
     }
 }
 
