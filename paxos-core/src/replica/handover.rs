@@ -5,6 +5,11 @@
 //! queue, and are forwarded when the successor is heard from. If that does not happen in time, or if the
 //! successor declines, the leader goes on as if nothing had been asked: it has promised nobody else until
 //! then. Only its lease is gone, as acceptors may let a late prepare of the successor pass.
+//!
+//! A leader whose priority is 0 hands over by itself, as soon as another voter is fit to lead. It became the
+//! leader while its priority was higher, and then got the membership chosen that another leader had proposed.
+//! It goes on leading, and serves everything, while no voter is fit. If the one that it asks does not take
+//! over, it leads on for an election timeout, and asks another one then.
 
 use super::{HandoverRefusal, Output, ProposerState, Replica, RequestId};
 use crate::id::{Ballot, NodeId};
@@ -27,6 +32,17 @@ pub(super) struct Handovers {
     under_way: Option<Handover>,
     /// The last ballot under which this replica has asked another one to take over.
     last_ballot: Option<Ballot>,
+    /// When this leader may make way by itself.
+    makes_way_at_ticks: u64,
+    /// Who did not take over when this leader made way. They are asked again after all others.
+    unwilling: Vec<NodeId>,
+}
+
+impl Handovers {
+    pub(super) fn begin_leadership(&mut self) {
+        self.makes_way_at_ticks = 0;
+        self.unwilling.clear();
+    }
 }
 
 impl Replica {
@@ -46,18 +62,37 @@ impl Replica {
         }
     }
 
-    /// Makes way for a change that takes this leader's vote; returns the successor, if a voter is fit.
+    /// Makes way to the fittest voter; returns it, if a voter is fit.
     pub(super) fn hand_over_to_anybody(&mut self) -> Option<NodeId> {
         let to = self.check_handover().ok().and_then(|()| self.fittest())?;
+        if self.handovers.unwilling.contains(&to) {
+            self.handovers.unwilling.clear(); // All that are fit have been asked.
+        }
         self.hand_over(None, to);
         Some(to)
+    }
+
+    /// A leader whose priority is 0 makes way, if a voter is fit to lead.
+    fn make_way(&mut self) {
+        let may_lead = self.config.membership().may_lead(self.config.node());
+        if may_lead || self.now_ticks < self.handovers.makes_way_at_ticks {
+            return;
+        }
+        if self.hand_over_to_anybody().is_some() {
+            let timeout = u64::from(self.config.settings().election_timeout_ticks);
+            self.handovers.makes_way_at_ticks = self.now_ticks + self.patience_ticks() + timeout;
+        }
+    }
+
+    /// For how long a leader waits for its successor.
+    fn patience_ticks(&self) -> u64 {
+        u64::from(self.config.settings().election_timeout_ticks).div_ceil(2)
     }
 
     fn hand_over(&mut self, request: Option<RequestId>, to: NodeId) {
         let ProposerState::Leading(leading) = &self.proposer else { return };
         let ballot = leading.ballot();
-        let patience = u64::from(self.config.settings().election_timeout_ticks).div_ceil(2);
-        let expires_ticks = self.now_ticks + patience;
+        let expires_ticks = self.now_ticks + self.patience_ticks();
         self.handovers.under_way = Some(Handover { request, to, ballot, expires_ticks });
         self.handovers.last_ballot = Some(ballot);
         self.send(to, TakeOver { ballot });
@@ -100,14 +135,18 @@ impl Replica {
         self.log.chosen().0.saturating_sub(self.chosen_at(node).0)
     }
 
-    /// The voter that is fit to lead with the highest priority; of several the most complete one.
+    /// The voter that is fit to lead with the highest priority; of several the most complete one. One that did
+    /// not take over comes last.
     fn fittest(&self) -> Option<NodeId> {
         let membership = self.config.membership();
         let fit = membership
             .details()
             .iter()
             .filter(|member| member.id != self.config.node() && self.check_successor(member.id).is_ok());
-        let best = fit.max_by_key(|member| (member.priority, self.chosen_at(member.id), member.id));
+        let is_willing = |id: NodeId| !self.handovers.unwilling.contains(&id);
+        let best = fit.max_by_key(|member| {
+            (is_willing(member.id), member.priority, self.chosen_at(member.id), member.id)
+        });
         best.map(|member| member.id)
     }
 
@@ -148,19 +187,21 @@ impl Replica {
         }
     }
 
-    /// The leader goes on if its successor does not appear in time.
+    /// The leader goes on if its successor does not appear in time. It makes way if it should not lead.
     pub(super) fn tick_handover(&mut self) {
         if let Some(handover) = self.handovers.under_way
             && self.now_ticks >= handover.expires_ticks
         {
             self.refuse_handover(HandoverRefusal::NotInTime { node: handover.to });
         }
+        self.make_way();
     }
 
     fn refuse_handover(&mut self, refusal: HandoverRefusal) {
         let Some(handover) = self.handovers.under_way.take() else { return };
-        if let Some(request) = handover.request {
-            self.outputs.push(Output::HandoverRefused { request, refusal });
+        match handover.request {
+            Some(request) => self.outputs.push(Output::HandoverRefused { request, refusal }),
+            None => self.handovers.unwilling.push(handover.to),
         }
     }
 

@@ -164,11 +164,18 @@ impl Replica {
             self.check_lag(change)?;
             self.check_live(&next)?;
         }
-        if !next.may_lead(self.config.node()) {
+        if self.ends_leadership(&next) {
             let to = self.hand_over_to_anybody().ok_or(ChangeRefusal::NobodyElseLeads)?;
             return Err(ChangeRefusal::LeaderHandsOver { to });
         }
         Ok(())
+    }
+
+    /// Whether this leader can't lead on with `next` in force. One whose priority is 0 already leads because
+    /// nobody else can: it makes every change that leaves it its vote.
+    fn ends_leadership(&self, next: &Membership) -> bool {
+        let own = self.config.node();
+        !next.is_voter(own) || (self.config.membership().may_lead(own) && !next.may_lead(own))
     }
 
     /// A learner is promoted only if it can take part at once.

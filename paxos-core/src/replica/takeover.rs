@@ -160,6 +160,7 @@ impl Replica {
         self.reads.wait_for_takeover(last);
         if !was_distinguished {
             self.changes.begin_leadership();
+            self.handovers.begin_leadership();
             self.send_heartbeats();
         }
     }

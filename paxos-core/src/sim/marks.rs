@@ -68,6 +68,8 @@ pub enum Mark {
     LeaderMakesWay,
     /// A leader entered an epoch in which it has no vote.
     LeaderWithoutVote,
+    /// A leader entered an epoch in which its priority is 0.
+    LeaderOfPriority0,
     /// A change was refused as it expected another epoch.
     OtherEpochExpected,
     /// A learner was not promoted as it lagged behind.
@@ -94,7 +96,7 @@ pub enum Mark {
 
 impl Mark {
     /// Every mark.
-    pub const ALL: [Mark; 43] = [
+    pub const ALL: [Mark; 44] = [
         Mark::PromiseWithValues,
         Mark::PromiseInParts,
         Mark::SnapshotDuringTakeover,
@@ -127,6 +129,7 @@ impl Mark {
         Mark::VoterRemoved,
         Mark::LeaderMakesWay,
         Mark::LeaderWithoutVote,
+        Mark::LeaderOfPriority0,
         Mark::OtherEpochExpected,
         Mark::LearnerLags,
         Mark::NoLiveQuorum,

@@ -204,6 +204,10 @@ impl<M: Machine, D: Disk> World<M, D> {
         let id = state.id;
         self.trace
             .event(self.schedule.now_units(), || format!("node {id} enters {membership} behind slot {slot}"));
+        let leads = state.role() == Some(Role::Leader);
+        if leads && membership.is_voter(id) && !membership.may_lead(id) {
+            self.marks.hit(Mark::LeaderOfPriority0);
+        }
         self.nodes[node].epoch = membership.epoch();
         if membership.epoch() <= self.newest_epoch {
             return;

@@ -6,7 +6,7 @@ use super::membership::{add, ask, make};
 use super::scripts::{followers, led_cluster};
 use crate::message::{Heartbeat, Prepare, Promise, TakeOver};
 use crate::{
-    Ballot, Body, Change, HandoverRefusal, HeartbeatRound, Input, Member, Membership, NodeId,
+    Ballot, Body, Change, ChangeRefusal, HandoverRefusal, HeartbeatRound, Input, Member, Membership, NodeId,
     ProtocolSettings, ReadMode, RequestId, Role, Slot,
 };
 
@@ -249,6 +249,94 @@ fn a_leader_that_hands_over_gives_its_lease_up() {
     cluster.cut.clear();
     cluster.run(20);
     assert!(cluster.replica(other).holds_lease_in(0));
+}
+
+/// Of five nodes, 3 leads and is asked to give node 2 priority 0. It crashes before that is chosen, and node
+/// 2, which runs before others, takes over and proposes the change again. Nodes 1 and 4 have these
+/// priorities, and node 5 has 0.
+fn led_by_one_that_finds_its_priority_to_be_0(priorities: [u8; 2]) -> Cluster {
+    let [one, four] = priorities;
+    let founding = with_priorities(&[one, 9, 8, four, 0]);
+    let mut cluster = Cluster::founded(founding, 1, ProtocolSettings::default());
+    cluster.run_until("the first one leads", 1000, leads_and_all_know);
+    cluster.run(10);
+    hand_over(&mut cluster, NodeId(2), Some(NodeId(3)));
+    cluster.propose(NodeId(3), "a");
+    cluster.run(10);
+    assert!(cluster.all_applied("a"));
+    for id in [1, 3, 4, 5].map(NodeId) {
+        cluster.node(id).is_disk_stuck = true;
+    }
+    ask(&mut cluster, NodeId(3), Change::Prioritize { node: NodeId(2), priority: 0 }, false);
+    cluster.settle();
+    cluster.crash(NodeId(3));
+    for id in [1, 3, 4, 5].map(NodeId) {
+        cluster.node(id).is_disk_stuck = false;
+    }
+    let has_found_it =
+        |cluster: &Cluster| cluster.leader() == Some(NodeId(2)) && priority_of_2(cluster) == Some(0);
+    cluster.run_until("node 2 leads and has the change chosen", 1000, has_found_it);
+    cluster
+}
+
+fn priority_of_2(cluster: &Cluster) -> Option<u8> {
+    let replica = cluster.nodes[&NodeId(2)].replica.as_ref();
+    replica.and_then(|replica| replica.membership().member(NodeId(2))).map(|member| member.priority)
+}
+
+#[test]
+fn a_leader_that_finds_its_priority_to_be_0_hands_over_to_the_one_with_the_highest() {
+    let mut cluster = led_by_one_that_finds_its_priority_to_be_0([1, 2]);
+    cluster.run_until("node 4 leads", 5, |cluster| cluster.leader() == Some(NodeId(4)));
+    cluster.propose(NodeId(2), "b");
+    cluster.run(20);
+    assert!(cluster.all_applied("b"), "node 2 follows");
+}
+
+#[test]
+fn a_leader_of_priority_0_leads_on_while_nobody_may_take_over() {
+    let mut cluster = led_by_one_that_finds_its_priority_to_be_0([0, 0]);
+    cluster.run(200);
+    assert_eq!(cluster.leader(), Some(NodeId(2)), "only node 3 may lead, and is away");
+    cluster.propose(NodeId(4), "b");
+    cluster.run(20);
+    assert!(cluster.all_applied("b"));
+    make(&mut cluster, NodeId(2), Change::Prioritize { node: NodeId(5), priority: 1 });
+    cluster.run_until("node 5 leads", 5, |cluster| cluster.leader() == Some(NodeId(5)));
+    let mut cluster = led_by_one_that_finds_its_priority_to_be_0([0, 0]);
+    cluster.run(200);
+    cluster.start(NodeId(3));
+    cluster.run_until("it is back", 100, |cluster| cluster.leader() == Some(NodeId(3)));
+}
+
+#[test]
+fn a_leader_of_priority_0_still_makes_way_for_a_change_that_takes_its_vote() {
+    let mut cluster = led_by_one_that_finds_its_priority_to_be_0([0, 0]);
+    cluster.run(20);
+    let request = ask(&mut cluster, NodeId(2), Change::Remove { node: NodeId(2) }, false);
+    let refused = Outcome::Refused(ChangeRefusal::NobodyElseLeads);
+    assert_eq!(cluster.outcomes.get(&request), Some(&refused));
+}
+
+#[test]
+fn a_leader_of_priority_0_serves_until_it_asks_the_next_one() {
+    let timeout = u64::from(ProtocolSettings::default().election_timeout_ticks);
+    let mut cluster = led_by_one_that_finds_its_priority_to_be_0([1, 2]);
+    cluster.restart_without(NodeId(4), Slot(1), Slot(10_000));
+    cluster.sent.clear();
+    let asked = |cluster: &Cluster| -> Vec<u64> {
+        let asked = cluster.sent.iter().filter(|(_, _, body)| matches!(body, Body::TakeOver(_)));
+        asked.map(|(_, to, _)| to.0).collect()
+    };
+    cluster.run_until("it asks", 10, |cluster| !asked(cluster).is_empty());
+    cluster.run(timeout / 2 + 2);
+    assert_eq!((asked(&cluster), cluster.leader()), (vec![4], Some(NodeId(2))), "node 4 repairs its log");
+    cluster.propose(NodeId(5), "b");
+    cluster.run(timeout / 2);
+    assert!(cluster.all_applied("b"), "it leads on for a while");
+    cluster.run_until("it asks again", timeout, |cluster| asked(cluster).len() > 1);
+    cluster.settle();
+    assert_eq!((asked(&cluster), cluster.leader()), (vec![4, 1], Some(NodeId(1))));
 }
 
 #[test]
