@@ -154,6 +154,17 @@ fn of_two_operators_who_saw_the_same_epoch_one_succeeds() {
 }
 
 #[test]
+fn the_last_voter_that_may_lead_keeps_its_priority() {
+    let cluster = Cluster::started(3, &[]);
+    for id in [1, 2] {
+        cluster.member(&[1, 2, 3], &["priority", "--id", &name(id), "--priority", "0"]);
+    }
+    let (code, line) = cluster.try_member(&[1, 2, 3], &["priority", "--id", "3", "--priority", "0"]);
+    assert_eq!(code, Some(1), "{line}");
+    assert!(line.contains("no voter with a priority above 0 would be left"), "{line}");
+}
+
+#[test]
 fn a_node_that_was_away_when_it_was_removed_comes_back_and_disturbs_nobody() {
     let mut cluster = Cluster::started(3, &[]);
     let leader = cluster.wait_for_leader();

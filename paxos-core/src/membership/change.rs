@@ -112,7 +112,7 @@ pub enum ChangeError {
     AddressLength,
     /// No voter would be left.
     LastVoter,
-    /// Every voter that is left would have priority 0, and nobody could lead.
+    /// No voter with a priority above 0 would be left, so nobody could lead.
     NobodyMayLead,
     /// There are [`MAX_MEMBERS`] members.
     TooManyMembers,
@@ -136,7 +136,7 @@ impl std::fmt::Display for ChangeError {
             }
             ChangeError::LastVoter => formatter.write_str("no voter would be left"),
             ChangeError::NobodyMayLead => {
-                formatter.write_str("every voter that is left would have priority 0, and nobody could lead")
+                formatter.write_str("no voter with a priority above 0 would be left, so nobody could lead")
             }
             ChangeError::TooManyMembers => write!(formatter, "there are {MAX_MEMBERS} members, the most"),
             ChangeError::TooManyRemoved => {
@@ -196,8 +196,7 @@ impl Membership {
         if voters == 0 {
             return Err(ChangeError::LastVoter);
         }
-        let may_lead = |member: &Member| member.role == MemberRole::Voter && member.priority > 0;
-        if !members.iter().any(may_lead) && self.details().iter().any(may_lead) {
+        if !members.iter().any(Member::may_lead) {
             return Err(ChangeError::NobodyMayLead);
         }
         let quorums = quorums_for(*quorums, self.voters().count(), voters);
@@ -340,7 +339,10 @@ mod tests {
         let one_left = made(&made(&three(), &never(1)), &never(2));
         assert_eq!(refused(&one_left, &never(3)), ChangeError::NobodyMayLead);
         assert_eq!(refused(&one_left, &Change::Remove { node: NodeId(3) }), ChangeError::NobodyMayLead);
-        assert!(ChangeError::NobodyMayLead.to_string().contains("priority 0"));
+        assert_eq!(
+            refused(&one_left, &Change::Demote { node: NodeId(3) }).to_string(),
+            "no voter with a priority above 0 would be left, so nobody could lead"
+        );
     }
 
     #[test]

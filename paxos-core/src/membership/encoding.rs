@@ -153,6 +153,14 @@ mod tests {
         assert!(MalformedMembership.to_string().contains("no membership"));
     }
 
+    #[test]
+    fn a_membership_in_which_nobody_may_lead_is_refused() {
+        const PRIORITY: usize = 28 + 8 + 1;
+        let mut bytes = Membership::new(&[NodeId(1)]).expect("this member fits").encode().to_vec();
+        assert_eq!(std::mem::replace(&mut bytes[PRIORITY], 0), Member::DEFAULT_PRIORITY);
+        assert_eq!(Membership::decode(&bytes), Err(MalformedMembership));
+    }
+
     proptest! {
         #[test]
         fn changed_bytes_give_an_equal_encoding_or_are_refused(at in 0_usize..200, to: u8) {

@@ -61,7 +61,8 @@ pub struct Member {
     /// Where its peers reach it, in the form that the transport understands. The protocol only makes sure
     /// that no two members share one. Empty where a transport needs none.
     pub address: String,
-    /// A voter with a higher priority runs for leader sooner; with 0 it never leads.
+    /// A voter with a higher priority runs for leader sooner; with 0 it never does. Some voter has a higher
+    /// one. A leader that finds its own to be 0 leads on only until another voter can take over.
     pub priority: u8,
 }
 
@@ -105,6 +106,11 @@ impl Member {
     pub fn with_priority(self, priority: u8) -> Member {
         Member { priority, ..self }
     }
+
+    /// Whether it is a voter whose priority lets it lead.
+    pub(crate) fn may_lead(&self) -> bool {
+        self.role == MemberRole::Voter && self.priority > 0
+    }
 }
 
 impl Membership {
@@ -121,8 +127,8 @@ impl Membership {
     ///
     /// # Errors
     ///
-    /// As [`new`](Membership::new), and if an address is too long or that of two members, or if learners
-    /// have no voter to learn from.
+    /// As [`new`](Membership::new), and if an address is too long or that of two members, if learners have
+    /// no voter to learn from, or if all voters have priority 0, as nobody could ever lead.
     pub fn of(mut members: Vec<Member>) -> Result<Membership, ConfigError> {
         members.sort_unstable_by_key(|member| member.id);
         let voters = members.iter().filter(|member| member.role == MemberRole::Voter).count();
@@ -205,7 +211,7 @@ impl Membership {
     /// Whether `id` is a voter whose priority lets it lead.
     #[must_use]
     pub fn may_lead(&self, id: NodeId) -> bool {
-        self.is_voter(id) && self.member(id).is_some_and(|member| member.priority > 0)
+        self.member(id).is_some_and(Member::may_lead)
     }
 
     /// Whether `id` was a member once and was removed. It never comes back.
@@ -258,6 +264,8 @@ impl Content {
         check(are_distinct || mutated(Mutant::AddressSharedByTwo), "two members have the same address")?;
         let voters = members.iter().filter(|member| member.role == MemberRole::Voter).count();
         check(voters > 0 || members.is_empty(), "no member is a voter")?;
+        let has_leader = members.iter().any(Member::may_lead);
+        check(has_leader || members.is_empty(), "every voter has priority 0, and nobody could lead")?;
         check(
             self.quorums.fit(voters) || members.is_empty(),
             "the quorums are not for this number of members",
@@ -328,15 +336,24 @@ mod tests {
     }
 
     #[test]
+    fn some_voter_may_lead() {
+        let never = |id| Member::voter(NodeId(id), "").with_priority(0);
+        assert!(problem_of(vec![never(1), never(2)]).contains("nobody could lead"));
+        assert!(problem_of(vec![never(1), Member::learner(NodeId(2), "")]).contains("nobody could lead"));
+        let one_may = Membership::of(vec![never(1), Member::voter(NodeId(2), "")]).expect("node 2 may lead");
+        assert!(one_may.may_lead(NodeId(2)) && !one_may.may_lead(NodeId(1)));
+    }
+
+    #[test]
     fn learners_are_members_without_a_vote() {
         assert!(problem_of(vec![Member::learner(NodeId(1), "")]).contains("no member is a voter"));
-        let members = vec![Member::learner(NodeId(7), "c"), Member::voter(NodeId(3), "b").with_priority(0)];
+        let members = vec![Member::learner(NodeId(7), "c"), Member::voter(NodeId(3), "b").with_priority(4)];
         let membership = Membership::of(members).expect("these members fit");
         assert_eq!(membership.members(), [3, 7].map(NodeId));
         assert_eq!(membership.voters().collect::<Vec<_>>(), [NodeId(3)]);
         assert_eq!(membership.learners().collect::<Vec<_>>(), [NodeId(7)]);
         assert_eq!(membership.quorums(), Quorums::majority(1));
-        assert_eq!(membership.member(NodeId(3)).map(|member| member.priority), Some(0));
+        assert_eq!(membership.member(NodeId(3)).map(|member| member.priority), Some(4));
         assert!(membership.is_voter(NodeId(3)) && !membership.is_voter(NodeId(7)));
         assert_eq!(membership.to_string(), "epoch 0: 3 (7)");
     }

@@ -206,7 +206,7 @@ impl<M: Machine, D: Disk> World<M, D> {
             node.is_some_and(|node| Some(node) != without && self.nodes[node].is_sound())
         };
         let sound: Vec<NodeId> = membership.voters().filter(|&id| is_sound(id)).collect();
-        let may_lead = |&id: &NodeId| membership.member(id).is_some_and(|member| member.priority > 0);
+        let may_lead = |&id: &NodeId| membership.may_lead(id);
         sound.len() >= membership.quorums().prepare().max(membership.quorums().accept())
             && sound.iter().any(may_lead)
     }
