@@ -81,6 +81,7 @@ fn mistakes_are_noticed_by_the_rules_they_break() {
         (Mutant::ChecksumIgnored, Rule::ArrivesAsSent),
         (Mutant::RepeatedFieldsMerged, Rule::ArrivesAsSent),
         (Mutant::ChangeBeforeOwnValue, Rule::OwnValueFirst),
+        (Mutant::TwoChangesAtOnce, Rule::OneChangeAtATime),
         (Mutant::ProposesBehindMembership, Rule::NothingBehindMembership),
         (Mutant::MembershipForgottenAtRestart, Rule::MembershipOfSlot),
         (Mutant::RemovedForgotten, Rule::IdsUsedOnce),

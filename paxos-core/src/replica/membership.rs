@@ -223,7 +223,7 @@ impl Replica {
         let (request, change) = (request.request, request.change.clone());
         let horizon = self.log.chosen().advanced_by(self.config.horizon_slots());
         let ProposerState::Leading(leading) = &mut self.proposer else { return };
-        if leading.is_stopped() {
+        if leading.is_stopped() && !mutated(Mutant::TwoChangesAtOnce) {
             return;
         }
         if self.config.settings().phase_one == PhaseOne::EveryValue && leading.is_spent() {

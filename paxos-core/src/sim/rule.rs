@@ -37,7 +37,7 @@ pub enum Rule {
     IdsUsedOnce,
     /// No two members have the same address.
     OneAddressEach,
-    /// A membership differs from the one before in one member.
+    /// A membership differs from the one before in one member, and a leader proposes one for each epoch.
     OneChangeAtATime,
     /// A leader changes the membership only after a value that it proposed itself is chosen.
     OwnValueFirst,

@@ -80,6 +80,9 @@ impl Observer {
         if next.is_some() {
             record.stopped = Some((slot, epoch));
         }
+        self.check(!(is_behind && next.is_some()), Rule::OneChangeAtATime, || {
+            format!("node #{node} proposes a second membership of one epoch in slot {slot}")
+        });
         self.check(!is_behind, Rule::NothingBehindMembership, || {
             format!("node #{node} proposes in slot {slot} behind a membership that is not chosen")
         });

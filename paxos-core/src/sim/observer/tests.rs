@@ -435,6 +435,17 @@ fn a_change_before_a_value_of_ones_own_and_a_proposal_behind_one_that_is_not_cho
 }
 
 #[test]
+fn a_second_membership_behind_one_that_is_not_chosen() {
+    let mut script = Script::chosen_in_first_slot();
+    for (slot, node) in [(SECOND, 2), (THIRD, 3)] {
+        script.is_well();
+        let next = next_membership(&Change::Remove { node: NodeId(node) });
+        script.accepts(0, ballot(1, 0), slot, &Value::membership(&next));
+    }
+    script.breaks(Rule::OneChangeAtATime);
+}
+
+#[test]
 fn a_successor_that_misses_more_than_the_window() {
     let mut script = Script::chosen_in_first_slot();
     script.observer.on_take_over(0, 1, FIRST, 1);
