@@ -320,6 +320,9 @@ impl Cluster {
     }
 
     fn send(&mut self, from: NodeId, to: NodeId, message: Message) {
+        if !self.replicas.contains_key(&to) {
+            return; // It has ended.
+        }
         self.served.messages += 1;
         self.served.bytes += wire::encode(&message).len() as u64;
         self.schedule(self.setting.hop, Event::Deliver { from, to, message });

@@ -59,10 +59,10 @@ fn costs() -> Vec<String> {
 /// For how long nothing can be proposed while the membership or the leader changes.
 fn changes() -> Vec<String> {
     let mut lines = title(String::from("how long a command waits behind a change on three nodes, counted"));
-    lines.push(format!("{:<24}{:>13}{:>19}", "", "round trips", "syncs in sequence"));
+    lines.push(format!("{:<36}{:>13}{:>19}", "", "round trips", "syncs in sequence"));
     for (what, Pause { hops, syncs }) in pauses() {
         let round_trips = format!("{}{}", hops / 2, if hops.is_multiple_of(2) { "" } else { ".5" });
-        lines.push(format!("{what:<24}{round_trips:>13}{syncs:>19}"));
+        lines.push(format!("{what:<36}{round_trips:>13}{syncs:>19}"));
     }
     lines
 }

@@ -8,7 +8,7 @@ use paxos_core::{
     RequestId, Role,
 };
 
-use super::{Cluster, DiskQueue, Setting, command};
+use super::{Cluster, DiskQueue, Event, Setting, command};
 
 /// How long a message takes here. A sync takes a nanosecond: so no number of syncs is mistaken for a message.
 const HOP: Duration = Duration::from_millis(1);
@@ -48,6 +48,7 @@ pub fn pauses() -> Vec<(&'static str, Pause)> {
     let leader = cluster.leader;
     pauses
         .push(("move a member", cluster.change(Change::Move { node: leader, address: String::from("new") })));
+    pauses.push(("finish the change of a dead leader", cluster.finish_change_of_dead_leader()));
     pauses
 }
 
@@ -94,6 +95,52 @@ impl Cluster {
         self.settle();
         self.note_leader();
         pause
+    }
+
+    /// A leader dies when the others have accepted its change. Until the next one, from when it leads, has had
+    /// the change chosen and can propose a command.
+    fn finish_change_of_dead_leader(&mut self) -> Pause {
+        let dead = self.leader;
+        let change = Change::Move { node: dead, address: String::from("newest") };
+        let request = RequestId(self.next_number);
+        self.step(dead, Input::Change(ChangeRequest { request, change, if_epoch: None, is_forced: false }));
+        self.end(dead);
+        self.settle();
+        self.leader = self.next_leader();
+        let (started, epoch) = (self.now, self.replicas[&self.leader].membership().epoch());
+        self.proposed_at = None;
+        self.step(self.leader, Input::Propose { commands: vec![waiting_command()] });
+        self.tick_later();
+        while self.proposed_at.is_none() {
+            self.next_event();
+        }
+        let pause = Pause::of(self.now.saturating_sub(started));
+        assert_eq!(self.replicas[&self.leader].membership().epoch(), epoch.next(), "the change is made");
+        self.settle();
+        pause
+    }
+
+    /// Ends a node. What it has sent still arrives.
+    fn end(&mut self, node: NodeId) {
+        self.replicas.remove(&node);
+        self.members.retain(|member| *member != node);
+        self.events.retain(|_, event| match event {
+            Event::Deliver { to, .. } => *to != node,
+            Event::Synced { node: of, .. } => *of != node,
+            Event::Tick => true,
+        });
+    }
+
+    /// Lets time pass until somebody leads, and not any further.
+    fn next_leader(&mut self) -> NodeId {
+        self.tick_later();
+        loop {
+            self.next_event();
+            let mut replicas = self.replicas.iter();
+            if let Some((leader, _)) = replicas.find(|(_, replica)| replica.role() == Role::Leader) {
+                return *leader;
+            }
+        }
     }
 
     /// Until the new leader has heard of a command that waits at the old one, and proposes it.
@@ -163,6 +210,7 @@ mod tests {
                 ("hand leadership over", 3, 2),
                 ("the same, at the old leader", 5, 2),
                 ("move a member", 2, 1),
+                ("finish the change of a dead leader", 4, 3),
             ]
         );
     }

@@ -13,7 +13,8 @@
 //! anything under a lower ballot. Entering the epoch is the promise. The leader that proposed the membership
 //! first therefore goes on under its ballot, one round trip after it stopped. A leader that found it in
 //! phase 1 and proposed it again must not: the first one may have got values chosen in the new epoch. It runs
-//! phase 1 there, under a ballot of its own.
+//! phase 1 there, under a ballot of its own, and announces the epoch before that, so that nobody misses the
+//! prepare because it has not entered the epoch yet.
 //!
 //! A membership counts only if it is of the epoch after the present one. One that was accepted and not chosen
 //! may be chosen again in a later slot, when its epoch has passed; it changes nothing then.
@@ -321,6 +322,7 @@ impl Replica {
                 if leading.ballot() == ballot || mutated(Mutant::PhaseOneSkippedAfterTakeover) {
                     self.lead_on(slot);
                 } else {
+                    self.announce_epoch(slot);
                     self.begin_prepare(None);
                 }
             }
@@ -340,6 +342,14 @@ impl Replica {
         }
         self.proposer = ProposerState::Leading(next);
         self.send_heartbeats();
+    }
+
+    /// Tells the members of the epoch that begins behind `slot` that its membership is chosen. Who has accepted
+    /// that under this leader's ballot enters the epoch, and can answer the prepare that follows.
+    fn announce_epoch(&mut self, slot: Slot) {
+        let ProposerState::Leading(leading) = &self.proposer else { return };
+        let (ballot, round) = (leading.ballot(), self.heartbeats.last_round());
+        self.broadcast(Heartbeat { ballot, chosen: slot, round });
     }
 
     /// Tells the members that leave, in their own epoch, that the membership which removes them is chosen.
