@@ -379,12 +379,17 @@ fn recovered_log(recovered: Recovered) -> Result<(Log, Ballot), RecoverError> {
 
 /// The membership in force at the start, which the configuration then has, and those before it: that of the
 /// snapshot or the founding one, and those chosen after it.
+///
+/// A snapshot of the founding epoch has the founding membership, so that of the configuration counts: a
+/// stopped cluster may have been given others.
 fn recovered_memberships(config: &mut Config, log: &Log, snapshot: Option<&SnapshotMeta>) -> Changes {
     let mut after = snapshot.map_or(Slot::ZERO, |meta| meta.slot);
     if mutated(Mutant::MembershipForgottenAtRestart) {
         return Changes::new(log.chosen(), config.membership().clone());
     }
-    if let Some(meta) = snapshot {
+    if let Some(meta) = snapshot
+        && meta.membership.epoch() > config.membership().epoch()
+    {
         config.enter(meta.membership.clone());
     }
     let mut changes = Changes::new(after, config.membership().clone());

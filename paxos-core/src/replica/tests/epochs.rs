@@ -90,6 +90,17 @@ fn a_membership_is_in_force_after_a_restart_from_the_snapshot_that_holds_it() {
 }
 
 #[test]
+fn the_founding_membership_of_the_configuration_counts_whatever_a_snapshot_of_its_epoch_says() {
+    let before = Membership::new(&[1, 2, 6].map(NodeId)).expect("these members fit");
+    let meta = SnapshotMeta { slot: Slot(9), size_bytes: 5, checksum: 0, membership: before };
+    let hard_state = HardState { promised: Ballot::ZERO, chosen: Slot(9) };
+    let recovered = Recovered { hard_state, snapshot: Some(meta), ..Recovered::default() };
+    let alone = Alone::recovered(1, ProtocolSettings::default(), recovered);
+    assert_eq!(alone.replica.membership(), &founding());
+    assert_eq!(alone.replica.membership_at(Slot(9)), Some(founding()));
+}
+
+#[test]
 fn a_membership_belongs_to_the_snapshots_from_its_slot_on() {
     let mut alone = Alone::new(1, ReadMode::QuorumRound);
     let next = without(&founding(), 5);
