@@ -106,6 +106,15 @@ pub enum NodeError {
         /// Their epoch.
         given_epoch: Epoch,
     },
+    /// The members were changed while the cluster ran. So its log says who they are, whoever has founded it.
+    #[error(
+        "the members were changed while the cluster ran, and its log says who they are ({members}): it can't be given \
+         others while it is stopped, only by its leader while a quorum of them runs"
+    )]
+    MembersInLog {
+        /// The newest members in the log and their epoch, learners in brackets.
+        members: String,
+    },
     /// The node was removed from its cluster, and a quorum of the members knows.
     #[error("node {node} was removed from the cluster in epoch {epoch}: its id is never used again")]
     Removed {

@@ -154,6 +154,21 @@ fn of_two_operators_who_saw_the_same_epoch_one_succeeds() {
 }
 
 #[test]
+fn a_stopped_cluster_whose_members_were_changed_is_not_founded_anew() {
+    let mut cluster = Cluster::started(3, &[]);
+    let leader = cluster.wait_for_leader();
+    cluster.member(&[leader], &["priority", "--id", &name(leader), "--priority", "2"]);
+    cluster.stop(leader);
+    let output = support::run(&["refound", "--data", &cluster.data(leader), "--members", "1,2,3,4"]);
+    let line = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!((output.status.code(), line.lines().count()), (Some(2), 1), "{line}");
+    assert!(
+        line.contains("members were changed while the cluster ran") && line.contains("epoch 1: 1 2 3"),
+        "{line}"
+    );
+}
+
+#[test]
 fn the_last_voter_that_may_lead_keeps_its_priority() {
     let cluster = Cluster::started(3, &[]);
     for id in [1, 2] {

@@ -13,6 +13,9 @@ use super::terminal::say;
 
 /// Give a stopped cluster other members, for example to replace a node that is lost.
 ///
+/// Only for a cluster whose members were never changed while it ran, as by `paxos-node member`: else its log
+/// says who they are, and this is refused.
+///
 /// Stop all nodes first, once the nodes that stay show the same CHOSEN in `status`. Run this on each node
 /// that stays, with the same members; then format the new nodes, and start all with the new --peers.
 #[derive(Args)]
@@ -26,13 +29,15 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let mut storage = FileStorage::open(&arguments.data, FileSettings::default())?;
+    let storage = FileStorage::open(&arguments.data, FileSettings::default())?;
     let members: BTreeSet<NodeId> = arguments.members.iter().copied().map(NodeId).collect();
-    refound(&mut storage, &members).map_err(|error| match error {
-        NodeError::Settings(problem) => Failure::usage(format!("{}: {problem}", arguments.data.display())),
+    let data = arguments.data.display();
+    refound(Box::new(storage), &members).map_err(|error| match error {
+        NodeError::Settings(problem) => Failure::usage(format!("{data}: {problem}")),
+        NodeError::MembersInLog { .. } => Failure::usage(format!("{data}: {error}; see 'paxos-node member'")),
         other => Failure::from(other),
     })?;
     let ids: Vec<String> = members.iter().map(NodeId::to_string).collect();
-    say!("{} now belongs to the cluster of nodes {}", arguments.data.display(), ids.join(", "));
+    say!("{data} now belongs to the cluster of nodes {}", ids.join(", "));
     Ok(())
 }
