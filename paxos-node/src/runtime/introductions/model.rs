@@ -1,12 +1,14 @@
 //! A model that plays how nodes meet: frames in any order, lost and doubled; nodes that crash before or after
 //! what they remember is durable; disks that are made anew. Whatever happens, any two quorums that ever
 //! listen to each other have a storage in common; and when all are up, and no disk was made anew, the cluster
-//! is founded.
+//! is founded. A node that was cut off while the others removed it is heard when it is back, so that it can
+//! be told.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use paxos_core::{Membership, NodeId};
+use paxos_core::message::Probe;
+use paxos_core::{Ballot, Body, Epoch, Membership, Message, NodeId};
 use paxos_storage::{Registry, Start, StorageId};
 
 use super::mutant::{self, Mutant};
@@ -39,6 +41,10 @@ struct World {
     now_ticks: u128,
     quorums: Vec<BTreeSet<Acceptor>>,
     disks_made: u128,
+    /// No member any more, as all others know.
+    removed: Option<NodeId>,
+    /// Nothing from it or to it arrives.
+    cut_off: Option<NodeId>,
 }
 
 impl World {
@@ -51,6 +57,8 @@ impl World {
             now_ticks: 0,
             quorums: Vec::new(),
             disks_made: 0,
+            removed: None,
+            cut_off: None,
         };
         // With the disks of all founders gone the cluster is a new one, and nobody can know better.
         let founders: Vec<u64> = (1..=size).filter(|id| !absent.contains(id)).collect();
@@ -88,10 +96,46 @@ impl World {
         let founders: Vec<NodeId> = own.members.iter().copied().collect();
         let founding = Membership::new(&founders).expect("the nodes of a model are few and distinct");
         node.running = Some(Introductions::new(own, founding, node.disk.registry.clone()));
+        self.tell_removal(id);
+        let Some(node) = self.nodes.get_mut(&id) else { return };
         if let Some(running) = &mut node.running {
             running.tick(self.now_ticks);
         }
         self.carry_out(id);
+    }
+
+    /// The others remove a node, which hears nothing from now on.
+    fn remove_unheard(&mut self, id: NodeId) {
+        (self.removed, self.cut_off) = (Some(id), Some(id));
+        self.network.retain(|(from, to, _)| *from != id && *to != id);
+        for id in self.ids() {
+            self.tell_removal(id);
+        }
+    }
+
+    /// Tells a node which members there are, unless it was removed itself.
+    fn tell_removal(&mut self, id: NodeId) {
+        let members: Vec<NodeId> = self.ids().into_iter().filter(|id| Some(*id) != self.removed).collect();
+        let is_told = self.removed.is_some() && self.removed != Some(id);
+        if let Some(running) = self.nodes.get_mut(&id).and_then(|node| node.running.as_mut())
+            && is_told
+        {
+            running.set_members(&members);
+        }
+    }
+
+    fn ids(&self) -> Vec<NodeId> {
+        self.nodes.keys().copied().collect()
+    }
+
+    /// A node says something to all others, as one does that looks for a leader.
+    fn speak(&mut self, id: NodeId) {
+        let ballot = Ballot { round: 1, node: id };
+        let message = Message { epoch: Epoch(0), body: Body::Probe(Probe { ballot }) };
+        let Some(running) = self.nodes.get(&id).and_then(|node| node.running.as_ref()) else { return };
+        let frame = running.frame(&message);
+        let others = self.ids().into_iter().filter(|other| *other != id);
+        self.network.extend(others.map(|to| (id, to, frame.clone())));
     }
 
     /// Ends a node; what it was writing is on its disk, or is not.
@@ -134,6 +178,7 @@ impl World {
         if let Some(node) = self.nodes.get_mut(&id) {
             while let Some(action) = node.running.as_mut().and_then(Introductions::take_action) {
                 match action {
+                    Action::Send { to, .. } if [Some(id), Some(to)].contains(&self.cut_off) => {}
                     Action::Send { to, frame } => self.network.push((id, to, frame)),
                     Action::Remember(registry) => node.writing = Some(registry),
                     Action::StopForOtherDisk { .. } | Action::StopForCopy { .. } => has_to_stop = true,
@@ -217,24 +262,27 @@ impl World {
     /// Has all nodes up and everything arrive.
     fn settle(&mut self) {
         for _ in 0..100 {
-            let down: Vec<NodeId> =
-                self.nodes.iter().filter(|(_, node)| node.running.is_none()).map(|(id, _)| *id).collect();
-            for id in down {
+            self.settle_for_a_while();
+        }
+    }
+
+    fn settle_for_a_while(&mut self) {
+        for id in self.ids() {
+            if self.nodes[&id].running.is_none() {
                 self.start(id);
             }
-            self.now_ticks += 10;
-            let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
-            for id in ids {
-                let now_ticks = self.now_ticks;
-                if let Some(running) = self.nodes.get_mut(&id).and_then(|node| node.running.as_mut()) {
-                    running.tick(now_ticks);
-                }
-                self.carry_out(id);
-                self.finish_write(id);
+        }
+        self.now_ticks += 10;
+        for id in self.ids() {
+            let now_ticks = self.now_ticks;
+            if let Some(running) = self.nodes.get_mut(&id).and_then(|node| node.running.as_mut()) {
+                running.tick(now_ticks);
             }
-            while !self.network.is_empty() {
-                self.deliver(0, false);
-            }
+            self.carry_out(id);
+            self.finish_write(id);
+        }
+        while !self.network.is_empty() {
+            self.deliver(0, false);
         }
     }
 
@@ -281,6 +329,41 @@ fn a_cluster_is_founded_when_all_are_up_whatever_happened_before() {
             assert!(world.disjoint_quorums().is_none(), "seed {seed}, {size} nodes without {absent:?}");
         }
     }
+}
+
+/// Whether all others listen to a node that was cut off while they removed it, once it is back and speaks.
+/// Any of them may have been started anew meanwhile.
+fn hear_who_was_removed(seed: u64, size: u64) -> bool {
+    let mut world = World::new(seed, size, &[]);
+    world.settle();
+    let removed = NodeId(world.random.u64(1..=size));
+    world.remove_unheard(removed);
+    let steps = world.random.usize(..400);
+    world.play(steps, false);
+    world.settle();
+    world.cut_off = None;
+    for _ in 0..20 {
+        world.speak(removed);
+        world.settle_for_a_while();
+    }
+    let listens = |node: &Node| node.running.as_ref().is_some_and(|running| running.listens_to(removed));
+    world.nodes.iter().all(|(id, node)| *id == removed || listens(node))
+}
+
+#[test]
+fn a_node_that_was_cut_off_while_it_was_removed_is_heard_when_it_is_back() {
+    for (size, seeds) in [(3, 200), (5, 80)] {
+        for seed in 0..seeds {
+            assert!(hear_who_was_removed(seed, size), "seed {seed}, {size} nodes");
+        }
+    }
+}
+
+#[test]
+fn strangers_must_be_asked() {
+    let found = (0..200)
+        .find(|seed| mutant::with(Some(Mutant::StrangerNotAsked), || !hear_who_was_removed(*seed, 3)));
+    assert!(found.is_some(), "it is never noticed that a stranger was not asked");
 }
 
 #[test]

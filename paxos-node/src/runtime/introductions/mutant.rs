@@ -11,6 +11,8 @@ pub(super) enum Mutant {
     JoinsByOne,
     /// What is remembered of a peer counts before it is durable.
     NotDurable,
+    /// A node that was forgotten, and takes itself for introduced, is not asked to introduce itself.
+    StrangerNotAsked,
 }
 
 #[cfg(test)]

@@ -177,7 +177,8 @@ impl Introductions {
     /// Has a node introduce itself that was cut off while it was removed, and does not know that it was
     /// forgotten here: else it would never hear of its removal.
     fn ask_stranger(&mut self, node: NodeId) {
-        if self.has_room_for_guest() && self.now_ticks >= self.asks_stranger_at_ticks {
+        let is_due = self.now_ticks >= self.asks_stranger_at_ticks && !mutated(Mutant::StrangerNotAsked);
+        if is_due && self.has_room_for_guest() {
             self.asks_stranger_at_ticks = self.now_ticks + HELLO_TICKS;
             let frame = frame::encode(self.start, &Contents::Hello(self.hello(true)));
             self.actions.push_back(Action::Send { to: node, frame });

@@ -276,6 +276,67 @@ fn a_node_that_is_no_member_is_told_so() {
     assert!(!hears(&mut one, &four));
 }
 
+/// The hellos to a node among what is to be done.
+fn hellos(node: &mut Introductions, to: NodeId) -> usize {
+    let is_hello = |action: Action| match action {
+        Action::Send { to: node, frame } => {
+            node == to && matches!(frame::decode(frame), Ok((_, Contents::Hello(hello))) if hello.asks)
+        }
+        _ => false,
+    };
+    std::iter::from_fn(|| node.take_action()).filter_map(|action| is_hello(action).then_some(())).count()
+}
+
+/// Nodes 1 and 2 were introduced. Node 2 was cut off, removed and forgotten by node 1, and knows nothing of it.
+fn one_that_has_forgotten_two() -> (Introductions, Introductions) {
+    let (mut one, mut two) = (node(ONE, start(1, 1)), node(TWO, start(1, 2)));
+    meet(&mut one, &mut two, 0, 1);
+    one.set_members(&[ONE, THREE]);
+    one.tick(SILENCE_TICKS);
+    assert!(hears(&mut two, &one), "node 2 still takes both for introduced");
+    assert!(!hears(&mut one, &two), "node 1 has forgotten it");
+    (one, two)
+}
+
+#[test]
+fn a_forgotten_node_that_takes_itself_for_introduced_is_asked_and_heard_as_a_guest() {
+    let (mut one, mut two) = one_that_has_forgotten_two();
+    meet(&mut one, &mut two, SILENCE_TICKS, 2 * HELLO_TICKS);
+    assert!(hears(&mut one, &two), "so that it can be told of its removal");
+    assert!(one.peers[&TWO].is_guest);
+}
+
+#[test]
+fn strangers_that_speak_are_asked_once_in_a_while_and_only_if_there_is_room() {
+    let (mut one, two) = one_that_has_forgotten_two();
+    assert_eq!(hellos(&mut one, TWO), 1);
+    for frame in [two.frame(&message()), two.farewell()] {
+        assert_eq!(one.receive(TWO, frame), Arrival::Consumed);
+        assert_eq!(hellos(&mut one, TWO), 0, "not again within {HELLO_TICKS} ticks");
+    }
+    one.tick(SILENCE_TICKS + HELLO_TICKS);
+    hellos(&mut one, TWO);
+    one.receive(TWO, two.farewell());
+    assert_eq!(hellos(&mut one, TWO), 0, "it leaves anyway");
+    one.receive(TWO, two.frame(&message()));
+    assert_eq!(hellos(&mut one, TWO), 1);
+    let now = SILENCE_TICKS + 2 * HELLO_TICKS;
+    for id in (4..).take(MAX_GUESTS) {
+        meet(&mut one, &mut node(NodeId(id), start(1, id)), now, 1);
+    }
+    assert_eq!(one.peers.values().filter(|peer| peer.is_guest).count(), MAX_GUESTS);
+    one.receive(TWO, two.frame(&message()));
+    assert_eq!(hellos(&mut one, TWO), 0, "there are as many guests as there may be");
+}
+
+#[test]
+fn a_node_that_belongs_to_no_cluster_asks_no_stranger() {
+    let new = Registry { start: start(1, 1), ..Registry::default() };
+    let mut one = Introductions::new(own(ONE, 1), three(), new);
+    one.receive(NodeId(4), node(NodeId(4), start(1, 4)).frame(&message()));
+    assert_eq!(hellos(&mut one, NodeId(4)), 0);
+}
+
 #[test]
 fn who_waits_for_founders_says_so_by_name() {
     let new = |nonce| Registry { start: start(1, nonce), ..Registry::default() };
