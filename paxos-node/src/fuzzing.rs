@@ -1,6 +1,7 @@
 //! What the fuzz targets call, and the tests that replay what was found. No part of the interface.
 
 pub use crate::cli::options::fuzz_config as config;
+pub use crate::fronts::operator::fuzz as operator;
 pub use crate::fronts::resp::fuzzing::resp;
 pub use crate::kv::fuzzing::{command, snapshot};
 pub use crate::runtime::introductions::fuzz as introduction;
@@ -41,6 +42,11 @@ mod tests {
     #[test]
     fn introductions_that_were_found_are_harmless() {
         replay("introduction", introduction);
+    }
+
+    #[test]
+    fn operators_requests_and_their_answers_that_were_found_are_harmless() {
+        replay("operator", operator);
     }
 
     #[test]

@@ -105,6 +105,9 @@ pub use lane::{Lane, LaneLimit, LaneLimits, MAX_FRAME_BYTES};
 #[cfg(feature = "network")]
 #[cfg(feature = "network")]
 pub use network::calls;
+#[cfg(all(feature = "network", any(test, feature = "fuzz")))]
+#[doc(hidden)]
+pub use network::calls::fuzzing;
 #[cfg(feature = "network")]
 pub use network::{NetworkConfig, NetworkTransport, Resolve, SystemResolver, TlsIdentity};
 pub use status::{Dropped, PeerCounters, PeerStatus, Traffic};

@@ -282,6 +282,43 @@ impl Answer {
     }
 }
 
+/// For the fuzz target: bytes as a node gets them from an operator, and as an operator gets them from a node.
+/// What can be read means the same when it is written and read again, and a change that was asked for is made
+/// or refused.
+///
+/// # Panics
+///
+/// If that is not so.
+#[cfg(any(test, feature = "fuzz"))]
+pub fn fuzz(bytes: &[u8]) {
+    use paxos_core::{Ballot, Member};
+
+    if let Ok(request) = decode::<Request>(bytes) {
+        assert_eq!(decode::<Request>(&request.encode()).as_ref(), Ok(&request));
+        if let Request::Change { change, .. } = request {
+            let members = vec![
+                Member::voter(NodeId(1), "one:1"),
+                Member::voter(NodeId(2), "two:2").with_priority(0),
+                Member::learner(NodeId(3), "three:3"),
+            ];
+            let members = Membership::of(members).expect("these members fit");
+            match members.changed(&Change::from(change), Ballot::ZERO) {
+                Ok(next) => assert_eq!(next.epoch(), members.epoch().next()),
+                Err(refused) => assert!(!refused.to_string().is_empty(), "it says why not"),
+            }
+        }
+    }
+    let Ok(answer) = Answer::decode(bytes) else { return };
+    assert_eq!(Answer::decode(&encode(&answer)).as_ref(), Ok(&answer));
+    if let Answer::Members(report) | Answer::Changed(report) = answer {
+        let is_known = report.leader_address().is_some();
+        assert!(!is_known || report.leader.and_then(|leader| report.member(leader)).is_some());
+        if let Ok(founding) = report.founding_membership() {
+            assert_eq!(STANDARD.encode(founding.encode()), report.founding);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -18,6 +18,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+#[cfg(any(test, feature = "fuzz"))]
+pub use self::messages::fuzz;
 pub use self::messages::{Answer, ChangeOrder, Malformed, MembershipReport, NodeAddress, Request, VERSION};
 use crate::client::{AdministrationError, Client};
 use crate::state_machine::StateMachine;

@@ -37,6 +37,9 @@
 
 mod client;
 mod error;
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod server;
 #[cfg(all(test, feature = "certs", feature = "quic", feature = "tcp"))]
 mod tests;
