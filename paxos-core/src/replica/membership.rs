@@ -151,7 +151,7 @@ impl Replica {
             return Err(ChangeRefusal::HandingOver { to });
         }
         if let Some(pending) = &self.changes.pending
-            && !mutated(Mutant::TwoChangesAtOnce)
+            && !(pending.slot.is_some() && mutated(Mutant::TwoChangesAtOnce))
         {
             return Err(ChangeRefusal::UnderWay { change: pending.request.change.clone() });
         }

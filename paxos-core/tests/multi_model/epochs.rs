@@ -13,6 +13,8 @@ use crate::node::Node;
 struct Decision<'a> {
     slot: Slot,
     epoch: Epoch,
+    /// The membership that decides the slot.
+    membership: Membership,
     /// The lowest ballot under which it is chosen.
     ballot: Ballot,
     value: &'a Value,
@@ -30,10 +32,76 @@ fn decisions<'a>(model: &MultiPaxos, state: &'a State) -> Vec<Decision<'a>> {
         let Some(&(ballot, value)) = decided.first() else { break };
         let is_contradicted = decided.iter().any(|(_, other)| *other != value);
         let epoch = membership.epoch();
-        decisions.push(Decision { slot, epoch, ballot, value, is_contradicted });
-        membership = value.as_membership().filter(|next| next.epoch() == epoch.next()).unwrap_or(membership);
+        decisions.push(Decision {
+            slot,
+            epoch,
+            membership: membership.clone(),
+            ballot,
+            value,
+            is_contradicted,
+        });
+        membership = membership_after(&membership, value);
     }
     decisions
+}
+
+/// The membership in force behind a slot in which `value` is chosen.
+fn membership_after(before: &Membership, value: &Value) -> Membership {
+    let next = value.as_membership().filter(|next| next.epoch() == before.epoch().next());
+    next.unwrap_or_else(|| before.clone())
+}
+
+/// All memberships that have been in force, each at the place of its epoch.
+fn memberships(model: &MultiPaxos, decisions: &[Decision<'_>]) -> Vec<Membership> {
+    let mut memberships = vec![model.founding.clone()];
+    for decision in decisions {
+        let next = membership_after(&decision.membership, decision.value);
+        if next.epoch() != decision.epoch {
+            memberships.push(next);
+        }
+    }
+    memberships
+}
+
+/// P2c of the paper, in each epoch: a proposal is made in an epoch that has begun, and there is a quorum of
+/// promises among *its* voters that allows the value, given what they have accepted in the epoch. The ballot
+/// with which an epoch begins is promised by whoever enters it, so nobody may have accepted anything below it.
+fn is_constrained_by_a_quorum_of_its_epoch(memberships: &[Membership], state: &State) -> bool {
+    memberships_of_proposals(memberships, state).all(|(membership, (ballot, slot, value))| {
+        let Some(membership) = membership else { return false };
+        let epoch = membership.epoch();
+        let highest = |node: &&'static Node| {
+            let below = node.facts.votes_in.range((epoch, slot, Ballot::ZERO)..(epoch, slot, ballot));
+            below.map(|(_, _, accepted)| *accepted).next_back()
+        };
+        let voters = state.nodes.iter().filter(|node| membership.is_voter(node.facts.id));
+        if epoch > Epoch(0) && membership.ballot() == ballot {
+            return voters.into_iter().all(|voter| highest(&voter).is_none());
+        }
+        let promised: Vec<Option<Ballot>> =
+            voters.filter(|voter| voter.facts.promise_told >= ballot).map(|voter| highest(&voter)).collect();
+        promised.iter().any(|bound| {
+            let is_value = |bound: Ballot| {
+                let mut earlier = state.nodes.iter().flat_map(|node| node.facts.proposals_in(epoch));
+                earlier.any(|(below, same, held)| below == bound && same == slot && held == value)
+            };
+            let quorum = promised.iter().filter(|held| *held <= bound).count();
+            quorum >= membership.quorums().prepare() && bound.is_none_or(is_value)
+        })
+    })
+}
+
+/// Every proposal, with the membership of its epoch, if that has begun.
+fn memberships_of_proposals<'a>(
+    memberships: &'a [Membership],
+    state: &'a State,
+) -> impl Iterator<Item = (Option<&'a Membership>, (Ballot, Slot, &'a Value))> {
+    state.nodes.iter().flat_map(move |node| {
+        node.facts.proposals_with_epochs().map(move |(epoch, proposal)| {
+            let place = usize::try_from(epoch.0).unwrap_or(usize::MAX);
+            (memberships.get(place), proposal)
+        })
+    })
 }
 
 /// The proposals in `slot` that a quorum of the membership has accepted.
@@ -83,6 +151,10 @@ pub(crate) fn properties(bounds: &Bounds) -> Vec<Property<MultiPaxos>> {
                     && applies_what_is_chosen(&decisions, state)
             },
         ),
+        Property::always("P2c in each epoch", |model, state| {
+            let memberships = memberships(model, &decisions(model, state));
+            is_constrained_by_a_quorum_of_its_epoch(&memberships, state)
+        }),
         Property::always("one value for each ballot and slot", |_, state: &State| state.proposes_once()),
         Property::always("who has promised accepts nothing below", |_, state: &State| {
             state.nodes.iter().all(|node| !node.facts.promise_broken)
@@ -90,14 +162,16 @@ pub(crate) fn properties(bounds: &Bounds) -> Vec<Property<MultiPaxos>> {
         Property::always("every disk can be started from", |_, state: &State| {
             state.nodes.iter().all(|node| !node.facts.disk_was_senseless)
         }),
-        Property::sometimes("a slot of the second epoch is applied", |model: &MultiPaxos, state: &State| {
-            let is_second = |decision: &Decision<'_>| decision.epoch == Epoch(1);
+        Property::sometimes("a slot of the last epoch is applied", |model: &MultiPaxos, state: &State| {
+            let last = Epoch(model.bounds.epochs_begun().min(model.bounds.last_slot.0 - 1));
+            let is_last = |decision: &Decision<'_>| decision.epoch == last;
             let is_applied = |slot| state.nodes.iter().any(|node| node.facts.applied.contains_key(slot));
-            is_applied(&model.bounds.last_slot) && decisions(model, state).iter().any(is_second)
+            is_applied(&model.bounds.last_slot) && decisions(model, state).iter().any(is_last)
         }),
     ];
     // The second leader finds the membership of the first.
-    if bounds.changes.iter().any(|(node, _)| *node == bounds.campaigns[0]) {
+    let has_rival = bounds.campaigns.iter().any(|candidate| *candidate != bounds.campaigns[0]);
+    if has_rival && bounds.changes.iter().any(|(node, _, _)| *node == bounds.campaigns[0]) {
         properties.push(Property::sometimes(
             "a leader runs phase 1 in the second epoch",
             |_, state: &State| {

@@ -1,18 +1,23 @@
 //! The cluster as a model: what may happen next, and what must hold.
 
 use paxos_core::sim::Mutant;
-use paxos_core::{Ballot, Change, Member, Membership, NodeId, Quorums, Role, Slot, Value};
+use paxos_core::{Ballot, Change, Epoch, Member, Membership, NodeId, Quorums, Role, Slot, Value};
 use stateright::{Model, Property};
 
-use crate::MEMBERS;
+use crate::NODES;
 use crate::catalogue::Catalogue;
 use crate::epochs;
-use crate::node::{Event, Facts, Life, Node, Step};
+use crate::node::{Event, Life, Node, Step};
+
+/// How many nodes have a vote where the membership does not change.
+const FOUNDERS: usize = 3;
 
 /// The bounds of the model.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
     pub(crate) last_slot: Slot,
+    /// How many nodes there are, from 1 on.
+    pub(crate) nodes: usize,
     /// The owners of the ballots, from the lowest on.
     pub(crate) campaigns: &'static [u64],
     /// The nodes that may crash; only one of them does, and once.
@@ -29,8 +34,8 @@ pub(crate) struct Bounds {
     pub(crate) chunk_bytes: usize,
     /// The founding members without a vote.
     pub(crate) learners: &'static [u64],
-    /// For each node that may be asked for one, the change of the founding membership that it is asked for.
-    pub(crate) changes: &'static [(u64, Change)],
+    /// Which node may be asked for which change, in which epoch.
+    pub(crate) changes: &'static [(u64, Epoch, Change)],
     pub(crate) mutant: Option<Mutant>,
 }
 
@@ -43,7 +48,18 @@ impl Bounds {
                 Member::voter(NodeId(*id), "")
             }
         };
-        Membership::of(MEMBERS.iter().map(member).collect()).expect("these members fit")
+        Membership::of(NODES[..self.nodes].iter().map(member).collect()).expect("these members fit")
+    }
+
+    /// The change that a node may be asked for in an epoch.
+    pub(crate) fn change(&self, node: NodeId, epoch: Epoch) -> Option<&'static Change> {
+        let is_it = |(at, during, _): &&(u64, Epoch, Change)| NodeId(*at) == node && *during == epoch;
+        self.changes.iter().find(is_it).map(|(_, _, change)| change)
+    }
+
+    /// How many epochs changes may begin.
+    pub(crate) fn epochs_begun(&self) -> u64 {
+        self.changes.iter().map(|(_, epoch, _)| epoch.0 + 1).max().unwrap_or(1)
     }
 }
 
@@ -70,7 +86,8 @@ impl MultiPaxos {
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct State {
-    pub(crate) nodes: [&'static Node; MEMBERS.len()],
+    /// Of nodes that there are not there is nothing but the first state.
+    pub(crate) nodes: [&'static Node; NODES.len()],
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -85,11 +102,11 @@ impl Model for MultiPaxos {
     type Action = Action;
 
     fn init_states(&self) -> Vec<State> {
-        vec![State { nodes: MEMBERS.map(|id| self.catalogue.first(&self.bounds, NodeId(id))) }]
+        vec![State { nodes: NODES.map(|id| self.catalogue.first(&self.bounds, NodeId(id))) }]
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
-        for node in 0..MEMBERS.len() {
+        for node in 0..self.bounds.nodes {
             let may_crash = self.may_crash(state, node);
             self.events(state, node, |event| {
                 actions.push(Action { node, step: Step { event, is_lost: false } });
@@ -130,8 +147,8 @@ fn rules() -> Vec<Property<MultiPaxos>> {
         Property::always("what is applied is chosen", |_, state: &State| state.applies_what_is_chosen()),
         Property::always("one value for each ballot and slot", |_, state: &State| state.proposes_once()),
         Property::always("every two quorums meet", |_, _| {
-            let quorums = Quorums::majority(MEMBERS.len());
-            quorums.prepare() + quorums.accept() > MEMBERS.len()
+            let quorums = Quorums::majority(FOUNDERS);
+            quorums.prepare() + quorums.accept() > FOUNDERS
         }),
         Property::always("who has promised accepts nothing below", |_, state: &State| {
             state.nodes.iter().all(|node| !node.facts.promise_broken)
@@ -182,7 +199,8 @@ impl MultiPaxos {
             sights.push(Property::sometimes(
                 "everybody applies the last slot",
                 |model: &MultiPaxos, state: &State| {
-                    state.nodes.iter().all(|node| node.facts.applied.contains_key(&model.bounds.last_slot))
+                    let nodes = &state.nodes[..model.bounds.nodes];
+                    nodes.iter().all(|node| node.facts.applied.contains_key(&model.bounds.last_slot))
                 },
             ));
         }
@@ -199,13 +217,14 @@ impl MultiPaxos {
 
     /// A node may crash as long as no other node has.
     fn may_crash(&self, state: &State, node: usize) -> bool {
-        self.bounds.victims.contains(&MEMBERS[node])
+        self.bounds.victims.contains(&NODES[node])
             && state.nodes.iter().all(|node| node.facts.life == Life::First)
     }
 
     fn events(&self, state: &State, node: usize, mut event: impl FnMut(Event)) {
         let facts = &state.nodes[node].facts;
-        let peers = || state.nodes.iter().map(|peer| &peer.facts).filter(|peer| peer.id != facts.id);
+        let nodes = &state.nodes[..self.bounds.nodes];
+        let peers = || nodes.iter().map(|peer| &peer.facts).filter(|peer| peer.id != facts.id);
         for letter in peers().flat_map(|peer| &peer.sent) {
             if letter.to.is_none_or(|to| to == facts.id) {
                 event(Event::Receive(letter));
@@ -217,14 +236,15 @@ impl MultiPaxos {
             }
         }
         if facts.role == Role::Leader {
-            let has_change = self.bounds.changes.iter().any(|(node, _)| NodeId(*node) == facts.id);
+            let (epoch, since) = facts.epoch();
+            let has_change = self.bounds.change(facts.id, epoch).is_some();
             if has_change {
                 event(Event::Change);
             }
             let is_command = |(_, _, value): &(Ballot, Slot, Value)| value.commands().next().is_some();
             let has_proposed = state.nodes[node].proposals.iter().any(is_command);
             // Where the membership changes, a leader proposes one command, and its change before that.
-            let waits = has_change && facts.applied.is_empty();
+            let waits = has_change && facts.applied.keys().all(|slot| *slot <= since);
             if self.bounds.changes.is_empty() || !(waits || has_proposed) {
                 event(Event::Propose);
             }
@@ -234,9 +254,11 @@ impl MultiPaxos {
         }
         if !self.bounds.changes.is_empty() {
             // A node that has missed a membership may ask any node that knows it.
-            let knows = |facts: &Facts| facts.applied.contains_key(&Slot::FIRST);
-            for peer in peers().filter(|peer| knows(facts) && !knows(peer)) {
-                event(Event::Fetch { from: peer.id, first: Slot::FIRST });
+            for peer in peers().filter(|_| self.bounds.fetches) {
+                let first = Slot((1..).find(|slot| !peer.applied.contains_key(&Slot(*slot))).unwrap_or(1));
+                if first < self.bounds.last_slot && facts.applied.contains_key(&first) {
+                    event(Event::Fetch { from: peer.id, first });
+                }
             }
         } else if self.bounds.fetches {
             for peer in peers() {
@@ -272,7 +294,7 @@ impl State {
 
     fn is_chosen(&self, (ballot, slot, _): &(Ballot, Slot, Value)) -> bool {
         let voters = self.nodes.iter().filter(|node| node.facts.votes.contains(&(*slot, *ballot)));
-        voters.count() > MEMBERS.len() / 2
+        voters.count() > FOUNDERS / 2
     }
 
     fn chooses_once(&self) -> bool {
@@ -318,7 +340,7 @@ impl State {
             let is_value = |bound| {
                 self.proposals().any(|(below, same, held)| *below == bound && *same == slot && held == value)
             };
-            let quorum = promised.iter().flatten().filter(|held| *held <= bound).count() > MEMBERS.len() / 2;
+            let quorum = promised.iter().flatten().filter(|held| *held <= bound).count() > FOUNDERS / 2;
             quorum && bound.is_none_or(is_value)
         })
     }
@@ -326,6 +348,6 @@ impl State {
 
 impl std::fmt::Debug for Action {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "{} {:?}", MEMBERS[self.node], self.step)
+        write!(formatter, "{} {:?}", NODES[self.node], self.step)
     }
 }

@@ -36,6 +36,8 @@ pub(crate) struct Facts {
     pub(crate) disk: Disk,
     /// What it has accepted: on its disk, or as sent to others.
     pub(crate) votes: BTreeSet<(Slot, Ballot)>,
+    /// Where the membership changes: in which epochs it has accepted that. A slot may be of another one later.
+    pub(crate) votes_in: BTreeSet<(Epoch, Slot, Ballot)>,
     /// All that it has ever applied, before a crash or after.
     pub(crate) applied: BTreeMap<Slot, Value>,
     /// The highest ballot that others know it to have promised.
@@ -122,6 +124,7 @@ impl Facts {
             sent: BTreeSet::new(),
             disk: Disk::default(),
             votes: BTreeSet::new(),
+            votes_in: BTreeSet::new(),
             applied: BTreeMap::new(),
             promise_told: Ballot::ZERO,
             promise_broken: false,
@@ -136,6 +139,15 @@ impl Facts {
         self.role = Role::Follower;
         self.replica.clear();
         self
+    }
+
+    /// The epoch that it is in, and the slot of the membership that began it.
+    pub(crate) fn epoch(&self) -> (Epoch, Slot) {
+        let memberships =
+            self.applied.iter().filter_map(|(slot, value)| Some((*slot, value.as_membership()?)));
+        memberships.fold((Epoch(0), Slot::ZERO), |(epoch, since), (slot, next)| {
+            if next.epoch() == epoch.next() { (next.epoch(), slot) } else { (epoch, since) }
+        })
     }
 
     pub(crate) fn proposals(&self) -> Vec<(Ballot, Slot, Value)> {
@@ -153,12 +165,17 @@ impl Facts {
 
     /// The proposals in `epoch` that it has made.
     pub(crate) fn proposals_in(&self, epoch: Epoch) -> impl Iterator<Item = (Ballot, Slot, &Value)> {
-        self.sent.iter().filter(move |letter| letter.message.epoch == epoch).filter_map(
-            |letter| match &letter.message.body {
-                Body::Accept(Accept { ballot, slot, value, .. }) => Some((*ballot, *slot, value)),
-                _ => None,
-            },
-        )
+        self.proposals_with_epochs().filter(move |(of, _)| *of == epoch).map(|(_, proposal)| proposal)
+    }
+
+    /// The proposals that it has made, each with its epoch.
+    pub(crate) fn proposals_with_epochs(&self) -> impl Iterator<Item = (Epoch, (Ballot, Slot, &Value))> {
+        self.sent.iter().filter_map(|letter| match &letter.message.body {
+            Body::Accept(Accept { ballot, slot, value, .. }) => {
+                Some((letter.message.epoch, (*ballot, *slot, value)))
+            }
+            _ => None,
+        })
     }
 
     pub(crate) fn prepares_in(&self, epoch: Epoch) -> bool {
@@ -210,7 +227,7 @@ impl Step {
             Event::Campaign { rank } => 4 + rank,
             Event::Change => 8,
             Event::Fetch { from, first } => 9 + 4 * small(from.0 - 1) + small(first.0),
-            Event::Receive(letter) => 24 + letter.number,
+            Event::Receive(letter) => 32 + letter.number,
         };
         2 * event + usize::from(self.is_lost)
     }

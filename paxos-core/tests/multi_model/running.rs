@@ -6,9 +6,8 @@ use std::convert::Infallible;
 use bytes::Bytes;
 use paxos_core::message::{Accept, Accepted, Consent, Fetch, Heartbeat, Prepare, Probe, Promise};
 use paxos_core::{
-    Ballot, Body, Change, ChangeRequest, Config, Driver, Entry, Epoch, HeartbeatRound, Input, Message,
-    NodeId, Output, ProtocolSettings, ReadId, Replica, RequestId, Role, Slot, SnapshotMeta, Standing, Value,
-    Write,
+    Ballot, Body, ChangeRequest, Config, Driver, Entry, HeartbeatRound, Input, Message, NodeId, Output,
+    ProtocolSettings, ReadId, Replica, RequestId, Role, Slot, SnapshotMeta, Standing, Value, Write,
 };
 
 use crate::catalogue::Catalogue;
@@ -36,7 +35,8 @@ impl Running<'_> {
             settings.eager_commands = usize::MAX;
             settings.chunk_bytes = bounds.chunk_bytes;
         });
-        let config = Config::new(start.id, bounds.founding(), settings).expect("these settings fit together");
+        let config =
+            Config::joining(start.id, bounds.founding(), settings).expect("these settings fit together");
         let replica = Replica::new(config.clone(), start.disk.recovered(), start.id.0);
         let replica = replica.expect("no step is taken after a disk is found senseless");
         Running { catalogue, bounds, config, replica, facts: start.clone(), outputs: VecDeque::new() }
@@ -115,7 +115,7 @@ impl Running<'_> {
             // A command that waits behind a membership is as good as one that comes later.
             Event::Propose if !outputs.iter().any(Output::is_message) => false,
             // A leader that enters an epoch may run phase 1 unasked, once.
-            _ => proposes_within && round <= self.bounds.campaigns.len() as u64 + 1,
+            _ => proposes_within && round <= self.bounds.campaigns.len() as u64 + self.bounds.epochs_begun(),
         }
     }
 
@@ -126,14 +126,9 @@ impl Running<'_> {
     }
 
     fn change(&mut self, outputs: &mut Vec<Output>) {
-        let own = |(node, _): &&(u64, Change)| NodeId(*node) == self.facts.id;
-        let Some((_, change)) = self.bounds.changes.iter().find(own) else { return };
-        let change = ChangeRequest {
-            request: RequestId(0),
-            change: change.clone(),
-            if_epoch: Some(Epoch(0)),
-            is_forced: true,
-        };
+        let epoch = self.replica.membership().epoch();
+        let Some(change) = self.bounds.change(self.facts.id, epoch).cloned() else { return };
+        let change = ChangeRequest { request: RequestId(0), change, if_epoch: Some(epoch), is_forced: true };
         self.replica.step(Input::Change(change), outputs);
     }
 
@@ -186,11 +181,21 @@ impl Running<'_> {
         for (slot, entry) in write.entries() {
             if let Entry::Accepted { ballot, .. } = entry {
                 self.facts.vote(*slot, *ballot);
+                self.note_epoch_of_vote(*slot, *ballot);
             }
         }
         let started = Replica::new(self.config.clone(), self.facts.disk.recovered(), 0);
         self.facts.disk_was_senseless |= started.is_err();
         self.replica.step(Input::Durable(write.into_durable()), outputs);
+    }
+
+    /// Notes a vote in the epoch which, as far as this replica knows now, decides the slot.
+    fn note_epoch_of_vote(&mut self, slot: Slot, ballot: Ballot) {
+        if let Some(membership) = self.replica.membership_at(slot.previous())
+            && !self.bounds.changes.is_empty()
+        {
+            self.facts.votes_in.insert((membership.epoch(), slot, ballot));
+        }
     }
 
     fn send_letter(&mut self, to: Option<NodeId>, message: Message) {
@@ -201,7 +206,10 @@ impl Running<'_> {
                 body
             }
             Body::Accepted(Accepted { ballot, first, last }) => {
-                (first.0..=last.0).for_each(|slot| self.facts.vote(Slot(slot), ballot));
+                for slot in (first.0..=last.0).map(Slot) {
+                    self.facts.vote(slot, ballot);
+                    self.note_epoch_of_vote(slot, ballot);
+                }
                 body
             }
             Body::Accept(_) => body,

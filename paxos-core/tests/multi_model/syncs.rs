@@ -11,11 +11,11 @@ use stateright::Model;
 
 use crate::model::{Bounds, MultiPaxos, State};
 use crate::node::Node;
-use crate::{MEMBERS, ONE_LEADER_TWICE, SMALLEST, SYNCS_AT_ANY_TIME};
+use crate::{NODES, ONE_LEADER_TWICE, SMALLEST, SYNCS_AT_ANY_TIME};
 
 /// The states in which nothing waits for a disk, as a number for what is to be said of each node.
 #[expect(clippy::mutable_key_type, reason = "a node is told from others by its number, which stays")]
-fn settled_states(bounds: Bounds) -> HashSet<[u64; MEMBERS.len()]> {
+fn settled_states(bounds: Bounds) -> HashSet<[u64; NODES.len()]> {
     let model = MultiPaxos::new(bounds);
     let mut found: HashSet<State> = model.init_states().into_iter().collect();
     let mut unvisited: Vec<State> = found.iter().copied().collect();
@@ -26,8 +26,8 @@ fn settled_states(bounds: Bounds) -> HashSet<[u64; MEMBERS.len()]> {
             let describe = || node.facts.description_if_settled().map(|description| hash(&description));
             *descriptions.entry(node).or_insert_with(describe)
         });
-        if let [Some(one), Some(two), Some(three)] = nodes {
-            settled.insert([one, two, three]);
+        if let [Some(one), Some(two), Some(three), Some(nobody)] = nodes {
+            settled.insert([one, two, three, nobody]);
         }
         unvisited.extend(model.next_states(&state).into_iter().filter(|next| found.insert(*next)));
     }

@@ -68,7 +68,8 @@ fn newest_membership(recovered: &Recovered) -> Option<Membership> {
 #[cfg(all(test, feature = "memory"))]
 mod tests {
     use paxos_core::{Ballot, Change, Entry, HardState, Member, Slot, SnapshotMeta, Write, WriteNumber};
-    use paxos_storage::{Identity, MemoryStorage, Registry};
+    use paxos_storage::memory::MemoryStorage;
+    use paxos_storage::{Identity, Registry};
 
     use super::*;
 
