@@ -62,12 +62,17 @@ const TRIAL: Duration = Duration::from_secs(1);
 /// interrupted.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     arguments.check()?;
+    until_stopped(async { measure(arguments).await?.tell(arguments) })
+}
+
+/// Runs this on one thread, until it is done or the program is asked to stop.
+fn until_stopped(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     let fail = |error: std::io::Error| Failure::new(format!("the clients can't be run: {error}"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(fail)?;
     runtime.block_on(async {
         let stop = stop_signal().map_err(fail)?;
         tokio::select! {
-            report = measure(arguments) => report?.tell(arguments),
+            result = work => result,
             () = stop => Err(Failure::new("interrupted; all servers are stopped")),
         }
     })

@@ -1,7 +1,7 @@
 //! Three nodes of paxos-node, set up by its own commands, with its defaults: QUIC and a log on disk.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -12,28 +12,48 @@ use super::process::{Process, free_ports};
 const STATUS_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(super) fn start(program: &Path, directory: &Path) -> Result<Vec<Node>, Failure> {
-    let certificates = directory.join("certs");
-    run(Command::new(program).arg("certs").arg("--out").arg(&certificates).args(["--nodes", "3"]))?;
+    make_certificates(program, directory, NODES)?;
     let ports = free_ports(3 * NODES);
     let (peers, ports) = ports.split_at(NODES);
     let all: Vec<String> =
         (1..).zip(peers).map(|(id, port): (u64, _)| format!("{id}=127.0.0.1:{port}")).collect();
-    let mut nodes = Vec::new();
-    for (id, ports) in (1..).zip(ports.chunks_exact(2)) {
-        let id: u64 = id;
-        let data = directory.join(format!("node-{id}"));
-        let [clients, status] =
-            [ports[0], ports[1]].map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-        run(Command::new(program).args(["format", "--id", &id.to_string(), "--data"]).arg(&data))?;
-        let mut command = Command::new(program);
-        // Standard input ends with this process, however that ends.
-        command.args(["serve", "--stop-with-stdin", "--id", &id.to_string(), "--peers", &all.join(",")]);
-        command.args(["--client", &clients.to_string(), "--http", &status.to_string()]);
-        command.arg("--data").arg(&data).arg("--certs").arg(&certificates);
-        let process = Process::start(&format!("paxos-node-{id}"), command, directory)?;
-        nodes.push(Node { process, clients, status });
-    }
-    Ok(nodes)
+    let all = all.join(",");
+    let ports = ports.chunks_exact(2).map(|ports| [ports[0], ports[1]]);
+    (1..).zip(ports).map(|(id, ports)| serve(program, directory, id, ports, &["--peers", &all])).collect()
+}
+
+/// Makes certificates for operators and for nodes 1 to `nodes`.
+pub(super) fn make_certificates(program: &Path, directory: &Path, nodes: usize) -> Result<(), Failure> {
+    let mut command = Command::new(program);
+    command.args(["certs", "--nodes", &nodes.to_string(), "--out"]).arg(certificates(directory));
+    run(&mut command)
+}
+
+/// Where [`make_certificates`] puts them.
+pub(super) fn certificates(directory: &Path) -> PathBuf {
+    directory.join("certs")
+}
+
+/// Starts a node on a directory of its own, which is formatted if it is new. The ports are those for clients
+/// and for the status; `more` says how it finds its peers.
+pub(super) fn serve(
+    program: &Path,
+    directory: &Path,
+    id: u64,
+    ports: [u16; 2],
+    more: &[&str],
+) -> Result<Node, Failure> {
+    let data = directory.join(format!("node-{id}"));
+    let [clients, status] = ports.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    let id = id.to_string();
+    run(Command::new(program).args(["format", "--if-missing", "--id", &id, "--data"]).arg(&data))?;
+    let mut command = Command::new(program);
+    // Standard input ends with this process, however that ends.
+    command.args(["serve", "--stop-with-stdin", "--id", &id]).args(more);
+    command.args(["--client", &clients.to_string(), "--http", &status.to_string()]);
+    command.arg("--data").arg(&data).arg("--certs").arg(certificates(directory));
+    let process = Process::start(&format!("paxos-node-{id}"), command, directory)?;
+    Ok(Node { process, clients, status })
 }
 
 /// The place of the leader among the nodes, if all are ready and know the same one.
@@ -49,7 +69,7 @@ pub(super) fn leader(nodes: &[Node]) -> Option<usize> {
 }
 
 /// Fails if a node has received malformed messages: the figures would be wrong then.
-pub(super) fn check_understood(nodes: &[Node]) -> Result<(), Failure> {
+pub(super) fn check_understood<'a>(nodes: impl IntoIterator<Item = &'a Node>) -> Result<(), Failure> {
     for node in nodes {
         let count = status(node).and_then(|status| status.get("misunderstood")?.as_u64());
         if count != Some(0) {
@@ -59,7 +79,8 @@ pub(super) fn check_understood(nodes: &[Node]) -> Result<(), Failure> {
     Ok(())
 }
 
-fn status(node: &Node) -> Option<serde_json::Value> {
+/// What a node answers to `/status`.
+pub(super) fn status(node: &Node) -> Option<serde_json::Value> {
     let mut status = agent().get(format!("http://{}/status", node.status)).call().ok()?;
     serde_json::from_str(&status.body_mut().read_to_string().ok()?).ok()
 }

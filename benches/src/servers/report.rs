@@ -188,7 +188,8 @@ fn chart(medians: &Medians) -> Option<String> {
     })
 }
 
-fn machine() -> String {
+/// The processor and the system.
+pub(super) fn machine() -> String {
     let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = text.lines().find(|line| line.starts_with("model name"));
     let model = model.and_then(|line| line.split_once(':')).map_or("a processor", |(_, model)| model.trim());
@@ -201,7 +202,8 @@ fn machine() -> String {
     )
 }
 
-fn write(file: &Path, text: &str) -> Result<(), Failure> {
+/// Writes a file, and says so.
+pub(super) fn write(file: &Path, text: &str) -> Result<(), Failure> {
     std::fs::write(file, text).map_err(|error| Failure::new(format!("{}: {error}", file.display())))?;
     eprintln!("wrote {}", file.display());
     Ok(())

@@ -140,6 +140,11 @@ pub(super) fn version(contender: Contender, arguments: &Arguments) -> Result<Str
         }
         Contender::Bare => (&arguments.bare, "cargo builds it with this bench"),
     };
+    version_of(program, advice)
+}
+
+/// The version that a program prints, or why it can't be run, with advice.
+pub(super) fn version_of(program: &Path, advice: &str) -> Result<String, String> {
     let place = program.display();
     let output = Command::new(program).arg("--version").output();
     let output = output.map_err(|error| format!("{place} can't be run ({error}): {advice}"))?;
