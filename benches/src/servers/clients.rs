@@ -43,7 +43,17 @@ impl Client {
         Ok(clients)
     }
 
-    async fn ask(&mut self, work: Work, keys: &[u64]) -> Result<(), String> {
+    /// A client with a connection of its own.
+    pub(super) async fn open(contender: Contender, address: SocketAddr) -> Result<Client, String> {
+        if contender == Contender::Etcd {
+            let caller = grpc::Caller::open(address, 1, 1).await?.pop();
+            return caller.map(Client::Grpc).ok_or_else(|| String::from("there is no caller"));
+        }
+        Ok(Client::Resp(resp::RespClient::open(address).await?))
+    }
+
+    /// Sends a request for each key, and waits for all answers.
+    pub(super) async fn ask(&mut self, work: Work, keys: &[u64]) -> Result<(), String> {
         match self {
             Client::Resp(connection) => connection.ask(work, keys).await,
             Client::Grpc(caller) => caller.ask(work, keys).await,

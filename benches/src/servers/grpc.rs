@@ -120,6 +120,15 @@ pub(super) async fn member_and_leader(address: SocketAddr) -> Result<(u64, Optio
     tokio::time::timeout(STATUS_TIMEOUT, asked).await.map_err(|_| String::from("no answer in time"))?
 }
 
+/// Asks a member of etcd for one thing.
+pub(super) async fn ask<Q, A>(address: SocketAddr, path: &'static str, request: Q) -> Result<A, String>
+where
+    Q: prost::Message + 'static,
+    A: prost::Message + Default + 'static,
+{
+    call(&mut Grpc::new(connect(address).await?), path, request).await
+}
+
 async fn connect(address: SocketAddr) -> Result<Channel, String> {
     let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|error| error.to_string())?;
     let endpoint = endpoint.connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true);

@@ -26,6 +26,7 @@ mod failure;
 mod figures;
 mod goals;
 mod grpc;
+pub mod members;
 mod node;
 mod paxos;
 mod process;

@@ -28,7 +28,8 @@ impl Process {
     pub(super) fn start(name: &str, mut command: Command, directory: &Path) -> Result<Process, Failure> {
         let fail = |error: std::io::Error| Failure::new(format!("{name} can't be started: {error}"));
         let log = directory.join(format!("{name}.log"));
-        let output = File::create(&log).map_err(fail)?;
+        // One that is started again says more.
+        let output = File::options().append(true).create(true).open(&log).map_err(fail)?;
         command.stdout(output.try_clone().map_err(fail)?).stderr(output).stdin(Stdio::piped());
         Ok(Process { child: command.spawn().map_err(fail)?, name: name.to_owned(), log })
     }
@@ -41,6 +42,16 @@ impl Process {
     /// Lets it run again.
     pub(super) fn resume(&self) -> Result<(), Failure> {
         self.send(Signal::CONT)
+    }
+
+    /// Asks it to end.
+    pub(super) fn terminate(&self) -> Result<(), Failure> {
+        self.send(Signal::TERM)
+    }
+
+    /// Whether it has ended.
+    pub(super) fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
     }
 
     /// Fails with its last output if it has died.
