@@ -5,6 +5,7 @@ use paxos_core::{Body, Config, Input, Message, NodeId, Traffic};
 use paxos_transport::{Lane, Received, Transport};
 
 use super::Driver;
+use super::early::EarlyMessages;
 use super::misunderstood::Misunderstood;
 use crate::error::NodeError;
 use crate::runtime::checkpoints::Checkpoints;
@@ -21,6 +22,7 @@ pub(super) struct Peers {
     pub(super) checkpoints: Checkpoints,
     pub(super) mesh: Mesh,
     pub(super) misunderstood: Misunderstood,
+    pub(super) early: EarlyMessages,
 }
 
 impl Peers {
@@ -37,6 +39,7 @@ impl Peers {
             checkpoints,
             mesh: Mesh::new(config),
             misunderstood: Misunderstood::default(),
+            early: EarlyMessages::default(),
         }
     }
 }
@@ -45,7 +48,7 @@ impl<S: StateMachine> Driver<S> {
     /// A frame of a peer has arrived.
     pub(super) fn on_received(&mut self, received: Received) -> Result<(), NodeError> {
         let Received { from, frame, .. } = received;
-        let now_ticks = self.clock.ticks;
+        let (now_ticks, frame_bytes) = (self.clock.ticks, frame.len());
         match self.peers.introductions.receive(from, frame) {
             Arrival::Message(frame) => match decode_message(frame) {
                 // What a stuck disk can't take must not pile up in memory: the node drops messages meanwhile,
@@ -55,7 +58,11 @@ impl<S: StateMachine> Driver<S> {
                 Ok(message) if self.is_behind() && adds_work(&message) => self.metrics.unheard.increment(1),
                 Ok(message) => {
                     self.metrics.received.increment(1);
-                    return self.step(Input::Receive { from, message });
+                    let early = self.early_copy(&message);
+                    self.step(Input::Receive { from, message })?;
+                    if let Some(early) = early {
+                        self.keep_early(from, early, frame_bytes);
+                    }
                 }
                 Err(error) => {
                     self.metrics.malformed.increment(1);

@@ -14,6 +14,7 @@
 //! | [`disk`], [`disk_watch`] | hands jobs to the writer and takes in their results |
 //! | [`local_state`] | has chosen values applied, and answers reads behind them |
 //! | [`messages`], [`introducing`], [`misunderstood`] | frames from peers and to them |
+//! | [`early`] | keeps messages that come before the membership that begins their epoch |
 //! | [`administration`] | changes of the membership, handovers, and the end of this node |
 //! | [`clients`] | requests of clients, refused or handed to the replica |
 //! | [`outputs`] | what the replica asks for |
@@ -23,6 +24,7 @@ mod administration;
 mod clients;
 mod disk;
 mod disk_watch;
+mod early;
 mod gather;
 mod introducing;
 mod local_state;
@@ -196,6 +198,7 @@ impl<S: StateMachine> Driver<S> {
             for received in std::mem::take(&mut self.inbox.turn.received) {
                 self.on_received(received)?;
             }
+            self.take_in_early()?;
             self.carry_out_introductions()?;
             self.on_requests()?;
             self.finish_turn().await?;

@@ -55,6 +55,7 @@ impl<S: StateMachine> Driver<S> {
     fn on_ticked(&mut self) -> Result<(), NodeError> {
         let (ticks, now) = (self.clock.ticks, Instant::now());
         self.peers.introductions.tick(ticks);
+        self.peers.early.on_tick(ticks);
         self.look_whether_kept_out();
         self.look_whether_removed()?;
         self.forget_leaving();
