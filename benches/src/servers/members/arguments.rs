@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use serde::Serialize;
@@ -35,6 +36,9 @@ pub struct Arguments {
     /// How many clients write all the time.
     #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = clap::value_parser!(u8).range(1..=64))]
     pub(super) clients: u8,
+    /// How long a client waits for an answer before it asks another node; etcd itself gives up after 7.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u8).range(1..=30))]
+    answer_timeout: u8,
     /// Which servers to measure [default: all].
     #[arg(long, value_name = "SERVER,..", value_delimiter = ',')]
     only: Vec<Server>,
@@ -108,6 +112,10 @@ impl Arguments {
     pub(super) fn servers(&self) -> Vec<Server> {
         let all = Server::value_variants().iter().copied();
         all.filter(|server| self.only.is_empty() || self.only.contains(server)).collect()
+    }
+
+    pub(super) fn answer_timeout(&self) -> Duration {
+        Duration::from_secs(self.answer_timeout.into())
     }
 
     pub(super) fn data(&self) -> &Path {

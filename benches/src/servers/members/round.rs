@@ -41,11 +41,11 @@ pub(super) async fn measure(
     match server {
         Server::Etcd => {
             let cluster = EtcdCluster::start(arguments, directory.to_owned()).await?;
-            Round::begin(cluster, server, arguments.clients).await?.go().await
+            Round::begin(cluster, server, arguments).await?.go().await
         }
         Server::PaxosNode | Server::PaxosNodeTcp => {
             let cluster = PaxosCluster::start(server, arguments, directory.to_owned())?;
-            Round::begin(cluster, server, arguments.clients).await?.go().await
+            Round::begin(cluster, server, arguments).await?.go().await
         }
     }
 }
@@ -57,13 +57,13 @@ struct Round<C> {
 }
 
 impl<C: Cluster> Round<C> {
-    async fn begin(mut cluster: C, server: Server, clients: u8) -> Result<Round<C>, Failure> {
+    async fn begin(mut cluster: C, server: Server, arguments: &Arguments) -> Result<Round<C>, Failure> {
         let leader = cluster.settle().await?;
         let address = cluster.nodes().get(&leader).map(|node| node.clients);
         let address = address.ok_or_else(|| Failure::new("the leader is none of the nodes"))?;
         let row = Row::SetMany;
         fill(Client::open_all(server.contender(), address, row, row.clients()).await?, row).await?;
-        let writers = Writers::start(server.contender(), clients, cluster.clients_without(None))?;
+        let writers = Writers::start(server, arguments, cluster.clients_without(None))?;
         Ok(Round { writers, cluster, server })
     }
 

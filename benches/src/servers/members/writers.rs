@@ -16,10 +16,9 @@ use super::super::clients::Client;
 use super::super::contender::Contender;
 use super::super::failure::Failure;
 use super::super::work::{KEYS, Work};
+use super::arguments::{Arguments, Server};
 use super::waits::{Wait, Window};
 
-/// A client that gets no answer for so long asks another node.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long it pauses after an error.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(1);
 /// How long the last requests of a window may take.
@@ -34,6 +33,14 @@ pub(super) struct Writers {
     nodes: Option<watch::Sender<Vec<SocketAddr>>>,
     journals: Vec<Arc<Journal>>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// What all clients have in common.
+#[derive(Clone, Copy)]
+struct Setting {
+    contender: Contender,
+    /// A client that gets no answer for so long asks another node.
+    answer_timeout: Duration,
 }
 
 /// What one client has noted.
@@ -56,17 +63,22 @@ pub(super) struct Noted {
 }
 
 impl Writers {
-    pub(super) fn start(contender: Contender, count: u8, nodes: Vec<SocketAddr>) -> Result<Writers, Failure> {
+    pub(super) fn start(
+        server: Server,
+        arguments: &Arguments,
+        nodes: Vec<SocketAddr>,
+    ) -> Result<Writers, Failure> {
         let fail = |error: std::io::Error| Failure::new(format!("the clients can't be run: {error}"));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(fail)?;
         let (sender, receiver) = watch::channel(nodes);
-        let journals: Vec<_> = (0..count).map(|_| Arc::new(Journal::new())).collect();
+        let setting = Setting { contender: server.contender(), answer_timeout: arguments.answer_timeout() };
+        let journals: Vec<_> = (0..arguments.clients).map(|_| Arc::new(Journal::new())).collect();
         let own = journals.clone();
         let run = move || {
             runtime.block_on(async {
                 let mut writing = JoinSet::new();
                 for (place, journal) in own.into_iter().enumerate() {
-                    writing.spawn(write(contender, place, receiver.clone(), journal));
+                    writing.spawn(write(setting, place, receiver.clone(), journal));
                 }
                 drop(receiver);
                 while writing.join_next().await.is_some() {}
@@ -161,7 +173,7 @@ impl Journal {
 
 /// Writes until nobody says any more through which nodes.
 async fn write(
-    contender: Contender,
+    Setting { contender, answer_timeout }: Setting,
     place: usize,
     mut nodes: watch::Receiver<Vec<SocketAddr>>,
     journal: Arc<Journal>,
@@ -181,12 +193,12 @@ async fn write(
                 let nodes = nodes.borrow_and_update();
                 nodes[next % nodes.len()]
             };
-            let asked = timeout(ANSWER_TIMEOUT, set(contender, &mut client, address, key));
+            let asked = timeout(answer_timeout, set(contender, &mut client, address, key));
             let asked = tokio::select! {
                 asked = asked => asked,
                 () = ended(nodes.clone()) => return,
             };
-            match asked.unwrap_or_else(|_| Err(format!("no answer for {} s", ANSWER_TIMEOUT.as_secs()))) {
+            match asked.unwrap_or_else(|_| Err(format!("no answer for {} s", answer_timeout.as_secs()))) {
                 Ok(()) => break,
                 Err(error) => {
                     journal.note_error(format!("{address}: {error}"));
