@@ -3,7 +3,7 @@
 
 use paxos_core::{Entry, Recovered, Slot};
 
-use super::crash::{Model, Step, formatted, open, open_with, snapshot_of};
+use super::model::{Model, Step, formatted, open, open_with, snapshot_of};
 use crate::file::disk::Disk;
 use crate::file::disk::buffer::BLOCK_BYTES;
 use crate::file::disk::simulated::{SECTOR_BYTES, SimulatedDisk};

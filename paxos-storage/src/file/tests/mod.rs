@@ -2,4 +2,6 @@
 
 mod crash;
 mod damage;
+mod model;
+mod shortage;
 mod simulation;
