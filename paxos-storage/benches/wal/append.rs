@@ -15,7 +15,7 @@ pub(crate) fn measure(directory: &Path, scale: Scale, table: &mut Table) -> Outc
     let mut raw = RawFile::create(&directory.join("raw"))?;
     let mut inline = log::create(&directory.join("inline"), log::FileSettings::default())?;
     let (writer, ending) =
-        Writer::start(log::create(&directory.join("thread"), log::FileSettings::default())?)?;
+        Writer::start(log::create(&directory.join("thread"), log::FileSettings::default())?, None)?;
     let value = log::value(log::VALUE_BYTES);
     let (done, finished) = channel();
     let client = Client::new(done);

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 #[derive(Default)]
 pub(crate) struct Table {
     lines: Vec<[String; 4]>,
+    /// The figures beyond a limit.
+    beyond: Vec<String>,
 }
 
 /// The goal of a figure.
@@ -14,6 +16,8 @@ pub(crate) struct Table {
 pub(crate) enum Goal {
     AtMost(f64),
     AtLeast(f64),
+    /// As [`Goal::AtMost`], for a figure that the speed of the disk does not change: `--check` fails above it.
+    Limit(f64),
     /// There is none; the figure is only printed.
     Told,
 }
@@ -21,7 +25,7 @@ pub(crate) enum Goal {
 impl Goal {
     fn judge(self, figure: f64) -> String {
         let (sign, bound, is_met) = match self {
-            Goal::AtMost(bound) => ("<=", bound, figure <= bound),
+            Goal::AtMost(bound) | Goal::Limit(bound) => ("<=", bound, figure <= bound),
             Goal::AtLeast(bound) => (">=", bound, figure >= bound),
             Goal::Told => return String::new(),
         };
@@ -33,7 +37,17 @@ impl Table {
     /// Adds a figure; `detail` says how it was computed.
     pub(crate) fn add(&mut self, name: &str, detail: String, figure: f64, goal: Goal) {
         eprintln!("  {name}: {figure:.3} ({detail}) {}", goal.judge(figure));
+        if let Goal::Limit(bound) = goal
+            && figure > bound
+        {
+            self.beyond.push(format!("{name}: {figure:.3}, more than {bound}"));
+        }
         self.lines.push([name.to_owned(), format!("{figure:.3}"), goal.judge(figure), detail]);
+    }
+
+    /// The figures beyond a limit, with it.
+    pub(crate) fn beyond(&self) -> &[String] {
+        &self.beyond
     }
 }
 
@@ -70,6 +84,15 @@ impl Times {
 
     pub(crate) fn p99(&self) -> Duration {
         self.0[self.0.len() * 99 / 100]
+    }
+
+    /// Of 10 000 times, the longest but one.
+    pub(crate) fn p9999(&self) -> Duration {
+        self.0[self.0.len() * 9999 / 10_000]
+    }
+
+    pub(crate) fn longest(&self) -> Duration {
+        self.0[self.0.len() - 1]
     }
 
     pub(crate) fn count(&self) -> usize {

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use paxos_core::{Ballot, Entry, HardState, NodeId, Slot, Value, Write, WriteNumber};
+use paxos_core::{
+    Ballot, Entry, HardState, Membership, NodeId, Slot, SnapshotMeta, Value, Write, WriteNumber,
+};
 pub(crate) use paxos_storage::file::FileSettings;
 use paxos_storage::file::{self, FileStorage};
 use paxos_storage::{Identity, Storage};
@@ -29,6 +31,13 @@ pub(crate) fn segments_of(segment_bytes: u64) -> FileSettings {
     let mut options = FileSettings::default();
     options.segment_bytes = segment_bytes;
     options
+}
+
+/// Makes an empty snapshot of this slot, and frees the segments that it covers.
+pub(crate) fn trim(storage: &mut FileStorage, slot: Slot) -> Outcome<()> {
+    let membership = Membership::new(&[NodeId(1)])?;
+    storage.finish_snapshot(SnapshotMeta { slot, size_bytes: 0, checksum: 0, membership })?;
+    Ok(storage.compact(slot)?)
 }
 
 pub(crate) fn value(size_bytes: usize) -> Value {

@@ -7,15 +7,19 @@
 //! ```text
 //! DIRECTORY            where to measure; else PAXOS_BENCH_DIRECTORY, else below target/
 //! --recovery-mib N     length of the log that is recovered, 1024 by default
-//! --only WORD          only the parts whose name begins so: append, throughput, rotation, size, recovery
+//! --only WORD          only the parts whose name begins so: append, longest, throughput, bytes, rotation, size,
+//!                      recovery
+//! --check              fail if a figure that the speed of the disk does not change is beyond its limit
 //! ```
 //!
 //! Without `--bench`, which `cargo bench` passes, or with `--test`, everything runs once and briefly to show
 //! that it works. The figures mean nothing then.
 
 mod append;
+mod bytes;
 mod figures;
 mod log;
+mod longest;
 mod raw;
 mod recovery;
 mod rotation;
@@ -36,9 +40,13 @@ type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 struct Scale {
     /// Appends of each kind, one at a time.
     lone_rounds: usize,
+    /// Lone appends of which the longest is told.
+    longest_of: u64,
     /// How long the disk and the log take turns for, and how often.
     window: Duration,
     windows: usize,
+    /// Bytes of commands written at saturation.
+    saturated_bytes: u64,
     rotations: u64,
     /// Bytes of values written for each of the figures about size.
     size_bytes: usize,
@@ -48,16 +56,20 @@ struct Scale {
 impl Scale {
     const FULL: Scale = Scale {
         lone_rounds: 6_000,
+        longest_of: 200_000,
         window: Duration::from_millis(50),
         windows: 100,
+        saturated_bytes: 256 << 20,
         rotations: 64,
         size_bytes: 64 << 20,
         recovery_mib: 1024,
     };
     const BRIEF: Scale = Scale {
         lone_rounds: 20,
+        longest_of: 100,
         window: Duration::from_millis(5),
         windows: 2,
+        saturated_bytes: 1 << 20,
         rotations: 1,
         size_bytes: 256 << 10,
         recovery_mib: 4,
@@ -69,13 +81,16 @@ struct Options {
     directory: PathBuf,
     scale: Scale,
     only: String,
+    is_check: bool,
 }
 
 type Part = fn(&Path, Scale, &mut Table) -> Outcome<()>;
 
-const PARTS: [(&str, Part); 5] = [
+const PARTS: [(&str, Part); 7] = [
     ("append", append::measure),
+    ("longest", longest::measure),
     ("throughput", throughput::measure),
+    ("bytes", bytes::measure),
     ("rotation", rotation::measure),
     ("size", size::measure),
     ("recovery", recovery::measure),
@@ -94,17 +109,21 @@ fn main() -> Outcome<()> {
         eprintln!("{name}: took {:.1} s; load before and after: {load}, {}", seconds(start), load_average());
     }
     println!("{table}");
-    Ok(())
+    match table.beyond() {
+        [_, ..] if options.is_check => Err(table.beyond().join("; ").into()),
+        _ => Ok(()),
+    }
 }
 
 fn options(mut arguments: impl Iterator<Item = String>) -> Outcome<Options> {
-    let (mut is_bench, mut is_test, mut recovery_mib) = (false, false, None);
+    let (mut is_bench, mut is_test, mut is_check, mut recovery_mib) = (false, false, false, None);
     let mut only = String::new();
     let mut directory = std::env::var_os("PAXOS_BENCH_DIRECTORY").map(PathBuf::from);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--bench" => is_bench = true,
             "--test" => is_test = true,
+            "--check" => is_check = true,
             "--only" => only = arguments.next().ok_or("--only needs the name of a part")?,
             "--recovery-mib" => {
                 let value = arguments.next().ok_or("--recovery-mib needs a number")?;
@@ -118,7 +137,7 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Outcome<Options> {
     let mut scale = if is_bench && !is_test { Scale::FULL } else { Scale::BRIEF };
     scale.recovery_mib = recovery_mib.unwrap_or(scale.recovery_mib);
     let directory = directory.unwrap_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")));
-    Ok(Options { directory, scale, only })
+    Ok(Options { directory, scale, only, is_check })
 }
 
 /// The load of the last minute: figures from a busy machine say little.

@@ -14,6 +14,9 @@ use super::{Outcome, Scale, log};
 
 const SEGMENT_BYTES: u64 = 8 << 20;
 const GROUP: u32 = 16;
+/// Places in a device's statistics.
+const SECTORS_WRITTEN: usize = 6;
+const FLUSHES: usize = 15;
 /// Long enough for a thread to make a segment, or a visible part of it.
 const PAUSE: Duration = Duration::from_millis(30);
 
@@ -71,30 +74,33 @@ fn measure_one(
     Ok(())
 }
 
-struct Counters {
-    written_bytes: u64,
+pub(crate) struct Counters {
+    pub(crate) written_bytes: u64,
     /// The size of all segments together.
     segment_bytes: u64,
     flushes: Option<u32>,
+    /// What all processes have written to the disk.
+    pub(crate) device_bytes: Option<u64>,
 }
 
 impl Counters {
     /// Waits until no segment is being made.
-    fn when_idle(directory: &Path) -> Outcome<Counters> {
+    pub(crate) fn when_idle(directory: &Path) -> Outcome<Counters> {
         let mut before = None;
         loop {
             std::thread::sleep(PAUSE);
             let written_bytes = written_bytes().ok_or("/proc/self/io can no longer be read")?;
             if before == Some(written_bytes) {
                 let (segment_bytes, flushes) = (segment_bytes(directory)?, device_flushes(directory)?);
-                return Ok(Counters { written_bytes, segment_bytes, flushes });
+                let device_bytes = device_counter(directory, SECTORS_WRITTEN)?.map(|sectors| sectors * 512);
+                return Ok(Counters { written_bytes, segment_bytes, flushes, device_bytes });
             }
             before = Some(written_bytes);
         }
     }
 }
 
-fn written_bytes() -> Option<u64> {
+pub(crate) fn written_bytes() -> Option<u64> {
     let counters = std::fs::read_to_string("/proc/self/io").ok()?;
     counters.lines().find_map(|line| line.strip_prefix("write_bytes: "))?.parse().ok()
 }
@@ -110,14 +116,18 @@ fn segment_bytes(directory: &Path) -> Outcome<u64> {
     Ok(bytes)
 }
 
-/// `None` where the system has no such counter: only whole disks have one, not partitions.
 fn device_flushes(directory: &Path) -> Outcome<Option<u32>> {
+    Ok(device_counter(directory, FLUSHES)?.and_then(|flushes| flushes.try_into().ok()))
+}
+
+/// `None` where the system has no such counter: only whole disks have one of flushes, not partitions.
+fn device_counter(directory: &Path, place: usize) -> Outcome<Option<u64>> {
     let device = std::fs::metadata(directory)?.dev();
     let (major, minor) = ((device >> 8) & 0xfff, (device & 0xff) | ((device >> 12) & 0xfff00));
     let statistics = std::fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/stat")).ok();
-    Ok(statistics.and_then(|statistics| statistics.split_whitespace().nth(15)?.parse().ok()))
+    Ok(statistics.and_then(|statistics| statistics.split_whitespace().nth(place)?.parse().ok()))
 }
 
-fn mebibytes(bytes: u64) -> f64 {
+pub(crate) fn mebibytes(bytes: u64) -> f64 {
     f64::from(u32::try_from(bytes >> 10).expect("less than 4 TiB")) / 1024.0
 }

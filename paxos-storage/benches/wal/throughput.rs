@@ -19,7 +19,7 @@ use super::writer::{Client, Writer};
 use super::{Outcome, Scale, log};
 
 /// Appends under way at saturation, all submitted by one thread, as the driver of a node does.
-const WAITING: u32 = 128;
+pub(crate) const WAITING: u32 = 128;
 /// Threads that each wait for their own append before the next one.
 const WRITERS: u32 = 32;
 /// The length of a frame with [`MAX_MERGED`](super::writer::MAX_MERGED) appends.
@@ -54,7 +54,7 @@ pub(crate) fn measure(directory: &Path, scale: Scale, table: &mut Table) -> Outc
     let mut loaded = LoadedDisk::create(directory)?;
     let mut storage = log::create(&directory.join("lone"), log::FileSettings::default())?;
     let (writer, ending) =
-        Writer::start(log::create(&directory.join("thread"), log::FileSettings::default())?)?;
+        Writer::start(log::create(&directory.join("thread"), log::FileSettings::default())?, None)?;
     let value = log::value(log::VALUE_BYTES);
     let (mut raw, mut lone, mut saturated, mut parallel) = (vec![], vec![], vec![], vec![]);
     let mut with_its_bytes = vec![];
@@ -173,7 +173,7 @@ fn saturate(writer: &Writer, value: &Value, window: Duration) -> Outcome<Work> {
 }
 
 /// Polls for a while before it waits, as a node's driver does.
-fn await_done(finished: &Receiver<u32>) -> Result<u32, RecvError> {
+pub(crate) fn await_done(finished: &Receiver<u32>) -> Result<u32, RecvError> {
     let since = Instant::now();
     while since.elapsed() < BUSY_POLL {
         if let Ok(count) = finished.try_recv() {

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use paxos_core::{Value, Write};
+use paxos_core::{Slot, Value, Write};
 use paxos_storage::Storage;
 use paxos_storage::file::FileStorage;
 
@@ -36,6 +36,10 @@ struct Job {
 /// does.
 pub(crate) type Client = Arc<Sender<u32>>;
 
+/// How often the thread frees old segments: each time this many bytes of values were written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TrimEvery(pub(crate) u64);
+
 /// Waits for the thread, which ends when no writer is left. Drop it after the writers.
 pub(crate) struct Ending(JoinHandle<()>);
 
@@ -47,12 +51,12 @@ impl Ending {
 }
 
 impl Writer {
-    pub(crate) fn start(storage: FileStorage) -> std::io::Result<(Writer, Ending)> {
+    pub(crate) fn start(storage: FileStorage, trim: Option<TrimEvery>) -> std::io::Result<(Writer, Ending)> {
         let (jobs, queue) = channel();
         let syncs = Arc::new(AtomicU32::new(0));
         let counted = Arc::clone(&syncs);
         let thread = std::thread::Builder::new().name(String::from("writer"));
-        let thread = thread.spawn(move || work(storage, &queue, &counted))?;
+        let thread = thread.spawn(move || work(storage, &queue, &counted, trim))?;
         Ok((Writer { queue: Mutex::new(Queue { last_number: 0, jobs }), syncs }, Ending(thread)))
     }
 
@@ -70,8 +74,9 @@ impl Writer {
     }
 }
 
-fn work(mut storage: FileStorage, queue: &Receiver<Job>, syncs: &AtomicU32) {
+fn work(mut storage: FileStorage, queue: &Receiver<Job>, syncs: &AtomicU32, trim: Option<TrimEvery>) {
     let mut waiting = Vec::new();
+    let mut untrimmed_bytes = 0;
     while let Ok(Job { mut write, client }) = queue.recv() {
         waiting.push((client, 1));
         for Job { write: next, client } in queue.try_iter().take(MAX_MERGED - 1) {
@@ -81,8 +86,15 @@ fn work(mut storage: FileStorage, queue: &Receiver<Job>, syncs: &AtomicU32) {
                 _ => waiting.push((client, 1)),
             }
         }
+        untrimmed_bytes +=
+            write.entries().iter().map(|(_, entry)| entry.value().size_bytes() as u64).sum::<u64>();
+        let last = write.entries().last().map_or(Slot::ZERO, |(slot, _)| *slot);
         if let Err(error) = storage.persist(write) {
             panic!("the log failed: {error}");
+        }
+        if trim.is_some_and(|TrimEvery(bytes)| untrimmed_bytes >= bytes) {
+            untrimmed_bytes = 0;
+            log::trim(&mut storage, last).expect("old segments can be freed");
         }
         syncs.fetch_add(1, Ordering::Relaxed);
         for (client, count) in waiting.drain(..) {
