@@ -1,8 +1,8 @@
 //! Golden files of each version of the format: this version writes the newest and reads all.
 //!
-//! The directories are named after the version of META. That of segments and frames is 1 in the first two,
-//! and 2 in the third. META and segments lack the zeros at their ends. A changed format gets a new version,
-//! new files beside these, and code that still reads these.
+//! The directories are numbered from 1 to 4. The versions of META in them are 1, 2, 3 and 3, those of segments
+//! and frames 1, 1, 2 and 3. META and segments lack the zeros at their ends. A changed format gets a new
+//! version, new files beside these, and code that still reads these.
 //! `PAXOS_WRITE_GOLDEN=1 cargo test -p paxos-storage --test golden` writes them.
 #![cfg(feature = "file")]
 
@@ -23,8 +23,8 @@ use tempfile::TempDir;
 
 const STATE: &[u8] = b"the state after slot 2";
 
-fn golden(version: u16) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/version-{version}"))
+fn golden(number: u16) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/version-{number}"))
 }
 
 /// The membership that founded the cluster. Version 2 holds only the ids and the epoch.
@@ -41,7 +41,7 @@ fn founding_of_ids() -> Membership {
     Membership::new(&[1, 2, 3].map(NodeId)).expect("these members fit").in_epoch(Epoch(1))
 }
 
-/// The membership behind slot 2, of version 3.
+/// The membership behind slot 2, since version 3.
 fn changed() -> Membership {
     let ballot = Ballot { round: 2, node: NodeId(1) };
     let add = Change::AddLearner { node: NodeId(4), address: String::from("host-4.example:7000") };
@@ -87,7 +87,7 @@ fn write_everything(directory: &Path) -> Outcome {
     storage.prove_last_write()
 }
 
-/// The entry of slot 6, of version 3.
+/// The entry of slot 6, since version 3.
 fn membership_entry() -> (Slot, Entry) {
     let ballot = Ballot { round: 7, node: NodeId(2) };
     let next = changed().changed(&Change::Promote { node: NodeId(4) }, ballot).expect("4 is a learner");
@@ -115,18 +115,18 @@ fn trimmed(directory: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 #[test]
-fn what_is_written_is_what_version_3_has_always_written() -> Outcome {
+fn what_is_written_is_what_version_4_has_always_written() -> Outcome {
     let directory = tempfile::tempdir().expect("a temporary directory can be made");
     let path = directory.path().join("data");
     write_everything(&path)?;
     let written = trimmed(&path);
     if std::env::var_os("PAXOS_WRITE_GOLDEN").is_some() {
-        fs::create_dir_all(golden(3)).expect("the directory can be made");
+        fs::create_dir_all(golden(4)).expect("the directory can be made");
         for (name, bytes) in &written {
-            fs::write(golden(3).join(name), bytes).expect("the file can be written");
+            fs::write(golden(4).join(name), bytes).expect("the file can be written");
         }
     }
-    let expected = trimmed(&golden(3));
+    let expected = trimmed(&golden(4));
     let names = |files: &BTreeMap<String, Vec<u8>>| files.keys().cloned().collect::<Vec<_>>();
     assert_eq!(names(&written), names(&expected));
     for (name, bytes) in &written {
@@ -140,7 +140,7 @@ fn what_is_written_is_what_version_3_has_always_written() -> Outcome {
 }
 
 #[test]
-fn what_version_1_has_written_is_read_and_goes_on_as_version_3() -> Outcome {
+fn what_version_1_has_written_is_read_and_goes_on_as_version_4() -> Outcome {
     let peers = registry()
         .peers
         .into_iter()
@@ -157,7 +157,7 @@ fn what_version_1_has_written_is_read_and_goes_on_as_version_3() -> Outcome {
 }
 
 #[test]
-fn what_version_2_has_written_is_read_and_goes_on_as_version_3() -> Outcome {
+fn what_version_2_has_written_is_read_and_goes_on_as_version_4() -> Outcome {
     let registry = registry();
     let membership = founding_of_ids();
     let founding = registry.founding.map(|founding| Founding { membership, ..founding });
@@ -166,8 +166,17 @@ fn what_version_2_has_written_is_read_and_goes_on_as_version_3() -> Outcome {
 }
 
 #[test]
-fn what_version_3_has_written_is_read() -> Outcome {
-    let (directory, storage) = opened(3, &registry());
+fn what_version_3_has_written_is_read_and_goes_on_as_version_4() -> Outcome {
+    reads_with_memberships(3)
+}
+
+#[test]
+fn what_version_4_has_written_is_read() -> Outcome {
+    reads_with_memberships(4)
+}
+
+fn reads_with_memberships(number: u16) -> Outcome {
+    let (directory, storage) = opened(number, &registry());
     let memberships = file::inspect(directory.path())?.memberships;
     let told: Vec<String> = memberships.iter().map(ToString::to_string).collect();
     let [one, two, three] = [1, 2, 3].map(|id| format!("voter {id} at host-{id}.example:7000"));
@@ -188,10 +197,10 @@ fn what_version_3_has_written_is_read() -> Outcome {
     reads_and_goes_on(&directory, storage, &changed(), &[membership_entry()])
 }
 
-/// A copy of the directory of this version, with this registry in it.
-fn opened(version: u16, remembered: &Registry) -> (TempDir, FileStorage) {
+/// A copy of the directory of this number, with this registry in it.
+fn opened(number: u16, remembered: &Registry) -> (TempDir, FileStorage) {
     let directory = tempfile::tempdir().expect("a temporary directory can be made");
-    for (name, bytes) in trimmed(&golden(version)) {
+    for (name, bytes) in trimmed(&golden(number)) {
         fs::write(directory.path().join(name), bytes).expect("the file can be written");
     }
     let storage = FileStorage::open(directory.path(), FileSettings::default()).expect("it can be opened");

@@ -3,7 +3,8 @@
 //! ```text
 //! META                            the node's identity, the valid segments and snapshots; in two copies
 //! LOCK                            locked by the process that has opened the directory
-//! wal-000000000001 ...            segments of the log, filled with zeros before they are used
+//! wal-000000000001 ...            segments of the log, filled with zeros or with what an earlier one held
+//! wal-000000000001.spare ...      old segments, at most four, that are kept to be used again
 //! snapshot-00000000000000000042   the two newest snapshots: the state byte for byte, and the membership
 //! *.new                           unfinished files; the next start removes them
 //! ```
@@ -17,16 +18,19 @@
 //!   After any other damage, recovery fails.
 //! - **Fail-stop.** After a failed write or sync, the storage acknowledges nothing more. It never repeats a
 //!   sync.
-//! - **Space.** A thread prepares the next segment before it is needed. If there is no space or no file
-//!   descriptor for it, [`Storage::capacity`](crate::Storage::capacity) is low, while there is still room in
-//!   this one.
+//! - **Each byte once.** The file of a segment that a snapshot covers becomes a later segment, so that the
+//!   disk is not filled with zeros first.
+//! - **Space.** A thread prepares the next segment before it is needed: a smaller one if there is no space for
+//!   a whole one. If there is not even space for the smallest, or no file descriptor,
+//!   [`Storage::capacity`](crate::Storage::capacity) is low, while there is still room in this one. Old segments
+//!   that are kept to be used again are removed first.
 //! - **[`FileStorage::open`] never creates a storage.** [`format()`] does, once: a node whose disk is not
 //!   mounted must fail to start, and not start without its promises.
 //!
 //! # Versions of the format
 //!
-//! Segments and frames are written in version 2, META in version 3. Version 1 of both, the oldest, is still
-//! read: such a directory is opened, recovered and written on as it is. New frames go to new segments, since
+//! Segments, frames and META are written in version 3. Versions 1, the oldest, and 2 are still read: such a
+//! directory is opened, recovered and written on as it is. New frames go to new segments, since
 //! no segment holds frames of two versions, and older segments are removed when a snapshot covers them. A
 //! newer version is refused ([`Error::UnknownVersion`](crate::Error::UnknownVersion)), and so is a frame with
 //! content that only a newer one knows ([`Error::UnknownContent`](crate::Error::UnknownContent)). The same
@@ -46,6 +50,7 @@
 //! | `format` | makes a directory, and checks whose it is |
 //! | `append/log` | writes frames, and moves to the next segment |
 //! | `append/prepare` | makes the next segment ahead of time |
+//! | `append/spares` | keeps the files of old segments, to be used again |
 //! | `recovery/mod` | reads the log back, and cuts a torn tail |
 //! | `recovery/scan` | follows the frames, and tells torn from damaged |
 //! | `recovery/losses` | what damage means for entries and watermark |
@@ -63,6 +68,7 @@ mod disk;
 mod failure;
 mod format;
 mod layout;
+mod mutant;
 mod recovery;
 mod snapshot;
 mod storage;
@@ -71,6 +77,7 @@ mod tests;
 
 pub use format::{format, identity, volume_bytes};
 pub use recovery::inspect::{
-    FrameReport, Inspection, MembershipPlace, MembershipReport, SegmentReport, SnapshotReport, inspect,
+    FrameReport, Inspection, MembershipPlace, MembershipReport, SegmentReport, SnapshotReport, SpareReport,
+    inspect,
 };
 pub use storage::{FileSettings, FileStorage};

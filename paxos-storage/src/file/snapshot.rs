@@ -10,6 +10,7 @@ use std::io;
 use bytes::{Bytes, BytesMut};
 use paxos_core::{Membership, Slot, SnapshotMeta};
 
+use super::append::spares::Spares;
 use super::disk::{Access, Disk, DiskFile, is_bad_medium, remove_if_there};
 use super::failure::{self, During};
 use super::layout::membership::MembershipSum;
@@ -27,7 +28,11 @@ const READ_BYTES: usize = 1 << 20;
 
 /// The snapshots that are being written.
 #[derive(Debug, Default)]
-pub(crate) struct Unfinished(BTreeMap<Slot, NewFile>);
+pub(crate) struct Unfinished {
+    files: BTreeMap<Slot, NewFile>,
+    /// What goes first if there is no space.
+    spares: Option<Spares>,
+}
 
 #[derive(Debug)]
 struct NewFile {
@@ -38,6 +43,11 @@ struct NewFile {
 }
 
 impl Unfinished {
+    /// From now on, gives these up if there is no space for a snapshot.
+    pub(crate) fn give_up_first(&mut self, spares: Spares) {
+        self.spares = Some(spares);
+    }
+
     pub(crate) fn write(
         &mut self,
         disk: &dyn Disk,
@@ -50,13 +60,13 @@ impl Unfinished {
         if offset == 0 {
             self.start(disk, slot)?;
         }
-        let started = self.0.get_mut(&slot).filter(|new| new.size_bytes == offset);
+        let started = self.files.get_mut(&slot).filter(|new| new.size_bytes == offset);
         let new = started.ok_or(Error::SnapshotMismatch { slot, problem: "a piece came out of order" })?;
-        if let Err(source) = new.file.write_at(piece, offset) {
+        if let Err(source) = with_space(disk, self.spares.as_ref(), || new.file.write_at(piece, offset)) {
             // Nothing depends on an unfinished snapshot, so it can be dropped if there is no space.
             let error = failure::or_failure("write", path, source);
             if error.kind() == ErrorKind::Full {
-                self.0.remove(&slot);
+                self.files.remove(&slot);
                 disk.remove(&name).during("remove", &disk.path(&name))?;
             }
             return Err(error);
@@ -79,10 +89,10 @@ impl Unfinished {
         meta: &SnapshotMeta,
     ) -> Result<(), Error> {
         let slot = meta.slot;
-        if !self.0.contains_key(&slot) && meta.size_bytes == 0 {
+        if !self.files.contains_key(&slot) && meta.size_bytes == 0 {
             self.start(disk, slot)?;
         }
-        let Some(new) = self.0.remove(&slot) else {
+        let Some(new) = self.files.remove(&slot) else {
             return Err(Error::SnapshotMismatch { slot, problem: "no piece of it was written" });
         };
         let problem = match () {
@@ -98,7 +108,7 @@ impl Unfinished {
             disk.remove(&new_name).during("remove", &disk.path(&new_name))?;
             return problem.map_or(Ok(()), |problem| Err(Error::SnapshotMismatch { slot, problem }));
         }
-        let record = complete(disk, &new, meta)?;
+        let record = complete(disk, self.spares.as_ref(), &new, meta)?;
         disk.rename(&new_name, &name(slot)).during("rename", &disk.path(&new_name))?;
         disk.sync_directory().during("sync", &disk.path(""))?;
         // A lost snapshot stays in META until a later one replaces it, so that each start notices the loss.
@@ -116,27 +126,46 @@ impl Unfinished {
     }
 
     fn start(&mut self, disk: &dyn Disk, slot: Slot) -> Result<(), Error> {
-        self.0.remove(&slot);
-        if self.0.len() >= MAX_UNFINISHED
-            && let Some((dropped, _)) = self.0.pop_first()
+        self.files.remove(&slot);
+        if self.files.len() >= MAX_UNFINISHED
+            && let Some((dropped, _)) = self.files.pop_first()
         {
             let dropped = new_name(dropped);
             disk.remove(&dropped).during("remove", &disk.path(&dropped))?;
         }
         let name = new_name(slot);
-        let file = disk.create(&name, Access::Cached);
+        let file = with_space(disk, self.spares.as_ref(), || disk.create(&name, Access::Cached));
         let file = file.map_err(|source| failure::or_failure("create", disk.path(&name), source))?;
-        self.0.insert(slot, NewFile { file, size_bytes: 0, checksum: 0, unsynced_bytes: 0 });
+        self.files.insert(slot, NewFile { file, size_bytes: 0, checksum: 0, unsynced_bytes: 0 });
         Ok(())
     }
 }
 
+/// Tries again without spares if there is no space.
+fn with_space<T>(
+    disk: &dyn Disk,
+    spares: Option<&Spares>,
+    attempt: impl Fn() -> io::Result<T>,
+) -> io::Result<T> {
+    match attempt() {
+        Err(error) if failure::of_space(&error) && spares.is_some_and(|spares| spares.give_up(disk)) => {
+            attempt()
+        }
+        result => result,
+    }
+}
+
 /// Adds the membership to a file that holds the whole state, and makes it durable.
-fn complete(disk: &dyn Disk, new: &NewFile, meta: &SnapshotMeta) -> Result<SnapshotRecord, Error> {
+fn complete(
+    disk: &dyn Disk,
+    spares: Option<&Spares>,
+    new: &NewFile,
+    meta: &SnapshotMeta,
+) -> Result<SnapshotRecord, Error> {
     let SnapshotMeta { slot, size_bytes, checksum, membership } = meta;
     let name = new_name(*slot);
     let encoded = membership.encode();
-    if let Err(source) = new.file.write_at(&encoded, *size_bytes) {
+    if let Err(source) = with_space(disk, spares, || new.file.write_at(&encoded, *size_bytes)) {
         let error = failure::or_failure("write", disk.path(&name), source);
         if error.kind() == ErrorKind::Full {
             disk.remove(&name).during("remove", &disk.path(&name))?;

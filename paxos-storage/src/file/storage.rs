@@ -8,7 +8,8 @@ use bytes::Bytes;
 use paxos_core::{Durable, Recovered, Slot, SnapshotMeta, Write};
 
 use super::append::log::{Log, Sizes};
-use super::append::prepare::{Preparer, PreparerThread};
+use super::append::prepare::{Maker, Preparer, PreparerThread};
+use super::append::spares::{MAX_SPARES, Spares};
 use super::disk::buffer::round_up;
 use super::disk::{Disk, SystemDisk};
 use super::failure::During;
@@ -19,7 +20,8 @@ use super::recovery::{self, losses};
 use super::snapshot::{self, Unfinished};
 use crate::{Capacity, Damage, Error, ErrorKind, Identity, Registry, Storage};
 
-/// A volume must have space for this many segments: the present and the next one, and snapshots.
+/// A volume must have space for this many segments: the present and the next one, and snapshots. Only on a
+/// larger one files of old segments are kept to be used again.
 const MIN_SEGMENTS: u64 = 4;
 /// A longer write is split into several frames, which bounds the buffer.
 const FRAME_PAYLOAD_BYTES: usize = 4 << 20;
@@ -29,7 +31,10 @@ const FRAME_PAYLOAD_BYTES: usize = 4 << 20;
 #[non_exhaustive]
 pub struct FileSettings {
     /// The size of segments in bytes: from 64 KiB to 1 GiB, rounded up to whole blocks. The first segments
-    /// are smaller. A segment for a longer write is larger.
+    /// are smaller, and so are those on a full disk. A segment for a longer write is larger.
+    ///
+    /// Besides the segments that hold the log, there are the next one, made ahead of time, and up to four old
+    /// ones that are kept to be used again. The latter are removed if space is short.
     pub segment_bytes: u64,
 }
 
@@ -117,7 +122,9 @@ impl FileStorage {
         let lock = OpenOptions::new().write(true).create(true).truncate(false).open(&lock_path);
         let lock = lock.during("open", &lock_path)?;
         lock_file(&lock, directory, &lock_path)?;
-        let sizes = Sizes { segment_bytes, payload_bytes: FRAME_PAYLOAD_BYTES };
+        let more_segments = volume_bytes / segment_bytes as u64 - MIN_SEGMENTS;
+        let spares = MAX_SPARES.min(usize::try_from(more_segments).unwrap_or(MAX_SPARES));
+        let sizes = Sizes { segment_bytes, payload_bytes: FRAME_PAYLOAD_BYTES, spares };
         let storage = FileStorage::open_on(Arc::new(disk), sizes)?;
         Ok(FileStorage { _lock: Some(lock), prepare_mode: PrepareMode::Thread, ..storage })
     }
@@ -155,17 +162,19 @@ impl FileStorage {
             &lost,
         );
         let entries = entries.split_off(&snapshot_slot.next()).into_iter().collect();
-        let mut log = Log::new(Arc::clone(&self.disk), self.meta.clone(), self.sizes, recovered.tail);
-        log.prepare_ahead(self.preparer());
+        let spares = Spares::find(self.disk.as_ref(), &self.meta, self.sizes)?;
+        self.unfinished.give_up_first(spares.clone());
+        let maker = Maker { disk: Arc::clone(&self.disk), meta: self.meta.clone(), spares };
+        let mut log = Log::new(maker.clone(), self.sizes, recovered.tail);
+        log.prepare_ahead(self.preparer(maker));
         self.log = Some(log);
         Ok(Recovered { hard_state, snapshot, entries, incomplete_through })
     }
 
-    fn preparer(&self) -> Preparer {
-        let (disk, meta) = (Arc::clone(&self.disk), self.meta.clone());
+    fn preparer(&self, maker: Maker) -> Preparer {
         match self.prepare_mode {
             PrepareMode::OnDemand => Preparer::OnDemand,
-            PrepareMode::Thread => PreparerThread::start(disk, meta).map_or_else(
+            PrepareMode::Thread => PreparerThread::start(maker).map_or_else(
                 |error| {
                     tracing::warn!(%error, "can't start a thread that prepares segments: each is made when it is needed");
                     Preparer::OnDemand
@@ -173,7 +182,7 @@ impl FileStorage {
                 Preparer::Thread,
             ),
             #[cfg(test)]
-            PrepareMode::Inline => Preparer::Inline { disk, meta, made: None },
+            PrepareMode::Inline => Preparer::Inline { maker, made: None },
         }
     }
 

@@ -1,36 +1,36 @@
 //! The end of the log, to which frames are appended.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::io;
 use std::time::{Duration, Instant};
 
 use paxos_core::{Entry, HardState, Slot, Write};
 
-use crate::file::append::prepare::{self, Order, Preparer};
+use crate::file::append::prepare::{Maker, Order, Preparer};
 use crate::file::disk::buffer::AlignedBuffer;
-use crate::file::disk::{Disk, remove_if_there};
+use crate::file::disk::remove_if_there;
 use crate::file::failure;
 use crate::file::failure::During;
 use crate::file::layout::frame::{self, Header, Link, SlotRange};
-use crate::file::layout::meta::{self, Meta};
-use crate::file::layout::segment::{self, Extent, FIRST_FRAME_AT, Segment};
+use crate::file::layout::meta;
+use crate::file::layout::segment::{
+    self, Extent, FIRST_FRAME_AT, MAX_SEGMENT_BYTES, MIN_SEGMENT_BYTES, Segment,
+};
+use crate::file::mutant::{Mutant, mutated};
 use crate::{Error, MAX_VALUE_BYTES};
 
 /// A segment is at most this many times as large as the one before, so that a young log needs little space.
 const GROWTH: usize = 8;
 
-/// How long a write that has begun waits for a file descriptor for its next segment, and the pause between
-/// attempts.
-const DESCRIPTOR_PATIENCE: Duration = Duration::from_secs(10);
-const DESCRIPTOR_PAUSE: Duration = Duration::from_millis(50);
-
 /// The sizes of the parts of a log.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sizes {
-    /// The size of a segment. One for a longer frame is larger.
+    /// The size of a segment. One for a longer write is larger, and one on a full disk is smaller.
     pub(crate) segment_bytes: usize,
     /// The most bytes of records in a frame, beyond which a write is split. A single record may exceed it.
     pub(crate) payload_bytes: usize,
+    /// How many files of old segments are kept to be used again.
+    pub(crate) spares: usize,
 }
 
 /// The end of the log.
@@ -55,11 +55,12 @@ pub(crate) struct Tail {
 /// The log, open for writes.
 #[derive(Debug)]
 pub(crate) struct Log {
-    disk: Arc<dyn Disk>,
-    meta: Meta,
+    maker: Maker,
     fingerprint: u64,
     sizes: Sizes,
     tail: Tail,
+    /// The segments behind the present one that were made for the write under way.
+    reserved: VecDeque<Segment>,
     preparer: Preparer,
     /// When the present segment was begun, and how long the one before lasted; zero if that is unknown.
     segment_began_at: Instant,
@@ -68,11 +69,18 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    pub(crate) fn new(disk: Arc<dyn Disk>, meta: Meta, sizes: Sizes, tail: Tail) -> Log {
-        let (fingerprint, buffer) = (meta.identity().fingerprint(), AlignedBuffer::default());
-        let (preparer, segment_began_at, last_segment_lasted) =
-            (Preparer::OnDemand, Instant::now(), Duration::ZERO);
-        Log { disk, meta, fingerprint, sizes, tail, preparer, segment_began_at, last_segment_lasted, buffer }
+    pub(crate) fn new(maker: Maker, sizes: Sizes, tail: Tail) -> Log {
+        Log {
+            fingerprint: maker.meta.identity().fingerprint(),
+            maker,
+            sizes,
+            tail,
+            reserved: VecDeque::new(),
+            preparer: Preparer::OnDemand,
+            segment_began_at: Instant::now(),
+            last_segment_lasted: Duration::ZERO,
+            buffer: AlignedBuffer::default(),
+        }
     }
 
     /// From now on, lets `preparer` make segments before they are needed.
@@ -89,15 +97,14 @@ impl Log {
                 return Err(Error::TooLarge { size_bytes, limit_bytes: MAX_VALUE_BYTES });
             }
         }
+        let frames = frames_of(write.entries(), self.sizes.payload_bytes);
+        let lengths: Vec<usize> = frames.iter().map(|entries| frame_bytes_of(entries)).collect();
+        self.make_room(&lengths)?;
         let first_of_write = self.tail.next.sequence;
-        let mut rest = write.entries();
-        loop {
-            let (now, later) = rest.split_at(entries_of_one_frame(rest, self.sizes.payload_bytes));
-            rest = later;
-            self.put(write.hard_state(), now, first_of_write, rest.is_empty())?;
-            if rest.is_empty() {
-                break;
-            }
+        for (index, entries) in frames.iter().enumerate() {
+            self.enter_segment_for(lengths[index], index == 0)?;
+            let header = self.header(write.hard_state(), first_of_write, index + 1 == frames.len());
+            self.put_frame(&header, entries)?;
         }
         self.tail.hard_state = write.hard_state();
         self.tail.is_marked = false;
@@ -112,7 +119,8 @@ impl Log {
         if self.tail.is_marked {
             return Ok(());
         }
-        self.make_room(frame::frame_bytes(0), true)?;
+        self.make_room(&[frame::frame_bytes(0)])?;
+        self.enter_segment_for(frame::frame_bytes(0), true)?;
         self.tail.is_marked = true;
         let header = self.header(self.tail.hard_state, self.tail.next.sequence, true);
         self.put_frame(&Header { is_mark: true, ..header }, &[])?;
@@ -121,7 +129,7 @@ impl Log {
         Ok(())
     }
 
-    /// Removes segments without slots above `through`.
+    /// Removes segments without slots above `through`, or keeps their files as spares.
     pub(crate) fn compact(&mut self, through: Slot) -> Result<(), Error> {
         // Every frame holds the whole hard state, so the newest one is safe as long as the last segment with
         // a frame stays. That is the present segment, unless recovery found it empty.
@@ -135,14 +143,20 @@ impl Log {
             return Ok(());
         }
         let first = self.tail.extents[0];
-        let change = self.meta.change(|description| {
+        let Maker { disk, meta, spares: kept } = &self.maker;
+        for extent in freed.iter().filter(|_| mutated(Mutant::KeptTooEarly)) {
+            kept.keep(disk.as_ref(), extent).during("rename", &disk.path(""))?;
+        }
+        let change = meta.change(|description| {
             description.first_segment = first.number;
             description.first_frame = first.first_frame;
         });
-        change.during("write", &self.disk.path(meta::NAME))?;
+        change.during("write", &disk.path(meta::NAME))?;
         for extent in freed {
             let name = segment::name(extent.number);
-            remove_if_there(self.disk.as_ref(), &name).during("remove", &self.disk.path(&name))?;
+            if !kept.keep(disk.as_ref(), &extent).during("rename", &disk.path(&name))? {
+                remove_if_there(disk.as_ref(), &name).during("remove", &disk.path(&name))?;
+            }
         }
         Ok(())
     }
@@ -150,20 +164,6 @@ impl Log {
     /// Whether there was no space or no file descriptor for the next segment.
     pub(crate) fn is_full(&self) -> bool {
         self.preparer.shortage().is_some()
-    }
-
-    fn put(
-        &mut self,
-        hard_state: HardState,
-        entries: &[(Slot, Entry)],
-        first_of_write: u64,
-        is_last: bool,
-    ) -> Result<(), Error> {
-        let payload_bytes = entries.iter().map(|(_, entry)| frame::record_bytes(entry)).sum();
-        let is_first = first_of_write == self.tail.next.sequence;
-        self.make_room(frame::frame_bytes(payload_bytes), is_first)?;
-        let header = self.header(hard_state, first_of_write, is_last);
-        self.put_frame(&header, entries)
     }
 
     fn header(&self, hard_state: HardState, first_of_write: u64, is_last_of_write: bool) -> Header {
@@ -198,57 +198,74 @@ impl Log {
         self.tail.segment.file.sync().during("sync", &self.current_path())
     }
 
-    /// Moves to the next segment if a frame of `length` bytes does not fit into the present one, or if the
-    /// present one was written in an older version of the format.
-    ///
-    /// Before the first frame of a write, a shortage of space or file descriptors is no failure: nothing of
-    /// the write was stored. After it, this waits for a file descriptor, since others close files all the
-    /// time; a lack of space is a failure then.
-    fn make_room(&mut self, length: usize, is_first_of_write: bool) -> Result<(), Error> {
-        if self.tail.segment.is_current && self.tail.offset + length <= self.tail.segment.size_bytes {
-            return Ok(());
+    /// Makes segments, so that frames of these lengths fit into the present one and those behind it. This
+    /// comes before a write, so that a shortage of space or file descriptors is no failure: nothing of the
+    /// write was stored.
+    fn make_room(&mut self, mut lengths: &[usize]) -> Result<(), Error> {
+        let mut room = self.room();
+        let mut entered = 0;
+        loop {
+            while let [length, rest @ ..] = lengths
+                && *length <= room
+            {
+                (room, lengths) = (room - length, rest);
+            }
+            if lengths.is_empty() {
+                return Ok(());
+            }
+            if entered == self.reserved.len() {
+                let path = self.maker.disk.path(&segment::name(self.last_number() + 1));
+                match self.next_segment(bytes_of_segment_for(lengths)) {
+                    Ok(next) => self.reserved.push_back(next),
+                    Err(source) => {
+                        self.order_next();
+                        return Err(failure::or_failure("prepare", path, source));
+                    }
+                }
+            }
+            room = self.reserved[entered].size_bytes - FIRST_FRAME_AT;
+            entered += 1;
         }
-        if !is_first_of_write {
+    }
+
+    /// The bytes that frames may still take in the present segment: none if it was written in an older version
+    /// of the format.
+    fn room(&self) -> usize {
+        if self.tail.segment.is_current { self.tail.segment.size_bytes - self.tail.offset } else { 0 }
+    }
+
+    /// Moves to a later segment if a frame of `length` bytes does not fit into the present one. `is_synced`
+    /// tells whether all frames in that are durable.
+    fn enter_segment_for(&mut self, length: usize, is_synced: bool) -> Result<(), Error> {
+        if self.room() < length && !is_synced {
             self.sync()?;
         }
-        let number = self.tail.segment.number + 1;
-        let asked_at = Instant::now();
-        let next = loop {
-            let source = match self.next_segment(length) {
-                Ok(next) => break next,
-                Err(source) => source,
-            };
-            let path = self.disk.path(&segment::name(number));
-            if is_first_of_write {
-                self.order_next();
-                return Err(failure::or_failure("prepare", path, source));
-            }
-            if !failure::of_descriptors(&source) || asked_at.elapsed() >= DESCRIPTOR_PATIENCE {
-                return Err(Error::Io { operation: "prepare", path, source });
-            }
-            std::thread::sleep(DESCRIPTOR_PAUSE);
-        };
-        self.last_segment_lasted = self.segment_began_at.elapsed();
-        self.segment_began_at = Instant::now();
-        self.tail.segment = next;
-        self.tail.offset = FIRST_FRAME_AT;
-        self.tail.extents.push_back(Extent { number, first_frame: self.tail.next, highest_slot: Slot::ZERO });
+        while self.room() < length {
+            let next = self.reserved.pop_front().expect("room was made for the whole write");
+            self.last_segment_lasted = self.segment_began_at.elapsed();
+            self.segment_began_at = Instant::now();
+            let (number, size_bytes) = (next.number, next.size_bytes);
+            let extent = Extent::new(number, self.tail.next);
+            self.tail.extents.push_back(Extent { size_bytes, is_reusable: true, ..extent });
+            self.tail.segment = next;
+            self.tail.offset = FIRST_FRAME_AT;
+        }
         Ok(())
     }
 
-    fn next_segment(&mut self, frame_bytes: usize) -> std::io::Result<Segment> {
+    fn next_segment(&mut self, least_bytes: usize) -> io::Result<Segment> {
         if let Some(shortage) = self.preparer.shortage() {
             return Err(shortage);
         }
-        let needed = FIRST_FRAME_AT + frame_bytes;
         if let Some(prepared) = self.preparer.finish() {
             let prepared = prepared?;
-            if prepared.size_bytes >= needed {
+            if prepared.size_bytes >= least_bytes {
                 return Ok(prepared);
             }
+            self.maker.take_back(prepared)?;
         }
-        let order = Order { size_bytes: self.next_size_bytes().max(needed), ..self.next_order() };
-        prepare::make(self.disk.as_ref(), &self.meta, order, segment::AT_ONCE)
+        let size_bytes = self.next_size_bytes().max(least_bytes);
+        self.maker.make(Order { size_bytes, least_bytes, ..self.next_order() }, segment::AT_ONCE)
     }
 
     fn next_size_bytes(&self) -> usize {
@@ -256,17 +273,56 @@ impl Log {
     }
 
     fn order_next(&mut self) {
-        self.preparer.order(self.next_order());
+        if self.reserved.is_empty() {
+            self.preparer.order(self.next_order());
+        }
     }
 
     fn next_order(&self) -> Order {
-        let number = self.tail.segment.number + 1;
-        Order { number, size_bytes: self.next_size_bytes(), time_budget: self.last_segment_lasted / 2 }
+        Order {
+            number: self.last_number() + 1,
+            size_bytes: self.next_size_bytes(),
+            least_bytes: MIN_SEGMENT_BYTES,
+            time_budget: self.last_segment_lasted / 2,
+        }
+    }
+
+    /// The number of the last segment that was made for the log, except one that is made ahead of time.
+    fn last_number(&self) -> u64 {
+        self.reserved.back().unwrap_or(&self.tail.segment).number
     }
 
     fn current_path(&self) -> std::path::PathBuf {
-        self.disk.path(&segment::name(self.tail.segment.number))
+        self.maker.disk.path(&segment::name(self.tail.segment.number))
     }
+}
+
+/// Divides the entries of a write into those of its frames. There is at least one.
+fn frames_of(entries: &[(Slot, Entry)], limit_bytes: usize) -> Vec<&[(Slot, Entry)]> {
+    let mut frames = Vec::new();
+    let mut rest = entries;
+    loop {
+        let (now, later) = rest.split_at(entries_of_one_frame(rest, limit_bytes));
+        frames.push(now);
+        rest = later;
+        if rest.is_empty() {
+            return frames;
+        }
+    }
+}
+
+fn frame_bytes_of(entries: &[(Slot, Entry)]) -> usize {
+    frame::frame_bytes(entries.iter().map(|(_, entry)| frame::record_bytes(entry)).sum())
+}
+
+/// The least size of a segment for as many of the first frames as one can hold.
+fn bytes_of_segment_for(lengths: &[usize]) -> usize {
+    let together = lengths.iter().scan(FIRST_FRAME_AT, |sum, length| {
+        *sum += length;
+        Some(*sum)
+    });
+    let fitting = together.take_while(|sum| *sum <= MAX_SEGMENT_BYTES).last();
+    fitting.expect("a frame is bounded far below the size of the largest segment").max(MIN_SEGMENT_BYTES)
 }
 
 /// How many of the first entries fit into a frame: at least one, if there are any.

@@ -2,6 +2,11 @@
 //!
 //! A thread makes it and adds it to META, so that an append which finds its segment full can use the next one
 //! at once. So META may name a segment that has no frames yet.
+//!
+//! It is an old segment with another header and name, if there is a [spare](super::spares). Otherwise it is a
+//! new file full of zeros, which costs as many bytes as later the frames. Where there is no space for a whole
+//! segment, a smaller one is made, of at most half of what is free: the rest is left to snapshots, which free
+//! segments. So only a volume without room for the smallest segment stops the log.
 
 use std::io;
 use std::sync::Arc;
@@ -10,8 +15,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::file::append::spares::Spares;
 use crate::file::disk::Disk;
-use crate::file::disk::buffer::round_up;
+use crate::file::disk::buffer::{BLOCK_BYTES, round_up};
 use crate::file::failure;
 use crate::file::layout::meta::Meta;
 use crate::file::layout::segment::{self, MAX_PIECE_BYTES, Segment};
@@ -33,6 +39,8 @@ const MIN_PIECE_BYTES: usize = 32 << 10;
 pub(crate) struct Order {
     pub(crate) number: u64,
     pub(crate) size_bytes: usize,
+    /// The least size, if there is no space for more.
+    pub(crate) least_bytes: usize,
     /// The time to spread the work over, capped by [`MAX_TIME_BUDGET`].
     pub(crate) time_budget: Duration,
 }
@@ -76,7 +84,7 @@ pub(crate) enum Preparer {
     Thread(PreparerThread),
     /// The call to [`order`](Preparer::order) makes it, so that tests are deterministic.
     #[cfg(test)]
-    Inline { disk: Arc<dyn Disk>, meta: Meta, made: Option<io::Result<Segment>> },
+    Inline { maker: Maker, made: Option<io::Result<Segment>> },
 }
 
 impl Preparer {
@@ -86,8 +94,8 @@ impl Preparer {
             Preparer::OnDemand => {}
             Preparer::Thread(thread) => thread.order(order),
             #[cfg(test)]
-            Preparer::Inline { disk, meta, made } => {
-                made.get_or_insert_with(|| make(disk.as_ref(), meta, order, segment::AT_ONCE));
+            Preparer::Inline { maker, made } => {
+                made.get_or_insert_with(|| maker.make(order, segment::AT_ONCE));
             }
         }
     }
@@ -110,19 +118,87 @@ impl Preparer {
     }
 }
 
-/// Makes a segment and adds it to META. When this returns, frames may be written to it.
-pub(crate) fn make(
-    disk: &dyn Disk,
-    meta: &Meta,
-    order: Order,
-    next_piece: impl FnMut() -> Option<usize>,
-) -> io::Result<Segment> {
-    let Order { number, size_bytes, .. } = order;
-    let segment = segment::create(disk, number, size_bytes, meta.identity().fingerprint(), next_piece)?;
-    // A failed write of META is final, even if it was for lack of space.
-    let failed = |error| io::Error::other(format!("META could not be written: {error}"));
-    meta.change(|description| description.last_segment = number).map_err(failed)?;
-    Ok(segment)
+/// What it takes to make segments.
+#[derive(Clone, Debug)]
+pub(crate) struct Maker {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) meta: Meta,
+    pub(crate) spares: Spares,
+}
+
+impl Maker {
+    /// Makes a segment and adds it to META. When this returns, frames may be written to it. It may be larger
+    /// than ordered.
+    pub(crate) fn make(
+        &self,
+        order: Order,
+        mut next_piece: impl FnMut() -> Option<usize>,
+    ) -> io::Result<Segment> {
+        let Order { number, size_bytes, .. } = order;
+        let fingerprint = self.meta.identity().fingerprint();
+        let reused = self.spares.reuse(self.disk.as_ref(), number, size_bytes, fingerprint)?;
+        let segment = match reused {
+            Some(segment) => segment,
+            None => self.create(order, fingerprint, &mut next_piece)?,
+        };
+        self.describe(number)?;
+        Ok(segment)
+    }
+
+    /// Takes back a segment that has no frames, so that its space can be used for another one.
+    pub(crate) fn take_back(&self, segment: Segment) -> io::Result<()> {
+        let name = segment::name(segment.number);
+        self.describe(segment.number - 1)?;
+        drop(segment);
+        self.disk.remove(&name)
+    }
+
+    fn describe(&self, last_segment: u64) -> io::Result<()> {
+        // A failed write of META is final, even if it was for lack of space.
+        let failed = |error| io::Error::other(format!("META could not be written: {error}"));
+        self.meta.change(|description| description.last_segment = last_segment).map_err(failed)
+    }
+
+    /// Creates a segment that fits into the free space.
+    fn create(
+        &self,
+        order: Order,
+        fingerprint: u64,
+        next_piece: &mut impl FnMut() -> Option<usize>,
+    ) -> io::Result<Segment> {
+        let disk = self.disk.as_ref();
+        let mut size_bytes = self.size_that_fits(order);
+        loop {
+            let made = segment::create(disk, order.number, size_bytes, fingerprint, &mut *next_piece);
+            match made {
+                Err(error) if failure::of_space(&error) && self.spares.give_up(disk) => {}
+                Err(error) if failure::of_space(&error) && size_bytes > order.least_bytes => {
+                    size_bytes = whole_blocks(size_bytes / 2).max(order.least_bytes);
+                }
+                made => return made,
+            }
+        }
+    }
+
+    /// The ordered size, or half of the free space if it does not fit. What the system says of that is no
+    /// promise: the attempt shows.
+    fn size_that_fits(&self, order: Order) -> usize {
+        let free_bytes = || match self.disk.free_bytes() {
+            Ok(free) => usize::try_from(free).unwrap_or(usize::MAX),
+            Err(_) => usize::MAX,
+        };
+        if free_bytes() < order.size_bytes {
+            self.spares.give_up(self.disk.as_ref());
+        }
+        match free_bytes() {
+            free if free >= order.size_bytes => order.size_bytes,
+            free => whole_blocks(free / 2).max(order.least_bytes),
+        }
+    }
+}
+
+fn whole_blocks(size_bytes: usize) -> usize {
+    size_bytes / BLOCK_BYTES * BLOCK_BYTES
 }
 
 /// The handle of the thread that makes segments. Dropping it ends the thread.
@@ -147,14 +223,14 @@ struct Signals {
 }
 
 impl PreparerThread {
-    pub(crate) fn start(disk: Arc<dyn Disk>, meta: Meta) -> io::Result<PreparerThread> {
+    pub(crate) fn start(maker: Maker) -> io::Result<PreparerThread> {
         let (orders, ordered) = channel();
         let (results, made) = channel();
         let signals = Arc::new(Signals::default());
         let thread_signals = Arc::clone(&signals);
         let work = move || {
             for order in ordered {
-                if results.send(thread_signals.prepare(disk.as_ref(), &meta, order)).is_err() {
+                if results.send(thread_signals.prepare(&maker, order)).is_err() {
                     return;
                 }
             }
@@ -208,7 +284,7 @@ impl Drop for PreparerThread {
 }
 
 impl Signals {
-    fn prepare(&self, disk: &dyn Disk, meta: &Meta, order: Order) -> io::Result<Segment> {
+    fn prepare(&self, maker: &Maker, order: Order) -> io::Result<Segment> {
         loop {
             let mut pace = Pace::new(order);
             let next_piece = || {
@@ -218,7 +294,7 @@ impl Signals {
                 std::thread::sleep(pace.pause());
                 (!self.is_stopping.load(Ordering::SeqCst)).then(|| pace.next_piece())
             };
-            match make(disk, meta, order, next_piece) {
+            match maker.make(order, next_piece) {
                 Err(error) if failure::of_space(&error) || failure::of_descriptors(&error) => {
                     let code = error.raw_os_error().unwrap_or(NO_SPACE);
                     if self.shortage.swap(code, Ordering::Relaxed) == NO_SHORTAGE {

@@ -29,6 +29,8 @@ pub(crate) trait Disk: Send + Sync + fmt::Debug {
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     /// Removes a file.
     fn remove(&self, name: &str) -> io::Result<()>;
+    /// How many bytes are free, as far as the system tells.
+    fn free_bytes(&self) -> io::Result<u64>;
     /// Makes all changes of names durable.
     fn sync_directory(&self) -> io::Result<()>;
     /// The path of a file, for messages.
@@ -136,6 +138,11 @@ impl Disk for SystemDisk {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         std::fs::remove_file(self.path(name))
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        let volume = rustix::fs::statvfs(&self.directory)?;
+        Ok(volume.f_bavail.saturating_mul(volume.f_frsize))
     }
 
     fn sync_directory(&self) -> io::Result<()> {

@@ -45,12 +45,15 @@ struct DiskState {
     /// The names before the first unsynced change, and after each such change.
     names: Vec<BTreeMap<String, usize>>,
     operations: usize,
+    written_bytes: usize,
     /// How many files were created or opened since [`SimulatedDisk::refuse_descriptors`], and which of these
     /// calls fail for lack of a file descriptor.
     opens: usize,
     opens_refused: Range<usize>,
     fault: Option<Fault>,
     is_down: bool,
+    /// How many bytes all files together may have.
+    limit_bytes: Option<usize>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -87,6 +90,11 @@ impl SimulatedDisk {
         self.state().operations
     }
 
+    /// How many bytes were written.
+    pub(crate) fn written_bytes(&self) -> usize {
+        self.state().written_bytes
+    }
+
     /// From now on, creating or opening a file fails for lack of a file descriptor if the number of the call,
     /// counted from 0, is in `opens`.
     pub(crate) fn refuse_descriptors(&self, opens: Range<usize>) {
@@ -98,6 +106,11 @@ impl SimulatedDisk {
     /// How many files were created or opened since then.
     pub(crate) fn opens(&self) -> usize {
         self.state().opens
+    }
+
+    /// From now on, a write fails for lack of space if it makes all files together longer than this.
+    pub(crate) fn limit(&self, limit_bytes: Option<usize>) {
+        self.state().limit_bytes = limit_bytes;
     }
 
     /// The disk as it is after a crash.
@@ -114,7 +127,8 @@ impl SimulatedDisk {
         };
         let names = names.cloned().unwrap_or_default();
         let files = state.files.iter().map(|content| content.after_crash(kept, &mut random)).collect();
-        let state = DiskState { files, names: vec![names], ..DiskState::default() };
+        let limit_bytes = state.limit_bytes;
+        let state = DiskState { files, names: vec![names], limit_bytes, ..DiskState::default() };
         SimulatedDisk(Arc::new(Mutex::new(state)))
     }
 
@@ -224,6 +238,12 @@ impl DiskState {
         if goes_on { Ok(()) } else { Err(no_power()) }
     }
 
+    /// How many more bytes the files may have, if that is limited.
+    fn free_bytes(&self) -> Option<usize> {
+        let used = self.current_names().values().map(|file| self.files[*file].current.len()).sum();
+        self.limit_bytes.map(|limit| limit.saturating_sub(used))
+    }
+
     fn current_names(&self) -> &BTreeMap<String, usize> {
         self.names.last().expect("there is always a newest state of the names")
     }
@@ -278,6 +298,10 @@ impl Disk for SimulatedDisk {
         })
     }
 
+    fn free_bytes(&self) -> io::Result<u64> {
+        Ok(self.state().free_bytes().map_or(u64::MAX, |bytes| bytes as u64))
+    }
+
     fn sync_directory(&self) -> io::Result<()> {
         let mut state = self.state();
         if !state.begin()? {
@@ -312,6 +336,11 @@ impl DiskFile for SimulatedFile {
         let mut state = self.disk.state();
         let goes_on = state.begin()?;
         let offset = usize::try_from(offset).map_err(io::Error::other)?;
+        let grows_by = (offset + bytes.len()).saturating_sub(state.files[self.file].current.len());
+        if state.free_bytes().is_some_and(|free| grows_by > free) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        state.written_bytes += bytes.len();
         let content = &mut state.files[self.file];
         put(&mut content.current, offset, bytes);
         content.unsynced.push((offset, bytes.to_vec()));

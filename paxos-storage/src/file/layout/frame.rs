@@ -5,10 +5,11 @@
 //! ```text
 //! offset size
 //!      0    4  magic "pxfr"
-//!      4    2  version, 2
+//!      4    2  version, 3
 //!      6    1  kind: 1 records, 2 mark
 //!      7    1  flags: bit 0 set in the last frame of a write
-//!      8    4  group, 0: room for the logs of several groups in one
+//!      8    2  group, 0: room for the logs of several groups in one
+//!     10    2  mask: how blocks are changed that would look like a frame
 //!     12    4  length of the payload in bytes
 //!     16    8  number of the segment
 //!     24    8  sequence number of the frame: one more than that of the frame before
@@ -38,9 +39,12 @@
 //!
 //! The length of a frame is that of header and payload, rounded up to a multiple of 4096.
 //!
-//! Version 1, the oldest, is still read. It has the length of the frame in place of the group, and its
-//! records have neither the kind of the value (they hold commands only) nor room for a time: the value
-//! follows at byte 32.
+//! Of a frame only its first block begins with the magic: if a later one would, the payload is changed by a
+//! [`mask`](super::mask).
+//!
+//! Versions 1 and 2 are still read. Version 2 has no mask: its group takes four bytes. Version 1, the oldest,
+//! has the length of the frame in place of the group, and its records have neither the kind of the value (they
+//! hold commands only) nor room for a time: the value follows at byte 32.
 //!
 //! What is zero here may be in use in a later version. A frame with right checksums that holds anything else
 //! is not damaged, and it must not be taken for a torn one: [`Unreadable::Unknown`].
@@ -49,22 +53,28 @@
 //! a frame proves that all frames *of earlier writes* were acknowledged, and proves nothing about those of
 //! its own.
 
+use std::borrow::Cow;
+
 use bytes::{Buf, BufMut, Bytes};
 use paxos_core::{Ballot, Entry, HardState, NodeId, Slot, Value, ValueKind};
 
 use crate::file::disk::buffer::{AlignedBuffer, BLOCK_BYTES, round_up};
+use crate::file::layout::mask::{apply_mask, mask_for};
 use crate::file::layout::segment::MAX_SEGMENT_BYTES;
 
 /// The version in which frames and segments are written.
-pub(crate) const VERSION: u16 = 2;
+pub(crate) const VERSION: u16 = 3;
+/// The version without masks: a block within a frame may begin with the magic.
+const VERSION_WITHOUT_MASKS: u16 = 2;
 /// The version that knows commands only. No older one is read.
 pub(crate) const VERSION_OF_COMMANDS_ALONE: u16 = 1;
 
 /// The only group so far.
-const GROUP: u32 = 0;
-const MAGIC: &[u8; 4] = b"pxfr";
-const HEADER_BYTES: usize = 128;
+const GROUP: u16 = 0;
+pub(crate) const MAGIC: &[u8; 4] = b"pxfr";
+pub(crate) const HEADER_BYTES: usize = 128;
 const CHECKSUM_AT: usize = 124;
+const MASK_AT: usize = 10;
 const RECORD_HEADER_BYTES: usize = 40;
 const KIND_RECORDS: u8 = 1;
 const KIND_MARK: u8 = 2;
@@ -107,13 +117,14 @@ pub(crate) struct Header {
 pub(crate) struct ReadHeader {
     pub(crate) version: u16,
     group: u32,
+    pub(crate) mask: u16,
     pub(crate) header: Header,
     pub(crate) slots: SlotRange,
     /// The length of the whole frame.
     pub(crate) length_bytes: usize,
     /// The `chain` of the next frame.
     pub(crate) checksum: u32,
-    payload_bytes: usize,
+    pub(crate) payload_bytes: usize,
     payload_checksum: u32,
     pub(crate) record_count: u32,
 }
@@ -125,6 +136,11 @@ pub(crate) enum Unreadable {
     Damaged,
     /// The frame is whole, and holds what this version does not know.
     Unknown(&'static str),
+}
+
+/// Whether a block begins like the first one of a frame.
+pub(crate) fn begins(block: &[u8]) -> bool {
+    block.starts_with(MAGIC)
 }
 
 /// Whether frames and segments of this version are read.
@@ -170,13 +186,16 @@ pub(crate) fn encode(buffer: &mut AlignedBuffer, header: &Header, entries: &[(Sl
     let (head, body) = buffer.resize_zeroed(length_bytes).split_at_mut(HEADER_BYTES);
     let payload = &mut body[..payload_bytes];
     put_records(payload, entries);
+    let mask = mask_for(payload);
+    apply_mask(payload, mask);
 
     let mut rest = &mut head[..CHECKSUM_AT];
     rest.put_slice(MAGIC);
     rest.put_u16_le(VERSION);
     rest.put_u8(if header.is_mark { KIND_MARK } else { KIND_RECORDS });
     rest.put_u8(if header.is_last_of_write { FLAG_LAST } else { 0 });
-    rest.put_u32_le(GROUP);
+    rest.put_u16_le(GROUP);
+    rest.put_u16_le(mask);
     rest.put_u32_le(small(payload_bytes));
     rest.put_u64_le(header.segment);
     rest.put_u64_le(header.link.sequence);
@@ -249,9 +268,13 @@ pub(crate) fn decode_header(bytes: &[u8]) -> Option<ReadHeader> {
     if !is_known(version) || payload_bytes > MAX_SEGMENT_BYTES {
         return None;
     }
-    let (group, length_bytes) = match version {
-        VERSION_OF_COMMANDS_ALONE => (GROUP, group_or_length as usize),
-        _ => (group_or_length, frame_bytes(payload_bytes)),
+    let (group, mask, length_bytes) = match version {
+        VERSION_OF_COMMANDS_ALONE => (u32::from(GROUP), 0, group_or_length as usize),
+        VERSION_WITHOUT_MASKS => (group_or_length, 0, frame_bytes(payload_bytes)),
+        _ => {
+            let mask = (&head[MASK_AT..]).get_u16_le();
+            (group_or_length & u32::from(u16::MAX), mask, frame_bytes(payload_bytes))
+        }
     };
     let is_sound = matches!(kind, KIND_RECORDS | KIND_MARK) && flags & !FLAG_LAST == 0;
     let room = length_bytes.checked_sub(HEADER_BYTES);
@@ -270,6 +293,7 @@ pub(crate) fn decode_header(bytes: &[u8]) -> Option<ReadHeader> {
     (is_sound && fits && first_of_write <= sequence).then_some(ReadHeader {
         version,
         group,
+        mask,
         header,
         slots,
         length_bytes,
@@ -287,14 +311,18 @@ pub(crate) fn decode_header(bytes: &[u8]) -> Option<ReadHeader> {
 /// [`Unreadable`]
 pub(crate) fn decode_entries(read: &ReadHeader, bytes: &[u8]) -> Result<Vec<(Slot, Entry)>, Unreadable> {
     let payload = bytes.get(..read.length_bytes).and_then(|frame| frame.get(HEADER_BYTES..));
-    let mut payload =
-        payload.and_then(|payload| payload.get(..read.payload_bytes)).ok_or(Unreadable::Damaged)?;
+    let payload = payload.and_then(|payload| payload.get(..read.payload_bytes)).ok_or(Unreadable::Damaged)?;
     if crc32c::crc32c(payload) != read.payload_checksum {
         return Err(Unreadable::Damaged);
     }
-    if read.group != GROUP {
+    if read.group != u32::from(GROUP) {
         return Err(Unreadable::Unknown("data of another group"));
     }
+    let mut shown = Cow::Borrowed(payload);
+    if read.mask != 0 {
+        apply_mask(shown.to_mut(), read.mask);
+    }
+    let mut payload = &shown[..];
     let mut entries = Vec::new();
     while payload.has_remaining() {
         entries.push(take_record(read.version, &mut payload)?);

@@ -1,12 +1,16 @@
 //! Segments: the files of the log, each with a part of its frames.
 //!
-//! A segment is filled with zeros before its first frame, so that no frame makes the file grow. Its first
-//! block is the header:
+//! No frame makes the file of its segment grow: a new file is filled with zeros before its first frame. An old
+//! one is used again, so that most bytes reach the disk once: when a snapshot covers a segment, its file can
+//! be kept as a *spare*, and become a later segment by another header and name. Behind the last frame of a
+//! segment there are zeros, or what is left of earlier uses of its file.
+//!
+//! The first block is the header:
 //!
 //! ```text
 //! offset size
 //!      0    8  magic "paxoswal"
-//!      8    2  version of the segment and of all its frames, 2
+//!      8    2  version of the segment and of all its frames, 3
 //!     10    6  zero
 //!     16    8  number of the segment
 //!     24    8  size of the segment in bytes, a multiple of 4096
@@ -15,7 +19,22 @@
 //!     44       zero up to 4096, where the first frame begins
 //! ```
 //!
-//! The header of version 1, which is still read, differs in the number of the version alone.
+//! The headers of versions 1 and 2, which are still read, differ in the number of the version alone. Such a
+//! segment is not used again, and holds zeros behind its frames.
+//!
+//! # What is left of earlier uses
+//!
+//! It never looks like a part of the log, because:
+//! - numbers of segments only grow, and a file is kept as a spare once the log, as META describes it, begins
+//!   behind it. So all frames in it name segments before the first one of the log, now and later
+//!   ([`is_stale`]). A file whose number the log may use again, because recovery has cut it off with the tail,
+//!   is removed and not kept, and so is one in which recovery has found anything else;
+//! - of a frame only the first block begins with the magic of frames, and that block holds all of its header
+//!   (see [`frame`]). So of a frame that was overwritten in part there is its header, with its number, or
+//!   nothing that looks like a header, whatever its values hold;
+//! - the header is durable before the file gets its new name, and the name before META says that the segment
+//!   belongs to the log. After a crash in between, the file is a spare with the header of a later segment,
+//!   which is as good, or a segment that META does not know, which recovery removes.
 //!
 //! A segment never holds frames of two versions: behind the frames of an older version the log continues in a
 //! new segment, which an older program refuses to read. If it took the new frames for the torn end of its
@@ -28,7 +47,8 @@ use paxos_core::Slot;
 
 use crate::file::disk::buffer::{AlignedBuffer, BLOCK_BYTES};
 use crate::file::disk::{Access, Disk, DiskFile};
-use crate::file::layout::frame::{Link, VERSION};
+use crate::file::layout::frame::{self, Link, VERSION};
+use crate::file::mutant::{Mutant, mutated};
 
 /// Smaller segments would consist mostly of headers.
 pub(crate) const MIN_SEGMENT_BYTES: usize = 64 << 10;
@@ -40,6 +60,9 @@ const CHECKSUM_AT: usize = 40;
 const HEADER_BYTES: usize = 44;
 const PREFIX: &str = "wal-";
 const NEW_SUFFIX: &str = ".new";
+const SPARE_SUFFIX: &str = ".spare";
+/// From this version on, a segment may hold what is left of earlier uses of its file.
+const VERSION_OF_REUSE: u16 = 3;
 /// Zeros are written in pieces of at most this size, because a sync of a frame waits for the piece before it,
 /// too.
 pub(crate) const MAX_PIECE_BYTES: usize = 256 << 10;
@@ -60,7 +83,7 @@ pub(crate) struct Segment {
     pub(crate) file: Box<dyn DiskFile>,
 }
 
-/// What decides whether a segment can be removed, and what META needs to know then.
+/// What decides whether a segment can be removed or used again, and what META needs to know then.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Extent {
     pub(crate) number: u64,
@@ -68,6 +91,16 @@ pub(crate) struct Extent {
     pub(crate) first_frame: Link,
     /// The highest slot in its frames.
     pub(crate) highest_slot: Slot,
+    pub(crate) size_bytes: usize,
+    /// Whether it is of the present version, and nothing in it is damaged as far as is known.
+    pub(crate) is_reusable: bool,
+}
+
+impl Extent {
+    /// The extent of a segment of which nothing is known yet.
+    pub(crate) fn new(number: u64, first_frame: Link) -> Extent {
+        Extent { number, first_frame, highest_slot: Slot::ZERO, size_bytes: 0, is_reusable: false }
+    }
 }
 
 /// The fields of a segment's header.
@@ -93,6 +126,55 @@ pub(crate) fn number_of(file_name: &str) -> Option<u64> {
 /// Whether this is the file name of an unfinished segment.
 pub(crate) fn is_unfinished(file_name: &str) -> bool {
     file_name.strip_suffix(NEW_SUFFIX).is_some_and(|name| number_of(name).is_some())
+}
+
+/// The file name of what was the segment of this number, and is kept to be used again.
+pub(crate) fn spare_name(number: u64) -> String {
+    format!("{}{SPARE_SUFFIX}", name(number))
+}
+
+/// The number that the spare with this file name had as a segment.
+pub(crate) fn number_of_spare(file_name: &str) -> Option<u64> {
+    number_of(file_name.strip_suffix(SPARE_SUFFIX)?)
+}
+
+/// Whether a block that does not continue the log was full of zeros when the segment was made, or is left of
+/// an earlier use of the file, and so is not a part of a frame of this segment, not even of a damaged one.
+///
+/// `version` is that of the segment, if its header is readable. The frames of an earlier use name a segment
+/// before `first_segment` of the log.
+pub(crate) fn is_stale(block: &[u8], version: Option<u16>, fingerprint: u64, first_segment: u64) -> bool {
+    if block.iter().all(|byte| *byte == 0) {
+        return true;
+    }
+    let is_left = match frame::decode_header(block) {
+        Some(read) => read.header.fingerprint == fingerprint && read.header.segment < first_segment,
+        None => !frame::begins(block),
+    };
+    is_left && version.is_none_or(|version| version >= VERSION_OF_REUSE)
+}
+
+/// Makes a spare the segment of this number, and replaces one of the same number. File and name are durable
+/// when this returns. After an error, the file is still the spare or already the segment.
+pub(crate) fn reuse(
+    disk: &dyn Disk,
+    spare: &str,
+    number: u64,
+    size_bytes: usize,
+    fingerprint: u64,
+) -> io::Result<Segment> {
+    let file = disk.open(spare, Access::Direct)?;
+    let mut buffer = AlignedBuffer::default();
+    put_header(&mut buffer, SegmentHeader { version: VERSION, number, size_bytes, fingerprint });
+    file.write_at(buffer.as_slice(), 0)?;
+    if !mutated(Mutant::HeaderNotSynced) {
+        file.sync()?;
+    }
+    disk.rename(spare, &name(number))?;
+    if !mutated(Mutant::NameNotSynced) {
+        disk.sync_directory()?;
+    }
+    Ok(Segment { number, size_bytes, is_current: true, file })
 }
 
 /// Creates an empty segment, and replaces one of the same number. File and name are durable when this
@@ -204,6 +286,9 @@ mod tests {
         assert_eq!(number_of(&name(17)), Some(17));
         assert_eq!(number_of("wal-17"), None, "not as this program writes it");
         assert!(is_unfinished(&format!("{}.new", name(17))) && !is_unfinished(&name(17)));
+        assert_eq!(number_of_spare(&spare_name(17)), Some(17));
+        assert_eq!((number_of_spare(&name(17)), number_of(&spare_name(17))), (None, None));
+        assert!(!is_unfinished(&spare_name(17)));
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub struct Inspection {
     pub identity: Option<Identity>,
     /// The segments of the log, in order.
     pub segments: Vec<SegmentReport>,
+    /// The files of old segments that are kept to be used again. Nothing in them belongs to the log.
+    pub spares: Vec<SpareReport>,
     /// The snapshots in META, newest first.
     pub snapshots: Vec<SnapshotReport>,
     /// All memberships: that of the founding, those of whole snapshots, and those in the log behind the
@@ -60,6 +62,16 @@ pub struct SegmentReport {
     pub size_bytes: u64,
     /// Its frames that belong to the log, in order.
     pub frames: Vec<FrameReport>,
+}
+
+/// The file of an old segment that is kept to be used again.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct SpareReport {
+    /// The file.
+    pub file: PathBuf,
+    /// Its length, in bytes.
+    pub size_bytes: u64,
 }
 
 /// A frame: a write, or a part of a long one.
@@ -253,6 +265,7 @@ pub(crate) fn inspect_on(disk: &dyn Disk) -> Result<Inspection, Error> {
         Inspection {
             identity,
             segments: Vec::new(),
+            spares: spares(disk)?,
             snapshots,
             memberships,
             promised: Ballot::ZERO,
@@ -263,6 +276,25 @@ pub(crate) fn inspect_on(disk: &dyn Disk) -> Result<Inspection, Error> {
             incomplete_through: Slot::ZERO,
         },
     )
+}
+
+fn spares(disk: &dyn Disk) -> Result<Vec<SpareReport>, Error> {
+    let mut names = disk.list().during("list", &disk.path(""))?;
+    names.retain(|name| segment::number_of_spare(name).is_some());
+    names.sort();
+    let mut spares = Vec::new();
+    for name in names {
+        let file = disk.path(&name);
+        // A running node may have made a segment of it meanwhile.
+        match disk.open(&name, Access::Cached).and_then(|spare| spare.size_bytes()) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            size_bytes => {
+                let size_bytes = size_bytes.during("read", &file)?;
+                spares.push(SpareReport { file, size_bytes });
+            }
+        }
+    }
+    Ok(spares)
 }
 
 /// Scans the log, and adds what it finds to `inspection`.

@@ -9,6 +9,11 @@
 //!   The headers around the gap tell which slots are lost.
 //! - Otherwise the missing frame belongs to a write that was never acknowledged: a **torn tail**.
 //!
+//! A segment may hold what is left of earlier uses of its file, see [`segment`](crate::file::layout::segment).
+//! Such *stale* blocks count like the zeros that others hold behind their last frame: they are no reason to
+//! take the missing frame for a torn or damaged one, and need not be cut off. Where the next frame should be,
+//! a frame of the present log is no stale one: the disk has misplaced it.
+//!
 //! A frame with right checksums that holds what this version does not know was written by a newer one. It is
 //! neither: the scan fails, so that nothing is cut off.
 
@@ -23,6 +28,7 @@ use crate::file::failure::During;
 use crate::file::layout::frame::{self, Link, ReadHeader, SlotRange, Unreadable, VERSION};
 use crate::file::layout::meta::Description;
 use crate::file::layout::segment::{self, Extent, FIRST_FRAME_AT, MAX_SEGMENT_BYTES, Segment, SegmentHeader};
+use crate::file::mutant::{Mutant, mutated};
 use crate::{Damage, DamageCause, Error};
 
 /// Fills unreadable blocks. Zeros would look like the end of the log.
@@ -87,7 +93,7 @@ pub(crate) struct Gap {
     offset: usize,
     segment_index: usize,
     cause: Option<DamageCause>,
-    /// Whether its place holds only zeros, as behind the last frame of a segment.
+    /// Whether its place is stale, as behind the last frame of a segment.
     is_blank: bool,
     /// The slots of the missing frame, if its header is readable.
     slots: Option<SlotRange>,
@@ -117,7 +123,7 @@ pub(crate) struct Scan<'a> {
     unfollowed_damage: Option<Damage>,
     /// The ranges of slots that are lost to damage, in the order of the log.
     pub(crate) lost: Vec<(Slot, Slot)>,
-    /// Whether anything but zeros follows the last frame, or the file is too short.
+    /// Whether a block that is not stale follows the last frame, or the file is too short.
     is_dirty: bool,
 }
 
@@ -155,8 +161,7 @@ impl<'a> Scan<'a> {
         };
         let names = disk.list().during("list", &disk.path(""))?;
         for number in span.first_segment..=span.last_segment {
-            let extent = Extent { number, first_frame: started.place.next, highest_slot: Slot::ZERO };
-            started.segments.push((None, extent));
+            started.segments.push((None, Extent::new(number, started.place.next)));
             if names.contains(&segment::name(number)) {
                 started.read_segment(number)?;
             } else {
@@ -207,7 +212,9 @@ impl<'a> Scan<'a> {
         let result = self.load(number, &mut buffer);
         if let Ok(Some(is_whole_file)) = result {
             self.follow(number, buffer.as_slice())?;
-            self.is_dirty |= !is_whole_file;
+            if !is_whole_file {
+                self.note_dirt();
+            }
         }
         self.buffer = buffer;
         result.map(drop)
@@ -245,13 +252,15 @@ impl<'a> Scan<'a> {
             }
         };
         (self.observer)(ScanEvent::Segment { number, size_bytes });
-        if !read_all(file.as_ref(), buffer.resize_zeroed(size_bytes)).during("read", &path)? {
+        let is_readable = read_all(file.as_ref(), buffer.resize_zeroed(size_bytes)).during("read", &path)?;
+        if !is_readable {
             tracing::warn!(file = %path.display(), "the disk can't read all of this file");
         }
-        let segment = self.segments.last_mut().expect("each segment is noted before it is read");
+        let (segment, extent) = self.segments.last_mut().expect("each segment is noted before it is read");
         self.segment_version = header.map(|header| header.version);
         let is_current = self.segment_version == Some(VERSION);
-        segment.0 = Some(Segment { number, size_bytes, is_current, file });
+        *segment = Some(Segment { number, size_bytes, is_current, file });
+        *extent = Extent { size_bytes, is_reusable: is_current && is_readable, ..*extent };
         Ok(Some(file_bytes >= size_bytes as u64))
     }
 
@@ -288,7 +297,9 @@ impl<'a> Scan<'a> {
                     let is_proof = own.is_some_and(|read| self.is_of_later_write(&read));
                     let gap = self.gap.as_mut().expect("a gap was noted");
                     gap.is_proven |= is_proof;
-                    self.is_dirty |= rest[..BLOCK_BYTES].iter().any(|byte| *byte != 0);
+                    if !self.is_stale(&rest[..BLOCK_BYTES]) {
+                        self.note_dirt();
+                    }
                     offset += BLOCK_BYTES;
                 }
             }
@@ -298,7 +309,23 @@ impl<'a> Scan<'a> {
 
     /// Whether a frame names the segment that was read last, and is of its version.
     fn belongs_to(&self, number: u64, read: &ReadHeader) -> bool {
-        read.header.segment == number && self.segment_version.is_none_or(|version| version == read.version)
+        (read.header.segment == number || mutated(Mutant::NumberUnchecked))
+            && self.segment_version.is_none_or(|version| version == read.version)
+    }
+
+    /// Whether a block of the segment that was read last is not a part of the log.
+    fn is_stale(&self, block: &[u8]) -> bool {
+        let Span { fingerprint, first_segment, .. } = self.span;
+        let first_segment = if mutated(Mutant::NumberUnchecked) { 0 } else { first_segment };
+        *block != [UNREADABLE; BLOCK_BYTES]
+            && segment::is_stale(block, self.segment_version, fingerprint, first_segment)
+    }
+
+    /// Notes that the segment that was read last holds what is neither followed nor stale.
+    fn note_dirt(&mut self) {
+        self.is_dirty = true;
+        let (_, extent) = self.segments.last_mut().expect("each segment is noted before it is read");
+        extent.is_reusable = false;
     }
 
     /// Whether a frame belongs to a later write than the missing one, and so proves that it was acknowledged.
@@ -355,11 +382,13 @@ impl<'a> Scan<'a> {
         let stray =
             frame::decode_header(rest).filter(|read| read.header.fingerprint == self.span.fingerprint);
         let next = self.place.next;
-        // If an earlier frame is here, the disk has misplaced it: a crash leaves the next frame, torn, or
-        // zeros.
+        let is_blank = self.is_stale(&rest[..BLOCK_BYTES]);
+        // If another frame of the log is here, the disk has misplaced it: a crash leaves the next frame, torn,
+        // or what was there before.
         let is_misplaced = stray
             .as_ref()
-            .is_some_and(|read| read.header.link.sequence < next.sequence || !self.belongs_to(number, read));
+            .is_some_and(|read| read.header.link.sequence < next.sequence || !self.belongs_to(number, read))
+            && !is_blank;
         let own = stray.filter(|read| read.header.link == next);
         // A crash does not leave unreadable blocks either.
         let length = own.as_ref().map_or(BLOCK_BYTES, |read| read.length_bytes.min(rest.len()));
@@ -372,7 +401,7 @@ impl<'a> Scan<'a> {
         };
         self.open_gap(number, offset, cause);
         let gap = self.gap.as_mut().expect("it was opened just now");
-        gap.is_blank = rest[..BLOCK_BYTES] == [0; BLOCK_BYTES];
+        gap.is_blank = is_blank;
         gap.slots = own.map(|read| read.slots);
     }
 

@@ -3,5 +3,6 @@
 mod crash;
 mod damage;
 mod model;
+mod reuse;
 mod shortage;
 mod simulation;

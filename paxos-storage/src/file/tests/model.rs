@@ -11,9 +11,12 @@ use paxos_core::{
 };
 
 use crate::file::append::log::Sizes;
+use crate::file::append::spares::MAX_SPARES;
+use crate::file::disk::buffer::{AlignedBuffer, BLOCK_BYTES};
 use crate::file::disk::simulated::SimulatedDisk;
 use crate::file::disk::{Access, Disk};
 use crate::file::format::{FIRST_SEGMENT_BYTES, check_formatted, format_on};
+use crate::file::layout::frame::{self, Header, Link, SlotRange};
 use crate::file::layout::segment::{self, MIN_SEGMENT_BYTES};
 use crate::file::storage::{FileStorage, PrepareMode};
 use crate::{Error, ErrorKind, Founding, FoundingId, Identity, Registry, Storage, StorageId};
@@ -23,6 +26,11 @@ pub(crate) const PREPARE_MODES: [PrepareMode; 2] = [PrepareMode::OnDemand, Prepa
 
 /// The slot of a snapshot that has no membership, and gets the founding one.
 const OLDER_SNAPSHOT: Slot = Slot(2);
+
+/// The segments whose frames [`Step::Forge`] forges: those that a log of [`used`] begins next.
+const FORGED_SEGMENTS: RangeInclusive<u64> = 4..=12;
+/// The last slot in a directory of [`used`].
+const USED_SLOTS: u64 = 11;
 
 /// The expected contents of a storage.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -47,6 +55,23 @@ pub(crate) enum Step {
     Membership(u64),
     /// The cluster is founded by the membership of this epoch.
     Found(u64),
+    /// A write of one entry in this slot, with a value that holds whole frames of later segments, each where a
+    /// block begins.
+    Forge(u64),
+}
+
+impl Step {
+    /// The same for slots that are higher by this much.
+    fn shifted(self, by: u64) -> Step {
+        match self {
+            Step::Persist(slots, length) => Step::Persist(slots.start() + by..=slots.end() + by, length),
+            Step::Snapshot(slot) => Step::Snapshot(slot + by),
+            Step::Compact(slot) => Step::Compact(slot + by),
+            Step::Membership(slot) => Step::Membership(slot + by),
+            Step::Forge(slot) => Step::Forge(slot + by),
+            Step::Promise | Step::Mark | Step::Found(_) => self,
+        }
+    }
 }
 
 impl Model {
@@ -61,6 +86,7 @@ impl Model {
             Step::Membership(slot) => {
                 next.accept(&(*slot..=*slot), &Value::membership(&membership_of(*slot)));
             }
+            Step::Forge(slot) => next.accept(&(*slot..=*slot), &forged_frames()),
             Step::Found(epoch) => {
                 let id = Some(FoundingId(u128::from(*epoch)));
                 next.registry.founding = Some(Founding { id, membership: membership_of(*epoch) });
@@ -104,7 +130,7 @@ impl Model {
                 storage.finish_snapshot(meta)
             }
             Step::Compact(slot) => storage.compact(Slot(*slot)),
-            Step::Membership(slot) => {
+            Step::Membership(slot) | Step::Forge(slot) => {
                 let entry = self.after(step).entries[&Slot(*slot)].clone();
                 persist(storage, vec![(Slot(*slot), entry)])
             }
@@ -164,12 +190,38 @@ pub(crate) fn formatted() -> SimulatedDisk {
     disk
 }
 
+fn own_identity() -> Identity {
+    Identity::existing(String::from("simulated"), NodeId(1), StorageId(7))
+}
+
 pub(crate) fn format(disk: &SimulatedDisk) -> Result<(), Error> {
-    format_on(
-        disk,
-        &Identity::existing(String::from("simulated"), NodeId(1), StorageId(7)),
-        MIN_SEGMENT_BYTES,
-    )
+    format_on(disk, &own_identity(), MIN_SEGMENT_BYTES)
+}
+
+/// In a frame with one value of one command: the headers of frame and record, and the command's length.
+const BEFORE_COMMAND: usize = 128 + 40 + 4;
+
+/// A value that holds a frame of each of the next segments, which would prove that earlier ones are missing.
+fn forged_frames() -> Value {
+    let mut command = Vec::new();
+    let mut buffer = AlignedBuffer::default();
+    for (block, segment) in (1..).zip(FORGED_SEGMENTS) {
+        let header = Header {
+            link: Link { sequence: 1_000_000, chain: 1 },
+            segment,
+            first_of_write: 1_000_000,
+            is_last_of_write: true,
+            is_mark: false,
+            fingerprint: own_identity().fingerprint(),
+            hard_state: HardState::default(),
+            previous_slots: SlotRange::NONE,
+            earlier_highest_slot: Slot::ZERO,
+        };
+        frame::encode(&mut buffer, &header, &[]);
+        command.resize(block * BLOCK_BYTES - BEFORE_COMMAND, 7);
+        command.extend(buffer.as_slice());
+    }
+    Value::batch(&[Bytes::from(command)])
 }
 
 pub(crate) fn open(disk: &SimulatedDisk) -> Result<(FileStorage, Recovered), Error> {
@@ -180,12 +232,39 @@ pub(crate) fn open_with(
     disk: &SimulatedDisk,
     prepare_mode: PrepareMode,
 ) -> Result<(FileStorage, Recovered), Error> {
+    open_sized(disk, prepare_mode, MIN_SEGMENT_BYTES)
+}
+
+pub(crate) fn open_sized(
+    disk: &SimulatedDisk,
+    prepare_mode: PrepareMode,
+    segment_bytes: usize,
+) -> Result<(FileStorage, Recovered), Error> {
     check_formatted(disk, "/simulated".as_ref())?;
-    let sizes = Sizes { segment_bytes: MIN_SEGMENT_BYTES, payload_bytes: 20_000 };
+    let sizes = Sizes { segment_bytes, payload_bytes: 20_000, spares: MAX_SPARES };
     let mut storage = FileStorage::open_on(Arc::new(disk.clone()), sizes)?;
     storage.prepare_mode = prepare_mode;
     let recovered = storage.recover()?;
     Ok((storage, recovered))
+}
+
+/// The names of the segments or spares on a disk, in order.
+pub(crate) fn names_of(disk: &SimulatedDisk, number_of: fn(&str) -> Option<u64>) -> Vec<String> {
+    let mut names = disk.list().expect("a simulated disk can be listed");
+    names.retain(|name| number_of(name).is_some());
+    names.sort();
+    names
+}
+
+/// Where the frames of a segment end in its file.
+pub(crate) fn end_of_frames(disk: &SimulatedDisk, name: &str) -> usize {
+    let content = disk.content(name);
+    let own = |at: &usize| {
+        let read = frame::decode_header(&content[*at..])?;
+        (Some(read.header.segment) == segment::number_of(name)).then_some(at + read.length_bytes)
+    };
+    let ends = (BLOCK_BYTES..content.len()).step_by(BLOCK_BYTES);
+    ends.filter_map(|at| own(&at)).max().unwrap_or(BLOCK_BYTES)
 }
 
 /// Runs the steps until one fails. Returns the contents that are allowed then: those before and after the
@@ -217,6 +296,35 @@ pub(crate) type Start = (SimulatedDisk, Model);
 
 pub(crate) fn new() -> Start {
     (formatted(), Model::default())
+}
+
+/// A directory that was in use for some time: its present segment and a spare hold what is left of frames of
+/// all sizes.
+pub(crate) fn used() -> Start {
+    let disk = formatted();
+    let (mut storage, _) = open(&disk).expect("nothing fails");
+    let writes = (1..4).flat_map(|slot| [Step::Persist(slot..=slot, 10), Step::Promise, Step::Mark]);
+    let mut steps: Vec<Step> = writes.collect();
+    steps.extend([Step::Persist(4..=5, 12_000), Step::Forge(6), Step::Forge(7), Step::Persist(8..=8, 10)]);
+    steps.extend([Step::Snapshot(8), Step::Compact(8), Step::Persist(9..=9, 18_000)]);
+    steps.extend([Step::Forge(10), Step::Persist(11..=11, 9_000)]);
+    steps.extend([Step::Snapshot(11), Step::Compact(11)]);
+    let (model, failed) = live_on(&mut storage, Model::default(), &steps);
+    assert_eq!(failed, None);
+    drop(storage);
+    let disk = disk.copy();
+    let segments = names_of(&disk, segment::number_of);
+    let [present] = &segments[..] else { panic!("one segment is left: {segments:?}") };
+    assert!(!names_of(&disk, segment::number_of_spare).is_empty(), "there are spares");
+    let is_left = disk.content(present)[end_of_frames(&disk, present)..].iter().any(|byte| *byte != 0);
+    assert!(is_left, "{present} was another segment before");
+    (disk, model)
+}
+
+/// A new directory and one that was in use, and these steps as they are possible on each.
+pub(crate) fn new_and_used(steps: &[Step]) -> [(Start, Vec<Step>); 2] {
+    let shifted = steps.iter().map(|step| step.clone().shifted(USED_SLOTS)).collect();
+    [(new(), steps.to_vec()), (used(), shifted)]
 }
 
 /// A directory as the version of the format wrote it that knew no memberships.

@@ -5,12 +5,15 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use paxos_core::sim::{self, Mark, Marks, Registers, Simulation};
 use paxos_core::{NodeId, Recovered, Slot, SnapshotMeta, Write};
 
+use super::model::{end_of_frames, names_of};
 use crate::file::append::log::Sizes;
+use crate::file::append::spares::MAX_SPARES;
 use crate::file::disk::Disk;
 use crate::file::disk::buffer::BLOCK_BYTES;
 use crate::file::disk::simulated::{Fault, Kept, SECTOR_BYTES, SimulatedDisk};
@@ -23,6 +26,9 @@ use crate::{Error, Identity, Storage, StorageId};
 /// The power fails within this many operations: a write of several frames, or a new segment.
 const OPERATIONS_OF_A_WRITE: u64 = 12;
 
+/// Whether a segment was kept to be used again.
+static HAS_SPARED: AtomicBool = AtomicBool::new(false);
+
 /// A simulated disk with the real log on it.
 struct FileDisk {
     disk: SimulatedDisk,
@@ -32,7 +38,7 @@ struct FileDisk {
 
 impl FileDisk {
     fn open(&self) -> Result<(FileStorage, Recovered), Error> {
-        let sizes = Sizes { segment_bytes: MIN_SEGMENT_BYTES, payload_bytes: 3000 };
+        let sizes = Sizes { segment_bytes: MIN_SEGMENT_BYTES, payload_bytes: 3000, spares: MAX_SPARES };
         let mut storage = FileStorage::open_on(Arc::new(self.disk.clone()), sizes)?;
         let recovered = storage.recover()?;
         Ok((storage, recovered))
@@ -49,10 +55,15 @@ impl FileDisk {
     fn blocks(&self) -> Vec<(String, usize)> {
         let mut names = self.disk.list().expect("a simulated disk can be listed");
         names.sort_by_key(|name| segment::number_of(name).unwrap_or(0));
+        let last = names.last().cloned();
         let mut blocks = Vec::new();
         for name in names {
-            let used =
-                self.disk.content(&name).iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+            // Behind the last frame there is what is left of an earlier use of the segment.
+            let used = if Some(&name) == last.as_ref() {
+                end_of_frames(&self.disk, &name)
+            } else {
+                self.disk.content(&name).iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
+            };
             blocks.extend((0..used).step_by(BLOCK_BYTES).map(|at| (name.clone(), at)));
         }
         blocks.truncate(blocks.len().saturating_sub(4));
@@ -132,6 +143,9 @@ impl sim::Disk for FileDisk {
             storage.finish_snapshot(meta)?;
             storage.compact(slot)
         });
+        if !names_of(&self.disk, segment::number_of_spare).is_empty() {
+            HAS_SPARED.store(true, Ordering::Relaxed);
+        }
     }
 
     fn snapshot(&self, slot: Slot) -> Option<(SnapshotMeta, Bytes)> {
@@ -169,4 +183,8 @@ fn simulated_clusters_keep_every_rule_on_the_real_log() {
             "no seed has met {mark:?}"
         );
     }
+    assert!(
+        HAS_SPARED.load(Ordering::Relaxed) || std::env::var_os("PAXOS_SEEDS").is_some(),
+        "no seed has used a segment again"
+    );
 }
