@@ -5,7 +5,11 @@
 //! out what its bound allows. Told is the longest time of several that one application took, as processor
 //! time of its thread. On a machine without other load that is how long a node does nothing else if its
 //! driver applies the command; those with an asterisk go to a thread of their own. The second figure is while
-//! a snapshot shares the state, so that everything that changes has to be copied first.
+//! there is a picture of the state, so that everything that changes has to be kept for it first.
+//!
+//! Before that it tells what keys cost: the memory by which the process grows for each, what the store counts
+//! for it, and the mean time of one command in a random order of keys. `-- --keys 10000000` does so for that
+//! many as well, and ends there.
 
 use std::time::Duration;
 
@@ -62,6 +66,14 @@ const COMMANDS: &[(&str, Command)] = &[
 ];
 
 fn main() {
+    let words: Vec<String> = std::env::args().collect();
+    let many = words.iter().position(|word| word == "--keys").map(|place| {
+        words.get(place + 1).and_then(|word| word.parse().ok()).expect("a number of keys behind --keys")
+    });
+    tell_costs(many.unwrap_or(KEYS));
+    if many.is_some() {
+        return;
+    }
     println!(
         "one command of the log over {KEYS} keys: processor time, the longest of {ROUNDS}, in ms\n\n\
          {:<32}{:>12}{:>12}{:>10}{:>22}",
@@ -90,6 +102,54 @@ fn main() {
     );
 }
 
+/// What a key costs in a store of this many.
+fn tell_costs(keys: u64) {
+    const TIMES: u64 = 1_000_000;
+    let mut store = Store::default();
+    let before = resident_bytes();
+    let timed =
+        |store: &mut Store, numbers: &mut dyn Iterator<Item = u64>, operation: fn(Bytes) -> Operation| {
+            let (mut count, mut took) = (0, Duration::ZERO);
+            loop {
+                let commands: Vec<Bytes> =
+                    numbers.take(1_000).map(|number| Operation::command(&[operation(key(number))])).collect();
+                if commands.is_empty() {
+                    return took.as_nanos() / count;
+                }
+                let since = cpu_time();
+                for command in &commands {
+                    std::hint::black_box(store.apply(Slot(1), command));
+                }
+                took += cpu_time().saturating_sub(since);
+                count += commands.len() as u128;
+            }
+        };
+    // Multiplied by an odd number, all numbers below a power of two come once, in no visible order.
+    let power = keys.next_power_of_two();
+    let mixed = move |number: u64| number.wrapping_mul(0x9e37_79b9_7f4a_7c15) & (power - 1);
+    let all = |times: u64| (0..times * power / keys).map(mixed).filter(move |number| *number < keys);
+    let create = timed(&mut store, &mut all(keys), |key| set(key, VALUE_BYTES));
+    let (grown, counted) = (resident_bytes().saturating_sub(before), store.memory_bytes());
+    let overwrite = timed(&mut store, &mut all(TIMES), |key| set(key, VALUE_BYTES));
+    let resize = timed(&mut store, &mut all(TIMES), |key| set(key, VALUE_BYTES - 20));
+    let get = timed(&mut store, &mut all(TIMES), Operation::get);
+    println!(
+        "{} keys of 16 bytes with values of {VALUE_BYTES}: the process grows by {} bytes for each, the store counts {}\n\
+         one command in a random order: SET of a new key {create} ns, of another value {overwrite} ns, of a shorter one \
+         {resize} ns, GET {get} ns\n",
+        store.len(),
+        grown / keys,
+        counted / keys,
+    );
+}
+
+/// The memory of this process.
+fn resident_bytes() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok());
+    pages.unwrap_or(0) * rustix::param::page_size() as u64
+}
+
 fn takes_long(store: &Store, command: Command) -> bool {
     store.takes_long(&Operation::command(&command(0)))
 }
@@ -104,7 +164,7 @@ fn applied(store: &mut Store, command: Command, is_beside_snapshot: bool) -> Fig
     let mut figures = Figures { carried_out: 0, longest: Duration::ZERO };
     for round in 0..ROUNDS {
         let bytes = Operation::command(&command(round + if is_beside_snapshot { ROUNDS } else { 0 }));
-        let picture = is_beside_snapshot.then(|| store.clone());
+        let picture = is_beside_snapshot.then(|| store.picture());
         let since = cpu_time();
         let response = store.apply(Slot(1), &bytes);
         figures.longest = figures.longest.max(cpu_time().saturating_sub(since));

@@ -31,7 +31,7 @@
 //! assert_eq!(Reply::decode_all(applied.response)?, [Reply::Ok]);
 //!
 //! // A read on any other node sees it.
-//! assert_eq!(nodes[2].client().read_with(|store| store.get(b"key").cloned()).await?, Some(value));
+//! assert_eq!(nodes[2].client().read_with(|store| store.get(b"key")).await?, Some(value));
 //! for node in nodes {
 //!     node.stop().await?;
 //! }

@@ -11,15 +11,42 @@ use super::process::{Process, free_ports};
 
 const STATUS_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Where the nodes of a cluster have their data, and where they listen.
+pub(super) struct Places {
+    program: PathBuf,
+    directory: PathBuf,
+    /// The addresses for peers, as the program takes them.
+    peers: String,
+    /// For clients and for the status, of each node.
+    ports: Vec<[u16; 2]>,
+}
+
 pub(super) fn start(program: &Path, directory: &Path) -> Result<Vec<Node>, Failure> {
-    make_certificates(program, directory, NODES)?;
-    let ports = free_ports(3 * NODES);
-    let (peers, ports) = ports.split_at(NODES);
-    let all: Vec<String> =
-        (1..).zip(peers).map(|(id, port): (u64, _)| format!("{id}=127.0.0.1:{port}")).collect();
-    let all = all.join(",");
-    let ports = ports.chunks_exact(2).map(|ports| [ports[0], ports[1]]);
-    (1..).zip(ports).map(|(id, ports)| serve(program, directory, id, ports, &["--peers", &all])).collect()
+    let places = Places::prepare(program, directory)?;
+    (0..NODES).map(|place| places.start(place)).collect()
+}
+
+impl Places {
+    /// Makes certificates, and finds ports that are free.
+    pub(super) fn prepare(program: &Path, directory: &Path) -> Result<Places, Failure> {
+        make_certificates(program, directory, NODES)?;
+        let ports = free_ports(3 * NODES);
+        let (peers, ports) = ports.split_at(NODES);
+        let peers: Vec<String> =
+            (1..).zip(peers).map(|(id, port): (u64, _)| format!("{id}=127.0.0.1:{port}")).collect();
+        Ok(Places {
+            program: program.to_owned(),
+            directory: directory.to_owned(),
+            peers: peers.join(","),
+            ports: ports.chunks_exact(2).map(|ports| [ports[0], ports[1]]).collect(),
+        })
+    }
+
+    /// Starts a node.
+    pub(super) fn start(&self, place: usize) -> Result<Node, Failure> {
+        let more = ["--peers", &self.peers];
+        serve(&self.program, &self.directory, place as u64 + 1, self.ports[place], &more)
+    }
 }
 
 /// Makes certificates for operators and for nodes 1 to `nodes`.
@@ -54,6 +81,11 @@ pub(super) fn serve(
     command.arg("--data").arg(&data).arg("--certs").arg(certificates(directory));
     let process = Process::start(&format!("paxos-node-{id}"), command, directory)?;
     Ok(Node { process, clients, status })
+}
+
+/// The slot up to which a node has applied the log, if it tells.
+pub(super) fn applied(node: &Node) -> Option<u64> {
+    status(node)?.get("applied")?.as_u64()
 }
 
 /// The place of the leader among the nodes, if all are ready and know the same one.

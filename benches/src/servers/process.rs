@@ -68,6 +68,13 @@ impl Process {
         cpu_time(&self.child.id().to_string())
     }
 
+    /// Its memory.
+    pub(super) fn resident_bytes(&self) -> u64 {
+        let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.child.id())).unwrap_or_default();
+        let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok());
+        pages.unwrap_or(0) * rustix::param::page_size() as u64
+    }
+
     fn send(&self, signal: Signal) -> Result<(), Failure> {
         kill_process(Pid::from_child(&self.child), signal)
             .map_err(|error| Failure::new(format!("{} can't be sent a signal: {error}", self.name)))

@@ -28,7 +28,8 @@ const SCAN: u64 = QUICK_NANOSECONDS + 1;
 impl Store {
     /// Whether a command may take longer than is good for the thread that answers peers.
     pub(super) fn estimates_long(&self, command: &Bytes) -> bool {
-        let mut estimate = Estimate { store: self, nanoseconds: 0, bytes_written: 0 };
+        let mut estimate =
+            Estimate { store: self, has_pictures: self.has_pictures(), nanoseconds: 0, bytes_written: 0 };
         for operation in operation::operations(command) {
             // What can't be read is answered at once.
             let Ok(operation) = operation else { return false };
@@ -44,6 +45,7 @@ impl Store {
 /// The sum over the operations of a command so far.
 struct Estimate<'a> {
     store: &'a Store,
+    has_pictures: bool,
     nanoseconds: u64,
     /// The bytes that earlier operations of the command write: a value may have become that much longer.
     bytes_written: usize,
@@ -69,11 +71,37 @@ impl Estimate<'_> {
             Operation::FlushAll => FLUSH,
         };
         self.nanoseconds = self.nanoseconds.saturating_add(OPERATION + nanoseconds);
+        if self.has_pictures && self.waits(operation) {
+            self.nanoseconds = u64::MAX;
+        }
+    }
+
+    /// Whether a change would wait for the thread that writes a snapshot. That copies some hundred records at
+    /// a time, and may lose its processor meanwhile.
+    fn waits(&self, operation: &Operation) -> bool {
+        let is_held = |key: &Bytes| self.store.records.is_held(key);
+        match operation {
+            Operation::Set { key, .. }
+            | Operation::SetNx { key, .. }
+            | Operation::GetDel { key }
+            | Operation::Add { key, .. }
+            | Operation::Append { key, .. } => is_held(key),
+            Operation::Delete { keys } => keys.iter().any(is_held),
+            Operation::MSet { pairs } => pairs.iter().any(|(key, _)| is_held(key)),
+            Operation::Get { .. }
+            | Operation::Exists { .. }
+            | Operation::StrLen { .. }
+            | Operation::Type { .. }
+            | Operation::MGet { .. }
+            | Operation::DbSize
+            | Operation::Scan { .. }
+            | Operation::FlushAll => false,
+        }
     }
 
     /// To find a value and copy it.
     fn copied(&self, key: &[u8]) -> u64 {
-        let value_bytes = self.store.get(key).map_or(0, Bytes::len) + self.bytes_written;
+        let value_bytes = self.store.value_bytes(key).unwrap_or(0) + self.bytes_written;
         LOOKUP + BYTE * value_bytes as u64
     }
 

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::glob::Pattern;
+use super::records::Value;
 use super::work::{self, CHANGE, FLUSH, LOOKUP, NEXT_KEY, REMOVAL, TooMuch, Work};
 use super::{Condition, Operation, Reply, Store};
 
@@ -30,10 +31,10 @@ impl Store {
             Operation::Get { key } => self.value_of(key, work),
             Operation::Exists { keys } => work
                 .take(work::operation(keys.len(), LOOKUP))
-                .map(|()| count(keys.iter().filter(|key| self.get(key).is_some()).count())),
+                .map(|()| count(keys.iter().filter(|key| self.has(key)).count())),
             Operation::StrLen { key } => work
                 .take_for_one_key(work::operation(1, LOOKUP))
-                .map(|()| count(self.get(key).map_or(0, Bytes::len))),
+                .map(|()| count(self.value_bytes(key).unwrap_or(0))),
             Operation::Type { key } => work.take(work::operation(1, LOOKUP)).map(|()| self.type_of(key)),
             Operation::MGet { keys } => self.values_of(keys, work),
             Operation::DbSize => work.take(work::operation(0, 0)).map(|()| count(self.len())),
@@ -63,21 +64,21 @@ impl Store {
                 Ok(Reply::Ok)
             }
             Operation::Set { key, value, condition, returns_old } => {
-                let old_bytes = self.value_bytes(key);
+                let old_bytes = self.value_bytes(key).unwrap_or(0);
                 let answered = if *returns_old { work::answered(old_bytes) } else { 0 };
                 work.take_for_one_key(work::operation(1, CHANGE) + work::freed(old_bytes) + answered)?;
                 Ok(self.set(key, value, *condition, *returns_old))
             }
             Operation::SetNx { key, value } => {
                 work.take_for_one_key(work::operation(1, CHANGE))?;
-                let is_new = self.get(key).is_none();
+                let is_new = !self.has(key);
                 if is_new {
                     self.put(key, value);
                 }
                 Ok(Reply::Integer(i64::from(is_new)))
             }
             Operation::GetDel { key } => {
-                let bytes = self.value_bytes(key);
+                let bytes = self.value_bytes(key).unwrap_or(0);
                 work.take_for_one_key(
                     work::operation(1, REMOVAL) + work::answered(bytes) + work::freed(bytes),
                 )?;
@@ -91,12 +92,12 @@ impl Store {
                 Ok(count(keys.iter().filter(|key| self.remove(key)).count()))
             }
             Operation::Add { key, by } => {
-                let old_bytes = self.value_bytes(key);
+                let old_bytes = self.value_bytes(key).unwrap_or(0);
                 work.take_for_one_key(work::operation(1, CHANGE) + work::freed(old_bytes))?;
                 Ok(self.add(key, *by))
             }
             Operation::Append { key, value, limit_bytes } => {
-                let old_bytes = self.value_bytes(key);
+                let old_bytes = self.value_bytes(key).unwrap_or(0);
                 let copied = work::copied(old_bytes) + work::freed(old_bytes);
                 work.take_for_one_key(work::operation(1, CHANGE) + copied)?;
                 Ok(self.append_up_to(key, value, *limit_bytes))
@@ -135,54 +136,57 @@ impl Store {
         mut keys: impl Iterator<Item = &'a Bytes>,
         work: &mut Work,
     ) -> Result<(), TooMuch> {
-        keys.try_for_each(|key| work.take(work::freed(self.value_bytes(key))))
+        keys.try_for_each(|key| work.take(work::freed(self.value_bytes(key).unwrap_or(0))))
     }
 
-    fn value_bytes(&self, key: &[u8]) -> usize {
-        self.get(key).map_or(0, Bytes::len)
+    fn has(&self, key: &[u8]) -> bool {
+        self.look(key, |value| value.is_some())
     }
 
     fn value_of(&self, key: &[u8], work: &mut Work) -> Result<Reply, TooMuch> {
-        let value = self.get(key);
-        let answered = work::answered(value.map_or(0, Bytes::len));
-        work.take_for_one_key(work::operation(1, LOOKUP) + answered)?;
-        Ok(value_or_nil(value))
+        self.look(key, |value| {
+            let answered = work::answered(value.map_or(0, |value| value.len()));
+            work.take_for_one_key(work::operation(1, LOOKUP) + answered)?;
+            Ok(value_or_nil(value.map(Value::to_bytes)))
+        })
     }
 
     fn type_of(&self, key: &[u8]) -> Reply {
-        let name = if self.get(key).is_some() { "string" } else { "none" };
+        let name = if self.has(key) { "string" } else { "none" };
         Reply::Word(Bytes::from_static(name.as_bytes()))
     }
 
     fn values_of(&self, keys: &[Bytes], work: &mut Work) -> Result<Reply, TooMuch> {
         work.take(work::operation(keys.len(), LOOKUP))?;
         let value = |key: &Bytes| {
-            let value = self.get(key);
-            work.take(work::answered(value.map_or(0, Bytes::len)))?;
-            Ok(value_or_nil(value))
+            self.look(key, |value| {
+                work.take(work::answered(value.map_or(0, |value| value.len())))?;
+                Ok(value_or_nil(value.map(Value::to_bytes)))
+            })
         };
         Ok(Reply::Array(keys.iter().map(value).collect::<Result<_, _>>()?))
     }
 
     fn set(&mut self, key: &Bytes, value: &Bytes, condition: Option<Condition>, returns_old: bool) -> Reply {
-        let old = self.get(key).cloned();
         let holds = match condition {
             None => true,
-            Some(Condition::IfMissing) => old.is_none(),
-            Some(Condition::IfPresent) => old.is_some(),
+            Some(Condition::IfMissing) => !self.has(key),
+            Some(Condition::IfPresent) => self.has(key),
         };
+        let old = if returns_old { self.get(key) } else { None };
         if holds {
             self.put(key, value);
         }
         match (returns_old, holds) {
-            (true, _) => value_or_nil(old.as_ref()),
+            (true, _) => value_or_nil(old),
             (false, true) => Reply::Ok,
             (false, false) => Reply::Nil,
         }
     }
 
     fn add(&mut self, key: &Bytes, by: i64) -> Reply {
-        let Some(old) = self.get(key).map_or(Some(0), parse_integer) else {
+        let old = self.look(key, |value| value.map_or(Some(0), |value| parse_integer(value.as_bytes())));
+        let Some(old) = old else {
             return Reply::error(NOT_AN_INTEGER);
         };
         let Some(new) = old.checked_add(by) else { return Reply::error(OVERFLOW) };
@@ -191,7 +195,7 @@ impl Store {
     }
 
     fn append_up_to(&mut self, key: &Bytes, value: &Bytes, limit_bytes: u64) -> Reply {
-        if self.value_bytes(key) as u64 + value.len() as u64 > limit_bytes {
+        if self.value_bytes(key).unwrap_or(0) as u64 + value.len() as u64 > limit_bytes {
             return Reply::error(&format!("ERR value exceeds the limit of {limit_bytes} bytes"));
         }
         count(self.append(key, value))
@@ -216,24 +220,31 @@ impl Store {
         let newest = if cursor == 0 { u64::MAX } else { cursor };
         let mut keys = Vec::new();
         let mut next = 0;
-        for (looked_at, (created, key)) in (0..).zip(self.by_creation.range(..=newest).rev()) {
-            let matching = pattern.as_ref().map_or(0, |pattern| pattern.work(key.len()));
-            let units = (NEXT_KEY + work::answered(key.len())).saturating_add(matching);
-            if looked_at > 0 && (looked_at >= count || work.left() < reserve.saturating_add(units)) {
-                next = *created;
+        for (looked_at, (created, hash)) in (0..).zip(self.by_creation.newest_first(0..=newest)) {
+            let is_end = self.records.look_created(hash, created, |record| {
+                let key = record.expect("every key has a record").key;
+                let matching = pattern.as_ref().map_or(0, |pattern| pattern.work(key.len()));
+                let units = (NEXT_KEY + work::answered(key.len())).saturating_add(matching);
+                if looked_at > 0 && (looked_at >= count || work.left() < reserve.saturating_add(units)) {
+                    return Ok(true);
+                }
+                work.take(units)?;
+                if pattern.as_ref().is_none_or(|pattern| pattern.matches(key)) {
+                    keys.push(Reply::Bulk(Bytes::copy_from_slice(key)));
+                }
+                Ok(false)
+            })?;
+            if is_end {
+                next = created;
                 break;
-            }
-            work.take(units)?;
-            if pattern.as_ref().is_none_or(|pattern| pattern.matches(key)) {
-                keys.push(Reply::Bulk(key.clone()));
             }
         }
         Ok(Reply::Array(vec![Reply::Bulk(Bytes::from(next.to_string())), Reply::Array(keys)]))
     }
 }
 
-fn value_or_nil(value: Option<&Bytes>) -> Reply {
-    value.map_or(Reply::Nil, |value| Reply::Bulk(value.clone()))
+fn value_or_nil(value: Option<Bytes>) -> Reply {
+    value.map_or(Reply::Nil, Reply::Bulk)
 }
 
 fn count(count: usize) -> Reply {
@@ -241,12 +252,12 @@ fn count(count: usize) -> Reply {
 }
 
 /// An integer in the only form in which it is written: no sign but a minus, no leading zeros, no spaces.
-pub(crate) fn parse_integer(text: &Bytes) -> Option<i64> {
+pub(crate) fn parse_integer(text: &[u8]) -> Option<i64> {
     if text.len() > MAX_INTEGER_BYTES {
         return None;
     }
     let number: i64 = std::str::from_utf8(text).ok()?.parse().ok()?;
-    (number.to_string().as_bytes() == &text[..]).then_some(number)
+    (number.to_string().as_bytes() == text).then_some(number)
 }
 
 #[cfg(test)]

@@ -11,29 +11,36 @@
 //!
 //! Deliberately absent: expiry, which would need clocks that agree, and types other than strings.
 //!
-//! `store` holds the records, `operation` what can be asked of them, `execute` how that is done within the
-//! `work` that a command may take, `estimate` how long that will take here, and `state_machine` how the log
-//! and snapshots drive all of it.
+//! `store` holds the state: `records` found by key, and their order in `creation`. `operation` tells what can
+//! be asked of it, `execute` how that is done within the `work` that a command may take, `estimate` how long
+//! that will take here, `picture` how a state is read while it changes, and `state_machine` how the log and
+//! snapshots drive all of it.
 
+mod copied;
+mod creation;
 mod estimate;
 mod execute;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzzing;
 mod glob;
 mod operation;
+mod picture;
 mod reaper;
-mod record;
+mod records;
 mod reply;
 mod snapshot;
 mod state_machine;
 mod store;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzz"))]
 mod testing;
+#[cfg(test)]
+mod tests;
 mod work;
 
 #[cfg(feature = "server")]
 pub(crate) use execute::parse_integer;
 pub use operation::{Condition, MalformedCommand, Operation};
+pub use picture::Picture;
 pub use reply::{MalformedResponse, Reply};
 pub use store::Store;
 #[cfg(feature = "server")]

@@ -1,9 +1,10 @@
 //! Frees states of many keys on a thread of its own: it takes a second for every few million keys.
 
-use std::sync::OnceLock;
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock};
 
-use super::record::{KeysByCreation, Records};
+use super::creation::ByCreation;
+use super::records::Records;
 
 /// Up to this many records are freed by whoever drops the store: that takes less than a millisecond.
 pub(super) const FREED_AT_ONCE: usize = 2000;
@@ -11,11 +12,11 @@ pub(super) const FREED_AT_ONCE: usize = 2000;
 const QUEUE: usize = 64;
 
 /// What a state holds.
-type Contents = (Records, KeysByCreation);
+type Contents = (Arc<Records>, ByCreation);
 
 /// Has the contents of a large state freed, unless something else shares them, by a thread that all stores of
 /// the process use.
-pub(super) fn free(records: Records, by_creation: KeysByCreation) {
+pub(super) fn free(records: Arc<Records>, by_creation: ByCreation) {
     static REAPER: OnceLock<Option<SyncSender<Contents>>> = OnceLock::new();
     if let Some(reaper) = REAPER.get_or_init(start) {
         // If its queue is full, this thread frees the contents itself, as they are dropped here.

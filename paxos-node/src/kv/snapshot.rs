@@ -1,31 +1,26 @@
 //! The store as a stream of bytes.
 //!
-//! In this order: the magic `PAXOSKV1`, the revision, the number of records, the records with the oldest key
-//! first, and the sum of their hashes. A record is the revisions at which it was created and modified, its
+//! In this order: the magic `PAXOSKV1`, the revision, the number of records, the records in any order, and the
+//! sum of their hashes. A record is the revisions at which it was created and modified, its
 //! key and its value, the last two behind their lengths of 4 bytes. All other numbers have 8 bytes; numbers
-//! are little-endian. A reader takes the records in any order.
+//! are little-endian.
 
 use std::io::{self, Read, Write};
 
-use bytes::Bytes;
-
-use super::record::Record;
-use super::store::Store;
+use super::picture::Picture;
+use super::records::{Record, Value};
+use super::store::{Store, Twice};
 
 const MAGIC: &[u8; 8] = b"PAXOSKV1";
+const CONTRADICTION: &str = "its revisions contradict each other";
 
-pub(super) fn write(store: &Store, target: &mut dyn Write) -> io::Result<()> {
+pub(super) fn write(picture: Picture, target: &mut dyn Write) -> io::Result<()> {
     target.write_all(MAGIC)?;
-    target.write_all(&store.revision.to_le_bytes())?;
-    target.write_all(&(store.records.len() as u64).to_le_bytes())?;
-    for key in store.by_creation.values() {
-        let record = store.records.get(key).expect("every key has a record");
-        target.write_all(&record.created.to_le_bytes())?;
-        target.write_all(&record.modified.to_le_bytes())?;
-        write_bytes(target, key)?;
-        write_bytes(target, &record.value)?;
-    }
-    target.write_all(&store.records_digest.to_le_bytes())
+    target.write_all(&picture.revision.to_le_bytes())?;
+    target.write_all(&(picture.len as u64).to_le_bytes())?;
+    let digest = picture.digest;
+    picture.for_each_piece(|copied| copied.write(target))?;
+    target.write_all(&digest.to_le_bytes())
 }
 
 pub(super) fn read(source: &mut dyn Read) -> io::Result<Store> {
@@ -52,19 +47,22 @@ fn read_unsealed(source: &mut dyn Read) -> io::Result<Store> {
     }
     let mut store = Store::default();
     store.revision = read_u64(source)?;
+    let (mut key, mut value) = (Vec::new(), Vec::new());
     for _ in 0..read_u64(source)? {
         let (created, modified) = (read_u64(source)?, read_u64(source)?);
-        let (key, value) = (read_bytes(source)?, read_bytes(source)?);
-        if store.records.contains_key(&key) {
-            return Err(malformed("it has a key twice"));
-        }
+        read_bytes(source, &mut key)?;
+        read_bytes(source, &mut value)?;
         let are_possible = 0 < created && created <= modified && modified <= store.revision;
-        if !are_possible || store.by_creation.contains_key(&created) {
-            return Err(malformed("its revisions contradict each other"));
+        if !are_possible {
+            return Err(malformed(CONTRADICTION));
         }
-        let record = Record::new(&key, value, created, modified);
-        store.insert(key, record);
+        let record = Record { created, modified, key: &key, value: Value::Short(&value) };
+        store.insert(record).map_err(|twice| match twice {
+            Twice::Key => malformed("it has a key twice"),
+            Twice::Revision => malformed(CONTRADICTION),
+        })?;
     }
+    store.by_creation.pack();
     Ok(store)
 }
 
@@ -77,22 +75,13 @@ pub(super) fn sealed(records: &[u8]) -> Option<Vec<u8>> {
     Some([&records[..length], &store.records_digest.to_le_bytes()].concat())
 }
 
-fn write_bytes(target: &mut dyn Write, bytes: &Bytes) -> io::Result<()> {
-    let length = u32::try_from(bytes.len()).map_err(io::Error::other)?;
-    target.write_all(&length.to_le_bytes())?;
-    target.write_all(bytes)
-}
-
-fn read_bytes(source: &mut dyn Read) -> io::Result<Bytes> {
+/// Reads bytes behind their length, in place of what `bytes` holds.
+fn read_bytes(source: &mut dyn Read, bytes: &mut Vec<u8>) -> io::Result<()> {
     let length = u32::from_le_bytes(read_array(source)?);
-    let mut bytes = Vec::new();
+    bytes.clear();
     // Grows with the bytes that are there, not with the length that is claimed.
-    source.take(u64::from(length)).read_to_end(&mut bytes)?;
-    if bytes.len() == length as usize {
-        Ok(Bytes::from(bytes))
-    } else {
-        Err(io::ErrorKind::UnexpectedEof.into())
-    }
+    source.take(u64::from(length)).read_to_end(bytes)?;
+    if bytes.len() == length as usize { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
 fn read_u64(source: &mut dyn Read) -> io::Result<u64> {
@@ -111,15 +100,17 @@ fn malformed(problem: &str) -> io::Error {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::contents;
     use super::*;
+    use crate::state_machine::StateMachine;
 
     /// A snapshot of keys and the revisions at which they were created.
     fn image(records: &[(&[u8], u64)]) -> Vec<u8> {
         let mut image = [&MAGIC[..], &9_u64.to_le_bytes(), &(records.len() as u64).to_le_bytes()].concat();
         for (key, created) in records {
             image.extend([created.to_le_bytes(), created.to_le_bytes()].concat());
-            write_bytes(&mut image, &Bytes::copy_from_slice(key)).expect("memory takes everything");
-            write_bytes(&mut image, &Bytes::new()).expect("memory takes everything");
+            image.extend([&u32::try_from(key.len()).expect("it is short").to_le_bytes(), *key].concat());
+            image.extend(0_u32.to_le_bytes());
         }
         image
     }
@@ -130,8 +121,8 @@ mod tests {
             let sealed = sealed(&image(&records)).expect("it is whole");
             read(&mut &sealed[..]).expect("it is whole")
         });
-        assert_eq!(snapshots[0].records, snapshots[1].records);
-        assert_eq!(snapshots[0].by_creation, snapshots[1].by_creation);
+        assert_eq!(contents(&snapshots[0]), contents(&snapshots[1]));
+        assert_eq!(snapshots[0].digest(), snapshots[1].digest());
         for (records, problem) in
             [([(&b"a"[..], 1), (b"a", 2)], "a key twice"), ([(b"a", 2), (b"b", 2)], "contradict")]
         {

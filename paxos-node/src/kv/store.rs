@@ -1,26 +1,27 @@
 //! The state of the store: its records, found by key and in the order in which they were created.
 
 use std::convert::Infallible;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
+use super::creation::ByCreation;
+use super::picture::{Picture, Pictures};
 use super::reaper;
-use super::record::{KeysByCreation, Record, Records};
+use super::records::{Record, Records, Value, hash_of, memory_of};
+use crate::lock::lock;
 
-/// A value that is appended to gets room for a further part of its length: an eighth. It is not counted as
-/// memory of the state.
-const ROOM_TO_APPEND: usize = 8;
-
-/// The state of the store. A clone shares the memory of its original, so a snapshot costs nothing up front.
-///
-/// Records are in a hash map: a tree in key order compares a dozen keys for each look-up, each of them
-/// elsewhere in memory, and took a third of a node's time under pipelined writes.
-#[derive(Clone, Debug, Default)]
+/// The state of the store.
+#[derive(Default)]
 pub struct Store {
-    pub(super) records: Records,
-    /// Keys by the revision at which they were created, for scans and snapshots: this order is the same on
-    /// all nodes, and no change of a value disturbs it.
-    pub(super) by_creation: KeysByCreation,
+    /// Shared with pictures, which only read.
+    pub(super) records: Arc<Records>,
+    /// Keys by the revision at which they were created, for scans: this order is the same on all nodes.
+    pub(super) by_creation: ByCreation,
+    /// For whom records are kept when they are changed.
+    pictures: Mutex<Pictures>,
+    len: usize,
     /// The revision of the last change.
     pub(super) revision: u64,
     /// The sum of the hashes of all records.
@@ -29,29 +30,61 @@ pub struct Store {
     pub(super) memory_bytes: u64,
 }
 
+/// What becomes of the value of a key.
+#[derive(Clone, Copy)]
+enum Change<'a> {
+    /// It is replaced by this.
+    Put(&'a [u8]),
+    /// This is appended to it, or to an empty one.
+    Append(&'a [u8]),
+}
+
 impl Store {
     /// How many keys there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.records.len()
+        self.len
     }
 
     /// Whether there are no keys.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.records.is_empty()
+        self.len == 0
     }
 
-    /// The value of a key.
+    /// The value of a key. A short one is copied, a long one shared.
     #[must_use]
-    pub fn get(&self, key: &[u8]) -> Option<&Bytes> {
-        self.records.get(key).map(|record| &record.value)
+    pub fn get(&self, key: &[u8]) -> Option<Bytes> {
+        self.look(key, |value| value.map(Value::to_bytes))
     }
 
     /// The revision of the last change.
     #[must_use]
     pub fn revision(&self) -> u64 {
         self.revision
+    }
+
+    /// A picture of the present state. It is taken at once, and costs memory only for what is changed while
+    /// it lives.
+    #[must_use]
+    pub fn picture(&self) -> Picture {
+        let pictures = &mut lock(&self.pictures);
+        Picture::new(&self.records, self.revision, self.len, self.records_digest, pictures)
+    }
+
+    /// Calls `look` with the value of a key.
+    pub(super) fn look<R>(&self, key: &[u8], look: impl FnOnce(Option<Value<'_>>) -> R) -> R {
+        self.records.look(key, |record| look(record.map(|record| record.value)))
+    }
+
+    /// The length of the value of a key.
+    pub(super) fn value_bytes(&self, key: &[u8]) -> Option<usize> {
+        self.look(key, |value| value.map(|value| value.len()))
+    }
+
+    /// Whether there are pictures, so that a change may have to wait until a part of one is copied.
+    pub(super) fn has_pictures(&self) -> bool {
+        !lock(&self.pictures).is_empty()
     }
 
     /// Sets a key. It copies the bytes, which may be a small part of a large message.
@@ -66,98 +99,129 @@ impl Store {
         value: &[u8],
         may_free: impl FnOnce(usize) -> Result<(), E>,
     ) -> Result<(), E> {
-        self.change(key, may_free, |old| overwritten(old, value))
+        self.change(key, may_free, Change::Put(value)).map(drop)
     }
 
     /// Appends to the value of a key, an empty one if it is missing; returns the new length in bytes.
     pub(super) fn append(&mut self, key: &[u8], tail: &[u8]) -> usize {
-        let mut new_bytes = 0;
-        let joined = |old| {
-            let value = extended(old, tail);
-            new_bytes = value.len();
-            value
-        };
-        let Ok(()) = self.change::<Infallible>(key, |_| Ok(()), joined);
+        let Ok(new_bytes) = self.change::<Infallible>(key, |_| Ok(()), Change::Append(tail));
         new_bytes
     }
 
-    /// Replaces the value of a key, an empty one if it is missing, by what `new_value` makes of it, if
-    /// `may_free`, given its length in bytes, allows the old one to be freed.
+    /// Changes the value of a key, if `may_free`, given its length in bytes, allows the old one to be freed;
+    /// returns its new length.
     fn change<E>(
         &mut self,
         key: &[u8],
         may_free: impl FnOnce(usize) -> Result<(), E>,
-        new_value: impl FnOnce(Bytes) -> Bytes,
-    ) -> Result<(), E> {
+        change: Change<'_>,
+    ) -> Result<usize, E> {
+        let (Change::Put(new) | Change::Append(new)) = change;
         let revision = self.revision + 1;
-        if let Some(record) = self.records.get_mut(key) {
-            may_free(record.value.len())?;
-            let freed_bytes = record.value.len() as u64;
-            let value = new_value(std::mem::take(&mut record.value));
-            let new = Record::new(key, value, record.created, revision);
-            self.records_digest = self.records_digest.wrapping_sub(record.hash).wrapping_add(new.hash);
-            self.memory_bytes = self.memory_bytes - freed_bytes + new.value.len() as u64;
-            *record = new;
-        } else {
-            let record = Record::new(key, new_value(Bytes::new()), revision, revision);
-            self.insert(Bytes::copy_from_slice(key), record);
-        }
+        let hasher = self.records.hasher();
+        let hash = hasher.hash(key);
+        let mut stripe = self.records.write(hash.stripe());
+        let Some(at) = stripe.find(hash, key) else {
+            stripe.add(hasher, hash, (revision, revision), key, new);
+            drop(stripe);
+            let is_new = self.by_creation.insert(revision, hash);
+            assert!(is_new, "each change has a revision of its own");
+            self.count_new(revision, revision, key, new);
+            self.revision = revision;
+            return Ok(new.len());
+        };
+        let old = stripe.record(at);
+        let (old_bytes, old_hash) = (old.value.len(), old.hash());
+        may_free(old_bytes)?;
+        keep(&mut self.pictures, |pictures| pictures.keep(hash, old));
+        let (new_bytes, new_hash) = match change {
+            Change::Put(value) => {
+                let new_hash = hash_of(old.created, revision, key, value);
+                stripe.overwrite(hasher, at, revision, value);
+                (value.len(), new_hash)
+            }
+            Change::Append(tail) => {
+                stripe.append(hasher, at, revision, tail, |record| (record.value.len(), record.hash()))
+            }
+        };
+        drop(stripe);
+        self.records_digest = self.records_digest.wrapping_sub(old_hash).wrapping_add(new_hash);
+        self.memory_bytes =
+            self.memory_bytes - memory_of(key.len(), old_bytes) + memory_of(key.len(), new_bytes);
         self.revision = revision;
+        Ok(new_bytes)
+    }
+
+    fn count_new(&mut self, created: u64, modified: u64, key: &[u8], value: &[u8]) {
+        self.len += 1;
+        self.records_digest = self.records_digest.wrapping_add(hash_of(created, modified, key, value));
+        self.memory_bytes += memory_of(key.len(), value.len());
+    }
+
+    /// Adds a record as it is. One of its key, or one created at the same revision, may be there already:
+    /// then it says so, and the store must not be used.
+    pub(super) fn insert(&mut self, record: Record<'_>) -> Result<(), Twice> {
+        let Record { created, modified, key, value } = record;
+        let hasher = self.records.hasher();
+        let hash = hasher.hash(key);
+        let mut stripe = self.records.write(hash.stripe());
+        if stripe.find(hash, key).is_some() {
+            return Err(Twice::Key);
+        }
+        if !self.by_creation.insert(created, hash) {
+            return Err(Twice::Revision);
+        }
+        stripe.add(hasher, hash, (created, modified), key, value.as_bytes());
+        drop(stripe);
+        self.count_new(created, modified, key, value.as_bytes());
         Ok(())
     }
 
-    pub(super) fn insert(&mut self, key: Bytes, record: Record) {
-        self.records_digest = self.records_digest.wrapping_add(record.hash);
-        self.memory_bytes += record.memory_bytes(&key);
-        self.by_creation.insert(record.created, key.clone());
-        self.records.insert(key, record);
-    }
-
+    /// Removes a key; `false` if it is not there.
     pub(super) fn remove(&mut self, key: &[u8]) -> bool {
-        let Some(record) = self.records.remove(key) else { return false };
+        let hasher = self.records.hasher();
+        let hash = hasher.hash(key);
+        let mut stripe = self.records.write(hash.stripe());
+        let Some(at) = stripe.find(hash, key) else { return false };
+        let record = stripe.record(at);
+        keep(&mut self.pictures, |pictures| pictures.keep(hash, record));
+        self.len -= 1;
+        self.memory_bytes -= record.memory_bytes();
+        self.records_digest = self.records_digest.wrapping_sub(record.hash());
+        self.by_creation.remove(record.created);
+        stripe.remove(hasher, at);
         self.revision += 1;
-        self.memory_bytes -= record.memory_bytes(key);
-        self.by_creation.remove(&record.created);
-        self.records_digest = self.records_digest.wrapping_sub(record.hash);
         true
+    }
+}
+
+/// What a state may not have twice.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Twice {
+    Key,
+    Revision,
+}
+
+fn keep(pictures: &mut Mutex<Pictures>, keep: impl FnOnce(&mut Pictures)) {
+    let pictures = pictures.get_mut().unwrap_or_else(PoisonError::into_inner);
+    if !pictures.is_empty() {
+        keep(pictures);
     }
 }
 
 impl Drop for Store {
     fn drop(&mut self) {
-        if self.len() > reaper::FREED_AT_ONCE {
+        if self.len > reaper::FREED_AT_ONCE {
             reaper::free(std::mem::take(&mut self.records), std::mem::take(&mut self.by_creation));
         }
     }
 }
 
-/// Copies `new`, into the memory of `old` if the lengths match and nothing else shares it. Freeing one and
-/// allocating the other took 7 % of a node's rate under pipelined writes.
-fn overwritten(old: Bytes, new: &[u8]) -> Bytes {
-    match old.try_into_mut() {
-        Ok(mut place) if place.len() == new.len() => {
-            place.copy_from_slice(new);
-            place.freeze()
-        }
-        _ => Bytes::copy_from_slice(new),
+impl fmt::Debug for Store {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = formatter.debug_struct("Store");
+        shown.field("len", &self.len).field("revision", &self.revision).finish_non_exhaustive()
     }
-}
-
-/// Appends `tail` to `old`, in its memory if that has room and nothing else shares it. To copy a value of a
-/// megabyte into new memory took ten times as long as to hash it.
-fn extended(old: Bytes, tail: &[u8]) -> Bytes {
-    let joined_bytes = old.len() + tail.len();
-    let mut joined = match old.try_into_mut() {
-        Ok(place) if place.capacity() >= joined_bytes => place,
-        old => {
-            let old = old.map_or_else(|shared| shared, BytesMut::freeze);
-            let mut copy = BytesMut::with_capacity(joined_bytes + joined_bytes / ROOM_TO_APPEND);
-            copy.extend_from_slice(&old);
-            copy
-        }
-    };
-    joined.extend_from_slice(tail);
-    joined.freeze()
 }
 
 #[cfg(test)]
@@ -168,26 +232,28 @@ mod tests {
 
     #[test]
     fn a_value_that_somebody_looks_at_stays_when_its_key_is_set() {
+        let long = "long ".repeat(1_000);
+        let other_long = "other".repeat(1_000);
         let mut store = Store::default();
         let mut seen = Vec::new();
-        for text in ["one", "two", "longer", "shorts", "third", ""] {
+        for text in ["one", "two", &long, "longer", &other_long, &long, "shorts", "third", ""] {
             store.execute(&set("key", text));
-            let picture = store.clone();
-            let value = picture.get(b"key").cloned().expect("it has just been set");
+            let picture = store.picture();
+            let value = picture.get(b"key").expect("it has just been set");
             seen.push((text, picture, value));
             // Nobody looks at these.
             store.execute(&set("key", "between"));
             store.execute(&set("key", "BETWEEN"));
-            assert_eq!(store.get(b"key"), Some(&bytes("BETWEEN")));
+            assert_eq!(store.get(b"key"), Some(bytes("BETWEEN")));
         }
         for (text, picture, value) in seen {
-            assert_eq!((picture.get(b"key"), &value), (Some(&bytes(text)), &bytes(text)));
+            assert_eq!((picture.get(b"key"), &value), (Some(bytes(text)), &bytes(text)));
         }
     }
     #[test]
     fn a_value_that_somebody_looks_at_stays_when_its_key_is_appended_to() {
         let (mut store, mut whole, mut seen) = (Store::default(), String::new(), Vec::new());
-        for (number, tail) in ["first ", "", "second ", "third "].into_iter().cycle().take(100).enumerate() {
+        for (number, tail) in ["first ", "", "second ", "third "].into_iter().cycle().take(200).enumerate() {
             whole += tail;
             let append = Operation::append(bytes("key"), bytes(tail), u64::MAX);
             assert_eq!(
@@ -196,12 +262,12 @@ mod tests {
             );
             // Every other time the store may use the memory that it has.
             if number % 2 == 0 {
-                let value = store.get(b"key").cloned().expect("it has just been appended to");
-                seen.push((whole.clone(), store.clone(), value));
+                let value = store.get(b"key").expect("it has just been appended to");
+                seen.push((whole.clone(), store.picture(), value));
             }
         }
         for (text, picture, value) in seen {
-            assert_eq!((picture.get(b"key"), &value), (Some(&bytes(&text)), &bytes(&text)));
+            assert_eq!((picture.get(b"key"), &value), (Some(bytes(&text)), &bytes(&text)));
         }
     }
 }

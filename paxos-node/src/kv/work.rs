@@ -276,7 +276,7 @@ mod tests {
     #[test]
     fn removing_all_keys_takes_no_time_for_each() {
         let mut store = store_of(200_000);
-        let picture = store.clone();
+        let picture = store.picture();
         let since = cpu_time();
         assert_eq!(apply(&mut store, &[Operation::FlushAll]), [Reply::Ok]);
         drop(picture);

@@ -14,6 +14,9 @@ use crate::state_machine::SnapshotWriter;
 
 /// A snapshot goes to the writer in pieces of this size, one at a time.
 const PIECE_BYTES: usize = 1 << 20;
+/// The log may grow by one part of that many of the last snapshot until the next one: it is in memory until
+/// then, so state and log take a third more than the state. Snapshots cost twice the writing that the log does.
+const LOG_PARTS_OF_SNAPSHOT: u64 = 2;
 /// How many bytes a slot is assumed to add to the log on disk, beside its value.
 const SLOT_BYTES: u64 = 512;
 
@@ -49,8 +52,8 @@ impl OwnSnapshots {
     pub(crate) fn on_applied(&mut self, value_bytes: usize) -> bool {
         self.grown_bytes += value_bytes as u64 + SLOT_BYTES;
         let is_free = !self.is_awaited && self.under_way.strong_count() == 0;
-        let is_due =
-            is_free && self.grown_bytes >= self.after_bytes.max(self.last_size_bytes.min(self.max_bytes));
+        let grown_with_state = (self.last_size_bytes / LOG_PARTS_OF_SNAPSHOT).min(self.max_bytes);
+        let is_due = is_free && self.grown_bytes >= self.after_bytes.max(grown_with_state);
         if is_due {
             self.is_awaited = true;
             self.grown_bytes = 0;

@@ -1,17 +1,16 @@
 //! Carries out runs of operations that arrived together, in as many pieces as their work needs.
 //!
-//! Between two pieces of reads the other tasks of the node's thread run, above all the driver. All pieces of
-//! a run read the same state. Writes that are too much work for one command of the log go into further
+//! Between two pieces of reads the other tasks of the node's thread run, above all the driver. Each operation
+//! reads one state, and none an older one than the operation before it. Writes that are too much work for one command of the log go into further
 //! commands: they are separate requests, and only a transaction must be one command.
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::Semaphore;
 use tokio::task::yield_now;
 
 use crate::client::{Client, ClientError};
-use crate::kv::{Operation, Reply, Store, Work};
+use crate::kv::{Operation, Picture, Reply, Store, Work};
 
 /// The work of the first piece of a run of reads, in units of about a nanosecond: hundreds of them.
 const FIRST_PIECE_WORK: u64 = 200_000;
@@ -47,21 +46,27 @@ pub(super) async fn read(
     operations: &[Operation],
 ) -> Result<Vec<Reply>, ClientError> {
     let mut replies = Vec::with_capacity(operations.len());
-    let picture = {
-        let store = client.read().await?;
-        answer(&store, operations, &mut replies, FIRST_PIECE_WORK);
-        if replies.len() == operations.len() {
-            return Ok(replies);
-        }
-        // The guard would keep the node from applying commands; a clone does not.
-        store.clone()
-    };
+    answer(&*client.read().await?, operations, &mut replies, FIRST_PIECE_WORK);
     while replies.len() < operations.len() {
         let _turn = long_runs.acquire().await.expect("nobody closes it");
         let answered = replies.len();
-        answer(&picture, operations, &mut replies, PIECE_WORK);
-        if replies.len() == answered {
-            replies.push(answer_long(&picture, &operations[answered]).await);
+        let next = &operations[answered];
+        // The state is one to which this node has come since the first piece.
+        let picture = {
+            let store = client.read_stale().await?;
+            answer(&store, operations, &mut replies, PIECE_WORK);
+            match next {
+                _ if replies.len() > answered => None,
+                // The guard would keep the node from applying commands; a picture does not.
+                Operation::MGet { .. } | Operation::Exists { .. } => Some(store.picture()),
+                _ => {
+                    replies.push(answer_alone(&store, next));
+                    None
+                }
+            }
+        };
+        if let Some(picture) = picture {
+            replies.push(answer_from(&picture, next).await);
         }
         yield_now().await;
     }
@@ -82,15 +87,19 @@ fn answer(store: &Store, operations: &[Operation], replies: &mut Vec<Reply>, uni
     }
 }
 
-/// Answers a read that is too much work for a piece.
-async fn answer_long(store: &Store, operation: &Operation) -> Reply {
+/// Answers a read that is too much work for a piece: it gets as much as a command of its own has.
+fn answer_alone(store: &Store, operation: &Operation) -> Reply {
+    let reply = store.answer(operation, &mut Work::of_command()).expect("a run of reads holds only reads");
+    reply.unwrap_or(Reply::TooMuch)
+}
+
+/// Answers a read of many keys in as many pieces as it needs.
+async fn answer_from(picture: &Picture, operation: &Operation) -> Reply {
     match operation {
         Operation::MGet { keys } => {
             let mut values = Vec::with_capacity(keys.len());
             for keys in keys.chunks(PIECE_KEYS) {
-                let value =
-                    |key: &Bytes| store.get(key).map_or(Reply::Nil, |value| Reply::Bulk(value.clone()));
-                values.extend(keys.iter().map(value));
+                values.extend(keys.iter().map(|key| picture.get(key).map_or(Reply::Nil, Reply::Bulk)));
                 yield_now().await;
             }
             Reply::Array(values)
@@ -98,17 +107,12 @@ async fn answer_long(store: &Store, operation: &Operation) -> Reply {
         Operation::Exists { keys } => {
             let mut count = 0;
             for keys in keys.chunks(PIECE_KEYS) {
-                count += keys.iter().filter(|key| store.get(key).is_some()).count();
+                count += keys.iter().filter(|key| picture.has(key)).count();
                 yield_now().await;
             }
             Reply::Integer(i64::try_from(count).unwrap_or(i64::MAX))
         }
-        // It gets as much work as a command of its own has.
-        other => {
-            let reply =
-                store.answer(other, &mut Work::of_command()).expect("a run of reads holds only reads");
-            reply.unwrap_or(Reply::TooMuch)
-        }
+        other => unreachable!("{other:?} is not read key by key"),
     }
 }
 
