@@ -17,8 +17,10 @@ const MAX_PAGES: usize = (u16::MAX as usize + 1) / PAGE_UNITS;
 const NEARLY_ALL_PAGES: usize = MAX_PAGES - 4;
 /// The same for values that lie apart.
 const NEARLY_ALL_LONG: usize = MAX_LONG as usize - 64;
-/// A value that became shorter stays where it is unless more than this would be unused.
-const MAX_UNUSED_UNITS: u8 = 4;
+/// A value that became shorter stays where it is unless more than one of this many parts of the record would be
+/// unused, and more than this many units.
+const PARTS_UNUSED: u8 = 4;
+const FEW_UNITS: u8 = 4;
 /// A long value that is appended to gets room for a further part of its length: an eighth. It is not counted
 /// as memory of the state.
 const ROOM_TO_APPEND: usize = 8;
@@ -189,7 +191,8 @@ impl Heap {
                 return false;
             }
             let new = Head::new(key_bytes, value.len());
-            if new.units > head.units || head.units - new.units > MAX_UNUSED_UNITS {
+            let may_be_unused = FEW_UNITS.max(head.units / PARTS_UNUSED);
+            if new.units > head.units || head.units - new.units > may_be_unused {
                 return false;
             }
             bytes[HEAD_BYTES + key_bytes..][..value.len()].copy_from_slice(value);

@@ -79,7 +79,9 @@ impl Shard {
     /// Removes a record.
     pub(super) fn remove(&mut self, hasher: &Hasher, hash: Hash, place: Place) {
         self.take_out(hash, place);
-        if self.heap.is_wasteful(PARTS_UNUSED_AFTER_REMOVAL) {
+        if self.places.is_empty() {
+            *self = Shard::default();
+        } else if self.heap.is_wasteful(PARTS_UNUSED_AFTER_REMOVAL) {
             self.make_anew();
             let Shard { places, heap } = self;
             places.shrink_to(places.len(), |place| hasher.hash(heap.key(*place)).spread());
