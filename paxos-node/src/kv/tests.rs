@@ -213,6 +213,22 @@ fn assert_equal(store: &Store, model: &Model) {
     }
 }
 
+#[test]
+fn a_snapshot_shows_each_record_once_if_shards_are_merged_or_split_while_it_is_written() {
+    let most = || Step::Delete { first: 50, count: KEYS - 50 };
+    let all = || Step::Set { first: 0, count: KEYS, bytes: 100 };
+    for pieces in 0..20 {
+        for (before, after) in [(vec![all()], vec![most()]), (vec![all(), most()], vec![all()])] {
+            let mut pair = Pair::default();
+            before.iter().for_each(|step| pair.take(step));
+            pair.take(&Step::Snapshot);
+            pair.take(&Step::Write(pieces));
+            after.iter().for_each(|step| pair.take(step));
+            pair.writing.into_iter().for_each(Writing::finish);
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
