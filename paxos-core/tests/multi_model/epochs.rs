@@ -76,10 +76,10 @@ fn is_constrained_by_a_quorum_of_its_epoch(memberships: &[Membership], state: &S
         };
         let voters = state.nodes.iter().filter(|node| membership.is_voter(node.facts.id));
         if epoch > Epoch(0) && membership.ballot() == ballot {
-            return voters.into_iter().all(|voter| highest(&voter).is_none());
+            return voters.into_iter().all(|voter| highest(voter).is_none());
         }
         let promised: Vec<Option<Ballot>> =
-            voters.filter(|voter| voter.facts.promise_told >= ballot).map(|voter| highest(&voter)).collect();
+            voters.filter(|voter| voter.facts.promise_told >= ballot).map(highest).collect();
         promised.iter().any(|bound| {
             let is_value = |bound: Ballot| {
                 let mut earlier = state.nodes.iter().flat_map(|node| node.facts.proposals_in(epoch));

@@ -70,6 +70,7 @@
 //! | 2 | 1, 2 | 3 | 1 promotes 3 | 710 521 |
 //! | 2 | 1, 2 | nobody | 2 removes 1; nothing is fetched | 70 723 |
 //! | 3 | 1 | anybody | 4 takes the place of 3; nothing is fetched | 70 521 |
+//! | 3 | 1, 2 | 4 | 4 takes the place of 3; nothing is fetched | 739 646 |
 //! | 2 | 1, 2 | nobody | 1 promotes 4, 2 removes 3; nothing is fetched | 117 325 |
 //! | 2 | 1, 2 | 2 | 1 removes 3, 2 removes 1; ignored | 4 288 158 |
 //! | 2 | 1, 2 | anybody | ignored: 80 to 150 s | 18 894 906 |
@@ -199,6 +200,12 @@ fn a_learner_is_promoted_while_it_crashes() {
 #[test]
 fn one_of_three_is_replaced_while_anybody_crashes() {
     check("one_of_three_is_replaced_while_anybody_crashes", REPLACEMENT, 70_000);
+}
+
+#[test]
+fn one_of_three_is_replaced_under_two_leaders_by_a_node_that_crashes() {
+    let name = "one_of_three_is_replaced_under_two_leaders_by_a_node_that_crashes";
+    check(name, Bounds { campaigns: &[1, 2], victims: &[4], ..REPLACEMENT }, 730_000);
 }
 
 #[test]

@@ -255,8 +255,9 @@ impl MultiPaxos {
         if !self.bounds.changes.is_empty() {
             // A node that has missed a membership may ask any node that knows it.
             for peer in peers().filter(|_| self.bounds.fetches) {
-                let first = Slot((1..).find(|slot| !peer.applied.contains_key(&Slot(*slot))).unwrap_or(1));
-                if first < self.bounds.last_slot && facts.applied.contains_key(&first) {
+                let mut slots = (1..self.bounds.last_slot.0).map(Slot);
+                let missing = slots.find(|slot| !peer.applied.contains_key(slot));
+                if let Some(first) = missing.filter(|first| facts.applied.contains_key(first)) {
                     event(Event::Fetch { from: peer.id, first });
                 }
             }

@@ -179,13 +179,13 @@ fn a_leader_that_found_a_membership_runs_phase_1_in_its_epoch() {
     let found_under = ballot;
     let ballot = Ballot { round: ballot.round + 1, ..ballot };
     assert_eq!(prepared, [(Epoch(1), ballot, Slot(2))]);
-    let announces = |output: &&Output| match output {
+    let is_heartbeat = |output: &&Output| match output {
         Output::Broadcast {
             message: crate::Message { epoch: Epoch(1), body: Body::Heartbeat(heartbeat) },
         } => (heartbeat.ballot, heartbeat.chosen) == (found_under, Slot(1)),
         _ => false,
     };
-    let announced = outputs.iter().position(|output| announces(&output));
+    let announced = outputs.iter().position(|output| is_heartbeat(&output));
     assert!(announced < outputs.iter().position(|output| prepare_in(output).is_some()), "{outputs:?}");
     assert!(announced.is_some(), "who has accepted slot 1 enters the epoch: {outputs:?}");
     assert_eq!(alone.replica.role(), Role::Leader, "it leads on meanwhile");

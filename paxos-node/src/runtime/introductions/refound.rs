@@ -94,7 +94,7 @@ mod tests {
         };
         let hard_state = HardState { promised: BALLOT, chosen: Slot(chosen) };
         let write = Write::new(WriteNumber(1), hard_state, (1..).zip(values).map(entry).collect());
-        storage.persist(write).expect("memory does not fail");
+        let _durable = storage.persist(write).expect("memory does not fail");
         storage
     }
 
@@ -113,7 +113,9 @@ mod tests {
     #[test]
     fn other_members_found_a_stopped_cluster_and_its_log_and_snapshot_stay() {
         let command = Value::batch([&bytes::Bytes::from_static(b"a")]);
-        for storage in [stored(1, &[command.clone()]), with_snapshot(stored(1, &[command]), founding())] {
+        for storage in
+            [stored(1, std::slice::from_ref(&command)), with_snapshot(stored(1, &[command]), founding())]
+        {
             let id = refound_as(&storage, &[1, 2, 4]).expect("the members were never changed");
             let registered = storage.registry().founding.expect("it is founded");
             assert_eq!(
@@ -127,7 +129,7 @@ mod tests {
     fn a_cluster_whose_log_or_snapshot_holds_a_change_of_the_members_is_not_founded_anew() {
         let change = Value::membership(&changed());
         for (what, storage) in [
-            ("chosen", stored(1, &[change.clone()])),
+            ("chosen", stored(1, std::slice::from_ref(&change))),
             ("accepted, and maybe chosen", stored(0, &[change])),
             ("in a snapshot", with_snapshot(stored(1, &[Value::no_op()]), changed())),
         ] {
