@@ -83,8 +83,7 @@ pub struct NodeSettings {
     pub busy_poll: Duration,
     /// For tests: an error is logged whenever one turn of the driver takes longer than this, or other tasks
     /// of its thread keep it from its turn for longer. On Linux, time in which other threads or other
-    /// virtual machines had the processor does not count, as long as the whole node runs on one thread. A
-    /// turn that waits for something, such as a lock, may take three times as long.
+    /// virtual machines had the processor does not count, as long as the whole node runs on one thread.
     pub turn_limit: Option<Duration>,
 }
 

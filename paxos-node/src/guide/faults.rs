@@ -33,7 +33,7 @@
 //! | a slow name server | one look-up at a time, beside everything else; late answers count | `paxos-transport/tests/reasons.rs`: `look_up` |
 //! | a node that is told to stop, in any state | ends within a second; a disk that hangs is given up and named | `serve`, `snapshots::stops` |
 //! | commands that change much, or copy or hash long values; many commands in one slot | what is estimated to take long, and the rest of a slot that has taken long, is left to the applier's thread | `kv::estimate`, `applier::a_command_that_takes_long`, `applier::a_slot_of_many_commands`, `work::a_pipeline` |
-//! | a long turn that nobody notices | gauge, histogram and warning for turns and delays; the smoke run and the process tests fail above 50 ms, or 150 with a wait | `turns`, `.ci/smoke`, `cargo bench -p benches --bench turns` |
+//! | a long turn that nobody notices | gauge, histogram and warning for turns and delays; the smoke run and the process tests fail above 50 ms | `turns`, `.ci/smoke`, `cargo bench -p benches --bench turns` |
 //!
 //! # Who is who
 //!
