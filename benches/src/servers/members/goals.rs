@@ -22,6 +22,8 @@ pub(super) struct Verdict {
     limit_milliseconds: Option<f64>,
     /// `None` if it was not measured.
     milliseconds: Option<f64>,
+    /// The median of longest waits just before, while nothing was done: less can't be reached here and now.
+    floor_milliseconds: Option<f64>,
 }
 
 #[derive(Clone, Copy)]
@@ -41,6 +43,7 @@ const GOALS: [(Action, Goal); 5] = [
 /// Judges all goals for each of these servers that is one of paxos-node.
 pub(super) fn judge(summaries: &Summaries, servers: &[Server]) -> Vec<Verdict> {
     let median = |action, server| summaries.get(&(action, server)).map(|summary| summary.longest_median);
+    let floor = |action, server| summaries.get(&(action, server)).map(|summary| summary.quiet_median);
     let of_paxos = servers.iter().copied().filter(|server| *server != Server::Etcd);
     let goals = of_paxos.flat_map(|server| GOALS.map(|(action, goal)| (server, action, goal)));
     goals
@@ -56,6 +59,7 @@ pub(super) fn judge(summaries: &Summaries, servers: &[Server]) -> Vec<Verdict> {
                 Goal::LevelWithEtcd => median(action, Server::Etcd).map(|etcd| LEVEL * etcd),
             },
             milliseconds: median(action, server),
+            floor_milliseconds: floor(action, server),
         })
         .collect()
 }
@@ -65,25 +69,38 @@ impl Verdict {
     pub(super) fn is_met(&self) -> Option<bool> {
         Some(self.milliseconds? <= self.limit_milliseconds?)
     }
+
+    /// Whether clients waited for longer than that even while nothing was done.
+    fn is_below_floor(&self) -> bool {
+        self.floor_milliseconds.zip(self.limit_milliseconds).is_some_and(|(floor, limit)| floor > limit)
+    }
 }
 
 impl fmt::Display for Verdict {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = match self.is_met() {
             Some(true) => "met",
+            Some(false) if self.is_below_floor() => "BELOW FLOOR",
             Some(false) => "MISSED",
             None => "not measured",
         };
-        let measured = self.milliseconds.map_or_else(|| String::from("-"), |wait| format!("{wait:.2} ms"));
-        let (server, action) = (self.server.name(), self.action.name());
-        write!(formatter, "{word:<14}{server:<16}{action:<24}{measured:>12}  {}", self.goal)
+        let in_words = |wait: f64| format!("{wait:.2} ms");
+        let [measured, floor] = [self.milliseconds, self.floor_milliseconds]
+            .map(|wait| wait.map_or_else(|| String::from("-"), in_words));
+        let (server, action, goal) = (self.server.name(), self.action.name(), &self.goal);
+        write!(
+            formatter,
+            "{word:<14}{server:<16}{action:<24}{measured:>12}  {goal:<24}without action {floor}"
+        )
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::figures::Summary;
+    use std::time::Duration;
+
     use super::super::figures::tests::sample;
+    use super::super::figures::{Sample, Summary};
     use super::*;
 
     fn verdicts(waits: &[(Action, Server, u64)]) -> Vec<Option<bool>> {
@@ -110,6 +127,18 @@ mod tests {
         };
         assert_eq!(verdicts(&waits(0)), [Some(true); 5]);
         assert_eq!(verdicts(&waits(1)), [Some(false); 5]);
+    }
+
+    #[test]
+    fn a_goal_that_can_not_be_reached_is_told_from_one_that_is_missed() {
+        let line = |longest: u64, quiet: u64| {
+            let sample = Sample { quiet: Duration::from_millis(quiet), ..sample(longest) };
+            let summaries = [((Action::Transfer, Server::PaxosNode), Summary::of(&[sample]))].into();
+            judge(&summaries, &[Server::PaxosNode])[1].to_string()
+        };
+        assert!(line(25, 19).starts_with("MISSED"), "{}", line(25, 19));
+        assert!(line(25, 21).starts_with("BELOW FLOOR"), "{}", line(25, 21));
+        assert!(line(20, 21).starts_with("met") && line(20, 21).ends_with("without action 21.00 ms"));
     }
 
     #[test]
