@@ -5,11 +5,11 @@ use bytes::Bytes;
 use paxos_node::StateMachine;
 use paxos_node::kv::{Operation, Reply, Store};
 
-const KEYS: usize = 120_000;
+const KEYS: u32 = 120_000;
 /// Each of 1024 stripes may have half a page that is not filled yet, and half a page of removed records.
 const LEFT_OVER_BYTES: i64 = 4 << 20;
 
-fn key(number: usize, bytes: usize) -> Bytes {
+fn key(number: u32, bytes: usize) -> Bytes {
     Bytes::from(format!("{number:0bytes$}"))
 }
 
@@ -23,7 +23,7 @@ fn set(store: &mut Store, key_bytes: usize, value_bytes: usize) {
 /// What is counted must be no less than 5 % below what is taken, and no more than a third above.
 fn assert_true(store: &Store, taken: i64, what: &str) {
     let counted = i64::try_from(store.memory_bytes()).expect("it is not that much");
-    let (of_each, counted_of_each) = (taken / KEYS as i64, counted / KEYS as i64);
+    let (of_each, counted_of_each) = (taken / i64::from(KEYS), counted / i64::from(KEYS));
     assert!(
         counted * 105 >= (taken - LEFT_OVER_BYTES) * 100 && counted * 3 <= taken * 4,
         "{what}: {of_each} bytes are taken for each key, {counted_of_each} are counted"

@@ -5,7 +5,6 @@ use std::io::ErrorKind;
 use bytes::Bytes;
 use paxos_core::Slot;
 
-use super::testing::contents;
 use super::{Operation, Reply, Store, operation};
 use crate::state_machine::StateMachine;
 
@@ -58,4 +57,19 @@ fn check(store: &Store) {
     restored.restore(&mut &image[..]).expect("what was written can be read");
     assert_eq!(restored.digest(), store.digest(), "it is the same state");
     assert_eq!(contents(&restored), contents(store), "in the same order");
+}
+
+/// All records, the oldest key first: the revisions at which each was created and modified, key and value.
+pub(super) fn contents(store: &Store) -> Vec<(u64, u64, Bytes, Bytes)> {
+    let records = store.by_creation.newest_first(0..=u64::MAX).map(|(created, hash)| {
+        store.records.look_created(hash, created, |record| {
+            let record = record.expect("every key has a record");
+            let key = Bytes::copy_from_slice(record.key);
+            (record.created, record.modified, key, record.value.to_bytes())
+        })
+    });
+    let mut records: Vec<_> = records.collect();
+    records.reverse();
+    assert_eq!(records.len(), store.len());
+    records
 }

@@ -31,7 +31,7 @@ mod reply;
 mod snapshot;
 mod state_machine;
 mod store;
-#[cfg(any(test, feature = "fuzz"))]
+#[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;

@@ -220,10 +220,14 @@ fn a_snapshot_shows_each_record_once_if_shards_are_merged_or_split_while_it_is_w
     for pieces in 0..20 {
         for (before, after) in [(vec![all()], vec![most()]), (vec![all(), most()], vec![all()])] {
             let mut pair = Pair::default();
-            before.iter().for_each(|step| pair.take(step));
+            for step in &before {
+                pair.take(step);
+            }
             pair.take(&Step::Snapshot);
             pair.take(&Step::Write(pieces));
-            after.iter().for_each(|step| pair.take(step));
+            for step in &after {
+                pair.take(step);
+            }
             pair.writing.into_iter().for_each(Writing::finish);
         }
     }
