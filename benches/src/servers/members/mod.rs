@@ -2,7 +2,7 @@
 //!
 //! In each round each server is started as a new cluster of three processes, with their data on a disk. Some
 //! clients write all the time, each with one request under way, through all nodes that stay. Meanwhile the
-//! cluster goes through the [actions](Action), one after the other. For each, the longest time that any
+//! cluster goes through the actions of `action`, one after the other. For each, the longest time that any
 //! client waited for an answer is noted, from when anything was begun for it until half a second after its
 //! end, and 1.5 s at least; and beside it the longest of 1.5 s just before, while nothing was done. Only one
 //! server runs at a time.
