@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use paxos_core::Slot;
-use paxos_storage::file::{self, FrameReport, Inspection};
+use paxos_storage::file::{self, FrameReport, Inspection, SpareReport};
 use serde_json::json;
 
 use super::Failure;
@@ -127,6 +127,10 @@ impl Report<'_> {
                 segment.frames.iter().try_for_each(|frame| write_frame(to, frame))?;
             }
         }
+        for spare in &self.inspection.spares {
+            let name = spare.file.file_name().unwrap_or_default().to_string_lossy();
+            writeln!(to, "{name:<22} {:>8} kept to be used again", spare.size_bytes)?;
+        }
         writeln!(to)
     }
 
@@ -202,6 +206,7 @@ fn to_json(inspection: &Inspection, with_frames: bool) -> serde_json::Value {
             "frames": frames,
         })
     });
+    let spare = |spare: &SpareReport| json!({"file": spare.file, "size_bytes": spare.size_bytes});
     let snapshots = inspection.snapshots.iter().map(|snapshot| {
         json!({
             "file": snapshot.file,
@@ -228,6 +233,7 @@ fn to_json(inspection: &Inspection, with_frames: bool) -> serde_json::Value {
         "chosen": inspection.chosen.0,
         "slots": slots(inspection.slots),
         "segments": segments.collect::<Vec<_>>(),
+        "spares": inspection.spares.iter().map(spare).collect::<Vec<_>>(),
         "snapshots": snapshots.collect::<Vec<_>>(),
         "torn_tail": inspection.torn_tail.as_ref().map(|(file, offset)| json!({"file": file, "offset": offset})),
         "damage": damage.collect::<Vec<_>>(),

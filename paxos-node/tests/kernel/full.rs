@@ -183,6 +183,38 @@ fn a_volume_without_room_for_a_few_segments_is_refused_and_smaller_segments_fit(
     }
 }
 
+#[test]
+fn a_node_without_room_for_a_whole_segment_goes_on_with_smaller_ones() {
+    const VALUE_BYTES: usize = 64 << 10;
+    let test = "a_node_without_room_for_a_whole_segment_goes_on_with_smaller_ones";
+    if !can_run(test, &["mount", "umount"]) {
+        return;
+    }
+    let disk = match MemoryDisk::mount(5 * DISK_KIB) {
+        Ok(disk) => disk,
+        Err(why) => return skip(test, &why),
+    };
+    // A new node has a segment of 1 MiB, and wants the next one to have 8.
+    let filler = disk.fill_but(5 << 10);
+    let options = ["--segment-bytes", "8388608"];
+    let mut nodes = Nodes::start(&[disk.path("data").display().to_string()], &options);
+    let write = |nodes: &Nodes, keys: std::ops::Range<usize>| {
+        let mut client = nodes.cluster.client(1);
+        for key in keys {
+            let reply = client.ask(&["SET", &format!("key-{key}"), &"x".repeat(VALUE_BYTES)]);
+            assert_eq!(reply, "OK", "key {key}: {}", nodes.cluster.log(1));
+        }
+    };
+    write(&nodes, 0..40);
+    nodes.process(1).kill();
+    nodes.restart(1);
+    nodes.wait_until_ready();
+    assert_eq!(nodes.cluster.client(1).ask(&["DBSIZE"]), "40", "nothing is lost");
+    drop(filler);
+    write(&nodes, 40..200);
+    assert_eq!(nodes.cluster.client(1).ask(&["DBSIZE"]), "200", "its segments grow again");
+}
+
 /// Three nodes, each on a small disk of its own.
 fn on_memory_disks(test: &str) -> Option<(Vec<MemoryDisk>, Nodes)> {
     on_memory_disks_of(test, DISK_KIB, &SEGMENTS)

@@ -36,6 +36,15 @@ impl MemoryDisk {
         while file.write_all(&block).is_ok() {}
         Filler(path)
     }
+
+    /// Leaves this many KiB.
+    pub(crate) fn fill_but(&self, free_kib: u64) -> Filler {
+        let filler = self.fill();
+        let file = File::options().write(true).open(&filler.0).expect("it was made just now");
+        let length = file.metadata().expect("it is open").len();
+        file.set_len(length.saturating_sub(free_kib << 10)).expect("a file can be made shorter");
+        filler
+    }
 }
 
 impl Drop for MemoryDisk {
