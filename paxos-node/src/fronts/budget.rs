@@ -49,6 +49,8 @@ struct Leases {
 #[derive(Debug)]
 struct Held {
     holder: Arc<Holder>,
+    /// When it began to hold something, in microseconds since the budget was made.
+    began_at: u64,
     /// Its `heard_at` when it was last swept.
     seen_at: u64,
     is_leaving: bool,
@@ -116,8 +118,9 @@ impl Budget {
     }
 
     /// Tells the connection to leave whose client has been silent for longest, and for `silence` at least. If
-    /// all connections wait for memory, silence is not required. Returns `false` if no connection can be told
-    /// and none is leaving.
+    /// all connections wait for memory, no client can be heard, and the connection that has held some for
+    /// longest has to leave: so a request that was begun late is not given up for those that never end. Returns
+    /// `false` if no connection can be told and none is leaving.
     fn make_way(&self, silence: Duration) -> bool {
         let silence = u64::try_from(silence.as_micros()).unwrap_or(u64::MAX);
         let latest = self.now().saturating_sub(silence);
@@ -129,7 +132,9 @@ impl Budget {
             let waits_for_client = held.holder.waits_for_client.load(Ordering::Relaxed);
             !held.is_leaving && (all_wait_for_memory || waits_for_client && held.holder.heard_at() <= latest)
         };
-        let told = leases.holders.values_mut().filter(may_be_told).min_by_key(|held| held.holder.heard_at());
+        let since =
+            |held: &&mut Held| if all_wait_for_memory { held.began_at } else { held.holder.heard_at() };
+        let told = leases.holders.values_mut().filter(may_be_told).min_by_key(since);
         let Some(held) = told else { return is_any_leaving };
         held.is_leaving = true;
         held.holder.order.has_to_leave.store(true, Ordering::Relaxed);
@@ -248,9 +253,10 @@ impl Lease {
         }
         leases.used_bytes = used_bytes;
         if self.bytes == 0 {
-            self.holder.heard_at.store(self.budget.now(), Ordering::Relaxed);
+            let began_at = self.budget.now();
+            self.holder.heard_at.store(began_at, Ordering::Relaxed);
             let (holder, seen_at) = (Arc::clone(&self.holder), u64::MAX);
-            let held = Held { holder, seen_at, is_leaving: false };
+            let held = Held { holder, began_at, seen_at, is_leaving: false };
             leases.holders.insert(self.number, held);
         }
         drop(leases);
@@ -337,12 +343,14 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn of_those_that_all_wait_for_memory_the_first_makes_way() {
+    async fn of_those_that_all_wait_for_memory_the_one_that_began_first_makes_way() {
         let budget = Budget::new(2 * PART);
         let (mut first, mut second) = (budget.lease(1), budget.lease(2));
         first.hold(PART).await.expect("there is room");
         tokio::time::sleep(Duration::from_millis(1)).await;
         second.hold(PART).await.expect("there is room");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        first.heard_of_client(); // What the system has buffered of it, before it waits.
         let first = tokio::spawn(async move { first.hold(2 * PART).await });
         second.hold(2 * PART).await.expect("the first makes way");
         assert_eq!(first.await.expect("it does not panic"), Err(NoMemory));
