@@ -77,6 +77,8 @@ pub(super) struct World<M, D> {
     outputs: Vec<Output>,
     events: u64,
     arrivals: u64,
+    /// A node was still catching up when the run was to end.
+    has_caught_up: bool,
 }
 
 impl<M: Machine, D: Disk> World<M, D> {
@@ -116,6 +118,7 @@ impl<M: Machine, D: Disk> World<M, D> {
             outputs: Vec::new(),
             events: 0,
             arrivals: 0,
+            has_caught_up: false,
             scenario,
         };
         world.plan();
@@ -154,7 +157,13 @@ impl<M: Machine, D: Disk> World<M, D> {
             self.events += 1;
             if matches!(event, Event::End) {
                 if self.is_catching_up() {
+                    self.has_caught_up = true;
                     self.schedule.after(CATCH_UP_TICKS * TICK_UNITS, Event::End);
+                    continue;
+                }
+                if std::mem::take(&mut self.has_caught_up) {
+                    // A quorum may have needed that node: whoever waits has the same time from here on.
+                    self.schedule.after(CALM_TICKS * TICK_UNITS, Event::End);
                     continue;
                 }
                 return self.judge();
