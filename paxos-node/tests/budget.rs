@@ -73,7 +73,8 @@ fn requests_that_never_end_share_one_bound_and_keep_nobody_out() {
     let mut good = cluster.client(1);
     let value = "y".repeat(MEBIBYTE);
     let started = Instant::now();
-    for number in 0..20 {
+    // Few: what they write stays in the log, whose memory is not looked at here.
+    for number in 0..8 {
         assert_eq!(good.ask(&["SET", "good", &value]), "OK", "write {number}");
         assert_eq!(good.ask(&["PING"]), "PONG");
         for (sent, client) in &mut clients {

@@ -4,7 +4,8 @@
 //! does not have what a connection needs, the connection waits for others to give memory back. Those whose
 //! requests are being carried out will do so; others may wait for their clients for ever. So if nothing is
 //! given back for [`PATIENCE`], the budget tells the connection whose client has been silent for longest to
-//! leave. However many clients never finish their requests, one that does is served.
+//! leave, and if that does not help for [`GRACE`], the one whose request began first. However many clients never
+//! finish their requests, one that does is served.
 //!
 //! A connection whose buffers are empty gives their memory back within two [`SWEEP_INTERVAL`]s.
 
@@ -22,7 +23,8 @@ use crate::lock::lock;
 pub(crate) const FREE_BYTES: usize = 8 << 10;
 /// How long a connection waits for others to give something back before one of them is told to leave.
 const PATIENCE: Duration = Duration::from_millis(100);
-/// Until it has waited this long, connections whose clients sent something within [`PATIENCE`] may stay.
+/// Until it has waited this long, connections may stay whose clients sent something within [`PATIENCE`], and
+/// those that wait for memory themselves.
 const GRACE: Duration = Duration::from_secs(1);
 /// How long it waits in all if none can be told to leave, as the requests of all are being carried out.
 const MAX_WAIT: Duration = Duration::from_secs(10);
@@ -49,7 +51,7 @@ struct Leases {
 #[derive(Debug)]
 struct Held {
     holder: Arc<Holder>,
-    /// When it began to hold something, in microseconds since the budget was made.
+    /// When it first asked for what it holds, in microseconds since the budget was made.
     began_at: u64,
     /// Its `heard_at` when it was last swept.
     seen_at: u64,
@@ -117,24 +119,29 @@ impl Budget {
         }
     }
 
-    /// Tells the connection to leave whose client has been silent for longest, and for `silence` at least. If
-    /// all connections wait for memory, no client can be heard, and the connection that has held some for
-    /// longest has to leave: so a request that was begun late is not given up for those that never end. Returns
-    /// `false` if no connection can be told and none is leaving.
-    fn make_way(&self, silence: Duration) -> bool {
-        let silence = u64::try_from(silence.as_micros()).unwrap_or(u64::MAX);
-        let latest = self.now().saturating_sub(silence);
+    /// Tells a connection to leave: the one whose client has been silent for longest, and for [`PATIENCE`] at
+    /// least. If there is none, and it `is_urgent` or all connections wait for memory so that no client can be
+    /// heard, the one whose request began first, and no other until that is gone: so a request that began late,
+    /// and goes on, is not given up for those that never end. Returns `false` if no connection can be told and
+    /// none is leaving.
+    fn make_way(&self, is_urgent: bool) -> bool {
+        let patience = u64::try_from(PATIENCE.as_micros()).unwrap_or(u64::MAX);
+        let latest = self.now().saturating_sub(patience);
         let mut leases = self.leases();
+        let waits_for_memory = |held: &Held| held.holder.waits_for_memory.load(Ordering::Relaxed);
+        let waits_for_client = |held: &Held| held.holder.waits_for_client.load(Ordering::Relaxed);
         let is_any_leaving = leases.holders.values().any(|held| held.is_leaving);
-        let all_wait_for_memory = !is_any_leaving
-            && leases.holders.values().all(|held| held.holder.waits_for_memory.load(Ordering::Relaxed));
-        let may_be_told = |held: &&mut Held| {
-            let waits_for_client = held.holder.waits_for_client.load(Ordering::Relaxed);
-            !held.is_leaving && (all_wait_for_memory || waits_for_client && held.holder.heard_at() <= latest)
+        let goes_by_age = !is_any_leaving && (is_urgent || leases.holders.values().all(waits_for_memory));
+        let staying = || leases.holders.iter().filter(|(_, held)| !held.is_leaving);
+        let is_silent = |held: &Held| waits_for_client(held) && held.holder.heard_at() <= latest;
+        let silent =
+            staying().filter(|(_, held)| is_silent(held)).min_by_key(|(_, held)| held.holder.heard_at());
+        let oldest = || {
+            let waiting = staying().filter(|(_, held)| waits_for_client(held) || waits_for_memory(held));
+            waiting.min_by_key(|(_, held)| held.began_at)
         };
-        let since =
-            |held: &&mut Held| if all_wait_for_memory { held.began_at } else { held.holder.heard_at() };
-        let told = leases.holders.values_mut().filter(may_be_told).min_by_key(since);
+        let told = silent.or_else(|| if goes_by_age { oldest() } else { None }).map(|(number, _)| *number);
+        let told = told.and_then(|number| leases.holders.get_mut(&number));
         let Some(held) = told else { return is_any_leaving };
         held.is_leaving = true;
         held.holder.order.has_to_leave.store(true, Ordering::Relaxed);
@@ -178,11 +185,12 @@ impl Lease {
             }
             return Ok(());
         }
-        if self.try_take(bytes) {
+        let began_at = self.budget.now();
+        if self.try_take(bytes, began_at) {
             return Ok(());
         }
         self.holder.waits_for_memory.store(true, Ordering::Relaxed);
-        let result = self.wait_for(bytes).await;
+        let result = self.wait_for(bytes, began_at).await;
         self.holder.waits_for_memory.store(false, Ordering::Relaxed);
         result
     }
@@ -217,7 +225,7 @@ impl Lease {
         }
     }
 
-    async fn wait_for(&mut self, bytes: usize) -> Result<(), NoMemory> {
+    async fn wait_for(&mut self, bytes: usize, began_at: u64) -> Result<(), NoMemory> {
         let asked_at = Instant::now();
         let budget = Arc::clone(&self.budget);
         loop {
@@ -227,7 +235,7 @@ impl Lease {
             if self.holder.order.has_to_leave.load(Ordering::Relaxed) {
                 return Err(NoMemory);
             }
-            if self.try_take(bytes) {
+            if self.try_take(bytes, began_at) {
                 return Ok(());
             }
             tokio::select! {
@@ -235,8 +243,7 @@ impl Lease {
                 () = tokio::time::sleep(PATIENCE) => {
                     // A connection that holds nothing yet frees nothing by leaving, so it may wait for long.
                     let waited = asked_at.elapsed();
-                    let silence = if waited < GRACE { PATIENCE } else { Duration::ZERO };
-                    if !budget.make_way(silence) && waited > MAX_WAIT {
+                    if !budget.make_way(waited >= GRACE) && waited > MAX_WAIT {
                         return Err(NoMemory);
                     }
                 }
@@ -244,7 +251,8 @@ impl Lease {
         }
     }
 
-    fn try_take(&mut self, bytes: usize) -> bool {
+    /// `began_at` is when it first asked for what it does not have yet.
+    fn try_take(&mut self, bytes: usize, began_at: u64) -> bool {
         let mut leases = self.budget.leases();
         let used_bytes = leases.used_bytes - self.bytes + bytes;
         // A request larger than the budget gets all of it, alone.
@@ -253,8 +261,7 @@ impl Lease {
         }
         leases.used_bytes = used_bytes;
         if self.bytes == 0 {
-            let began_at = self.budget.now();
-            self.holder.heard_at.store(began_at, Ordering::Relaxed);
+            self.holder.heard_at.store(self.budget.now(), Ordering::Relaxed);
             let (holder, seen_at) = (Arc::clone(&self.holder), u64::MAX);
             let held = Held { holder, began_at, seen_at, is_leaving: false };
             leases.holders.insert(self.number, held);
@@ -354,6 +361,23 @@ mod tests {
         let first = tokio::spawn(async move { first.hold(2 * PART).await });
         second.hold(2 * PART).await.expect("the first makes way");
         assert_eq!(first.await.expect("it does not panic"), Err(NoMemory));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_late_request_that_goes_on_is_not_given_up_for_earlier_ones_that_wait_for_memory() {
+        let budget = Budget::new(2 * PART);
+        let (mut early, mut late) = (budget.lease(1), budget.lease(2));
+        early.hold(PART).await.expect("there is room");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        late.hold(PART).await.expect("there is room");
+        late.waits_for_client(true);
+        let early = tokio::spawn(async move { early.hold(2 * PART).await });
+        while !early.is_finished() {
+            late.heard_of_client();
+            let told = tokio::time::timeout(PATIENCE / 2, late.told()).await;
+            assert!(told.is_err(), "it is told {told:?}");
+        }
+        assert_eq!(early.await.expect("it does not panic"), Err(NoMemory));
     }
 
     #[tokio::test(start_paused = true)]
