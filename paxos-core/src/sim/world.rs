@@ -77,7 +77,7 @@ pub(super) struct World<M, D> {
     outputs: Vec<Output>,
     events: u64,
     arrivals: u64,
-    /// A node was still catching up when the run was to end.
+    /// A node was still catching up after half of the calm, or when the run was to end.
     has_caught_up: bool,
 }
 
@@ -230,7 +230,10 @@ impl<M: Machine, D: Disk> World<M, D> {
             }
             Event::SnapshotWhole(node, life, meta) => self.on_snapshot_whole(node, life, meta),
             Event::Calm => self.calm(),
-            Event::LastCall => self.clients_may_begin = false,
+            Event::LastCall => {
+                self.clients_may_begin = false;
+                self.has_caught_up = self.is_catching_up();
+            }
             Event::End => unreachable!("the run ends before its end is handled"),
         }
     }
