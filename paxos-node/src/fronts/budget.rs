@@ -4,8 +4,8 @@
 //! does not have what a connection needs, the connection waits for others to give memory back. Those whose
 //! requests are being carried out will do so; others may wait for their clients for ever. So if nothing is
 //! given back for [`PATIENCE`], the budget tells the connection whose client has been silent for longest to
-//! leave, and if that does not help for [`GRACE`], the one whose request began first. However many clients never
-//! finish their requests, one that does is served.
+//! leave, and if that does not help for [`GRACE`], the one whose request began first. However many clients
+//! never finish their requests, one that does is served.
 //!
 //! A connection whose buffers are empty gives their memory back within two [`SWEEP_INTERVAL`]s.
 
@@ -120,10 +120,10 @@ impl Budget {
     }
 
     /// Tells a connection to leave: the one whose client has been silent for longest, and for [`PATIENCE`] at
-    /// least. If there is none, and it `is_urgent` or all connections wait for memory so that no client can be
-    /// heard, the one whose request began first, and no other until that is gone: so a request that began late,
-    /// and goes on, is not given up for those that never end. Returns `false` if no connection can be told and
-    /// none is leaving.
+    /// least. If there is none, and it `is_urgent` or all connections wait for memory so that no client can
+    /// be heard, the one whose request began first, and no other until that is gone: so a request that began
+    /// late, and goes on, is not given up for those that never end. Returns `false` if no connection can be
+    /// told and none is leaving.
     fn make_way(&self, is_urgent: bool) -> bool {
         let patience = u64::try_from(PATIENCE.as_micros()).unwrap_or(u64::MAX);
         let latest = self.now().saturating_sub(patience);
