@@ -23,29 +23,29 @@ pub(super) fn write(picture: Picture, target: &mut dyn Write) -> io::Result<()> 
     target.write_all(&digest.to_le_bytes())
 }
 
-pub(super) fn read(source: &mut dyn Read) -> io::Result<Store> {
-    read_records(source).map_err(|error| match error.kind() {
+/// Fills an empty store.
+pub(super) fn read(store: &mut Store, source: &mut dyn Read) -> io::Result<()> {
+    read_records(store, source).map_err(|error| match error.kind() {
         // The file could be read, but its contents are not a snapshot.
         io::ErrorKind::UnexpectedEof => malformed("it ends too early"),
         _ => error,
     })
 }
 
-fn read_records(source: &mut dyn Read) -> io::Result<Store> {
-    let store = read_unsealed(source)?;
+fn read_records(store: &mut Store, source: &mut dyn Read) -> io::Result<()> {
+    read_unsealed(store, source)?;
     if read_u64(source)? == store.records_digest {
-        Ok(store)
+        Ok(())
     } else {
         Err(malformed("its digest does not match"))
     }
 }
 
 /// Everything but the sum at the end.
-fn read_unsealed(source: &mut dyn Read) -> io::Result<Store> {
+fn read_unsealed(store: &mut Store, source: &mut dyn Read) -> io::Result<()> {
     if &read_array::<8>(source)? != MAGIC {
         return Err(malformed("it does not begin with the magic bytes"));
     }
-    let mut store = Store::default();
     store.revision = read_u64(source)?;
     let (mut key, mut value) = (Vec::new(), Vec::new());
     for _ in 0..read_u64(source)? {
@@ -62,15 +62,15 @@ fn read_unsealed(source: &mut dyn Read) -> io::Result<Store> {
             Twice::Revision => malformed(CONTRADICTION),
         })?;
     }
-    store.by_creation.pack();
-    Ok(store)
+    store.free_unused();
+    Ok(())
 }
 
 /// The snapshot of these bytes, which are one but for the sum at the end.
 #[cfg(any(test, feature = "fuzz"))]
 pub(super) fn sealed(records: &[u8]) -> Option<Vec<u8>> {
-    let mut rest = records;
-    let store = read_unsealed(&mut rest).ok()?;
+    let (mut store, mut rest) = (Store::default(), records);
+    read_unsealed(&mut store, &mut rest).ok()?;
     let length = records.len() - rest.len();
     Some([&records[..length], &store.records_digest.to_le_bytes()].concat())
 }
@@ -119,14 +119,16 @@ mod tests {
     fn records_come_in_any_order_but_each_key_and_each_revision_once() {
         let snapshots = [[(&b"a"[..], 1), (b"b", 2)], [(b"b", 2), (b"a", 1)]].map(|records| {
             let sealed = sealed(&image(&records)).expect("it is whole");
-            read(&mut &sealed[..]).expect("it is whole")
+            let mut store = Store::default();
+            read(&mut store, &mut &sealed[..]).expect("it is whole");
+            store
         });
         assert_eq!(contents(&snapshots[0]), contents(&snapshots[1]));
         assert_eq!(snapshots[0].digest(), snapshots[1].digest());
         for (records, problem) in
             [([(&b"a"[..], 1), (b"a", 2)], "a key twice"), ([(b"a", 2), (b"b", 2)], "contradict")]
         {
-            let error = read(&mut &image(&records)[..]).expect_err(problem);
+            let error = read(&mut Store::default(), &mut &image(&records)[..]).expect_err(problem);
             assert!(error.to_string().contains(problem), "{error}");
         }
     }

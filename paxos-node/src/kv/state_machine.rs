@@ -28,10 +28,8 @@ impl StateMachine for Store {
     }
 
     fn restore(&mut self, snapshot: &mut dyn std::io::Read) -> std::io::Result<()> {
-        // The old state is freed first: there may be no memory for both.
-        *self = Store::default();
-        *self = snapshot::read(snapshot)?;
-        Ok(())
+        self.clear();
+        snapshot::read(self, snapshot)
     }
 
     fn memory_bytes(&self) -> u64 {
@@ -80,6 +78,31 @@ mod tests {
         two.execute(&set("b", "1"));
         two.execute(&Operation::Delete { keys: vec![bytes("b")] });
         assert_ne!(one.digest(), two.digest(), "the revision differs");
+    }
+
+    #[test]
+    fn a_state_is_restored_in_the_place_of_any_other() {
+        let filled = |from: usize, keys: usize| {
+            let mut store = Store::default();
+            for key in from..from + keys {
+                store.execute(&set(&format!("key{key}"), &"value ".repeat(key % 200)));
+            }
+            store
+        };
+        for (old_keys, new_keys) in [(0, 3_000), (3_000, 0), (3_000, 100), (100, 3_000), (3_000, 3_000)] {
+            for is_seen in [false, true] {
+                let new = filled(1_000, new_keys);
+                let mut image = Vec::new();
+                new.snapshot()(&mut image).expect("memory takes everything");
+                let mut store = filled(0, old_keys);
+                let picture = is_seen.then(|| store.picture());
+                store.restore(&mut &image[..]).expect("the image is whole");
+                assert_eq!(contents(&store), contents(&new), "{new_keys} keys in place of {old_keys}");
+                assert_eq!((store.digest(), store.memory_bytes), (new.digest(), new.memory_bytes));
+                let seen = picture.map(|picture| picture.len());
+                assert_eq!(seen.unwrap_or(old_keys), old_keys);
+            }
+        }
     }
 
     proptest! {

@@ -177,6 +177,26 @@ impl Store {
         Ok(())
     }
 
+    /// Forgets everything. The memory of the records stays for those that are [inserted](Store::insert) next,
+    /// until [`free_unused`](Store::free_unused): a second state would need as much again, and what one
+    /// thread has allocated is no room for another thread once it is freed.
+    pub(super) fn clear(&mut self) {
+        let mut old = std::mem::take(self);
+        // A picture needs the records that it shares.
+        if let Some(records) = Arc::get_mut(&mut old.records) {
+            records.clear();
+            std::mem::swap(&mut self.records, &mut old.records);
+        }
+    }
+
+    /// Frees what [`clear`](Store::clear) left and nothing has used since.
+    pub(super) fn free_unused(&mut self) {
+        if let Some(records) = Arc::get_mut(&mut self.records) {
+            records.free_unused();
+        }
+        self.by_creation.pack();
+    }
+
     /// Removes a key; `false` if it is not there.
     pub(super) fn remove(&mut self, key: &[u8]) -> bool {
         let hasher = self.records.hasher();

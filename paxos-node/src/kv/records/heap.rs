@@ -42,6 +42,8 @@ pub(super) struct Long {
 pub(super) struct Heap {
     /// As long as they are filled.
     pages: Vec<Vec<u8>>,
+    /// Empty pages for records to come.
+    spare: Vec<Vec<u8>>,
     long: Vec<Long>,
     /// Which of `long` nobody uses.
     free_long: Vec<u16>,
@@ -64,6 +66,18 @@ impl Heap {
     /// Whether it may soon be unable to take a record.
     pub(super) fn is_nearly_full(&self) -> bool {
         self.pages.len() > NEARLY_ALL_PAGES || self.long.len() > NEARLY_ALL_LONG
+    }
+
+    /// Forgets all records; their pages stay for others.
+    pub(super) fn clear(&mut self) {
+        let Heap { mut pages, mut spare, .. } = std::mem::take(self);
+        pages.iter_mut().for_each(Vec::clear);
+        spare.append(&mut pages);
+        self.spare = spare;
+    }
+
+    pub(super) fn free_spare(&mut self) {
+        self.spare = Vec::new();
     }
 
     pub(super) fn record(&self, place: Place) -> Record<'_> {
@@ -140,8 +154,8 @@ impl Heap {
         let (size_bytes, [key, value]) = (head.size_bytes(), contents);
         if self.pages.last().is_none_or(|page| page.len() + size_bytes > PAGE_BYTES) {
             assert!(self.pages.len() < MAX_PAGES, "a shard is split before its pages run out");
-            let is_first = self.pages.is_empty();
-            self.pages.push(Vec::with_capacity(if is_first { FIRST_PAGE_BYTES } else { PAGE_BYTES }));
+            let capacity = if self.pages.is_empty() { FIRST_PAGE_BYTES } else { PAGE_BYTES };
+            self.pages.push(self.spare.pop().unwrap_or_else(|| Vec::with_capacity(capacity)));
         }
         let number = self.pages.len() - 1;
         let page = &mut self.pages[number];
@@ -297,4 +311,30 @@ fn extended(old: Bytes, tail: &[u8]) -> Bytes {
     };
     joined.extend_from_slice(tail);
     joined.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cleared_heap_fills_the_pages_that_it_has() {
+        let (mut heap, value) = (Heap::default(), [7; 400]);
+        let fill = |heap: &mut Heap, count: u64| {
+            for revision in 1..=count {
+                heap.add(revision, revision, b"key", &value);
+            }
+        };
+        fill(&mut heap, 100);
+        let mut pages: Vec<_> = heap.pages.iter().map(Vec::as_ptr).collect();
+        heap.clear();
+        assert_eq!((heap.records().count(), heap.live_bytes()), (0, 0));
+        fill(&mut heap, 50);
+        assert_eq!(heap.records().count(), 50);
+        assert!(heap.pages.iter().all(|page| pages.contains(&page.as_ptr())), "it has new pages");
+        pages.retain(|page| heap.spare.iter().any(|spare| spare.as_ptr() == *page));
+        assert!(!pages.is_empty(), "half of the records need half of the pages");
+        heap.free_spare();
+        assert!(heap.spare.is_empty());
+    }
 }

@@ -100,6 +100,22 @@ impl Records {
         self.stripes[stripe].write().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Forgets all records; their memory stays for those that are added next, until
+    /// [`free_unused`](Records::free_unused).
+    pub(super) fn clear(&mut self) {
+        self.stripes_mut().for_each(|(_, stripe)| stripe.clear());
+    }
+
+    pub(super) fn free_unused(&mut self) {
+        self.stripes_mut().for_each(|(hasher, stripe)| stripe.free_unused(hasher));
+    }
+
+    fn stripes_mut(&mut self) -> impl Iterator<Item = (&Hasher, &mut Stripe)> {
+        let Records { hasher, stripes } = self;
+        let stripes = stripes.iter_mut();
+        stripes.map(|stripe| (&*hasher, stripe.get_mut().unwrap_or_else(PoisonError::into_inner)))
+    }
+
     /// Whether somebody reads the stripe of this key just now, so that a change of it would wait.
     pub(super) fn is_held(&self, key: &[u8]) -> bool {
         self.stripes[self.hasher.hash(key).stripe()].try_write().is_err()

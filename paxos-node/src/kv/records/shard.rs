@@ -44,6 +44,19 @@ impl Shard {
         self.heap.records()
     }
 
+    /// Forgets all records; their memory stays for others.
+    pub(super) fn clear(&mut self) {
+        self.places.clear();
+        self.heap.clear();
+    }
+
+    /// Frees what [`clear`](Shard::clear) left and nothing has used since.
+    pub(super) fn free_unused(&mut self, hasher: &Hasher) {
+        let Shard { places, heap } = self;
+        heap.free_spare();
+        places.shrink_to(places.len(), |place| hasher.hash(heap.key(*place)).spread());
+    }
+
     pub(super) fn is_crowded(&self) -> bool {
         self.places.len() > MAX_RECORDS || self.heap.live_bytes() > MAX_BYTES
     }

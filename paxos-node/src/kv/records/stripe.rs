@@ -85,6 +85,17 @@ impl Stripe {
         self.shards[shard].add(hasher, hash, revisions, key, value);
     }
 
+    /// Forgets all records; their memory stays for others.
+    pub(super) fn clear(&mut self) {
+        self.shards.iter_mut().for_each(Shard::clear);
+    }
+
+    /// Frees what [`clear`](Stripe::clear) left and nothing has used since.
+    pub(super) fn free_unused(&mut self, hasher: &Hasher) {
+        while self.merge_if_sparse(hasher) {}
+        self.shards.iter_mut().for_each(|shard| shard.free_unused(hasher));
+    }
+
     pub(in crate::kv) fn remove(&mut self, hasher: &Hasher, at: At) {
         self.shards[at.shard].remove(hasher, at.hash, at.place);
         self.merge_if_sparse(hasher);
@@ -156,16 +167,46 @@ impl Stripe {
         self.shards.push(new);
     }
 
-    /// Undoes the last split if the two shards have become small.
-    fn merge_if_sparse(&mut self, hasher: &Hasher) {
-        let Some((last, others)) = self.shards.split_last() else { return };
+    /// Undoes the last split if the two shards have become small; tells whether it did.
+    fn merge_if_sparse(&mut self, hasher: &Hasher) -> bool {
+        let Some((last, others)) = self.shards.split_last() else { return false };
         if others.is_empty() {
-            return;
+            return false;
         }
         let first = others.len() - (1 << others.len().ilog2());
-        if last.is_sparse_with(&others[first]) {
+        let is_sparse = last.is_sparse_with(&others[first]);
+        if is_sparse {
             let last = self.shards.pop().expect("there are two");
             self.shards[first].merge(hasher, last);
+        }
+        is_sparse
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stripe_that_was_cleared_and_has_few_records_has_one_shard() {
+        let (hasher, mut stripe) = (Hasher::default(), Stripe::default());
+        let add = |stripe: &mut Stripe, count: u64| {
+            for revision in 1..=count {
+                let key = revision.to_le_bytes();
+                stripe.add(&hasher, hasher.hash(&key), (revision, revision), &key, b"value");
+            }
+        };
+        add(&mut stripe, 10_000);
+        let shards = stripe.shards.len();
+        stripe.clear();
+        assert!(stripe.find(hasher.hash(&[1; 8]), &[1; 8]).is_none());
+        add(&mut stripe, 10);
+        assert_eq!(stripe.shards.len(), shards, "they wait for more records");
+        stripe.free_unused(&hasher);
+        assert_eq!(stripe.shards.len(), 1);
+        for revision in 1..=10_u64 {
+            let key = revision.to_le_bytes();
+            assert!(stripe.find(hasher.hash(&key), &key).is_some(), "record {revision} is gone");
         }
     }
 }
