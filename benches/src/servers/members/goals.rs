@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::action::Action;
 use super::arguments::Server;
 use super::figures::Summaries;
+use crate::statistics::median as median_of;
 
 /// How much longer than etcd's a wait may be that is called level with it: the longest of a thousand waits
 /// differs by as much from run to run.
@@ -22,7 +23,8 @@ pub(super) struct Verdict {
     limit_milliseconds: Option<f64>,
     /// `None` if it was not measured.
     milliseconds: Option<f64>,
-    /// The median of longest waits just before, while nothing was done: less can't be reached here and now.
+    /// The median over all actions of the longest waits just before, while nothing was done: less can't be
+    /// reached here and now.
     floor_milliseconds: Option<f64>,
 }
 
@@ -43,7 +45,11 @@ const GOALS: [(Action, Goal); 5] = [
 /// Judges all goals for each of these servers that is one of paxos-node.
 pub(super) fn judge(summaries: &Summaries, servers: &[Server]) -> Vec<Verdict> {
     let median = |action, server| summaries.get(&(action, server)).map(|summary| summary.longest_median);
-    let floor = |action, server| summaries.get(&(action, server)).map(|summary| summary.quiet_median);
+    let floor = |server| {
+        let of_server = summaries.iter().filter(|((_, of), _)| *of == server);
+        let quiet: Vec<f64> = of_server.map(|(_, summary)| summary.quiet_median).collect();
+        (!quiet.is_empty()).then(|| median_of(quiet))
+    };
     let of_paxos = servers.iter().copied().filter(|server| *server != Server::Etcd);
     let goals = of_paxos.flat_map(|server| GOALS.map(|(action, goal)| (server, action, goal)));
     goals
@@ -59,7 +65,7 @@ pub(super) fn judge(summaries: &Summaries, servers: &[Server]) -> Vec<Verdict> {
                 Goal::LevelWithEtcd => median(action, Server::Etcd).map(|etcd| LEVEL * etcd),
             },
             milliseconds: median(action, server),
-            floor_milliseconds: floor(action, server),
+            floor_milliseconds: floor(server),
         })
         .collect()
 }
