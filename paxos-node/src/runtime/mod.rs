@@ -28,5 +28,6 @@ pub(crate) mod metrics;
 pub(crate) mod pending;
 pub(crate) mod recovery;
 pub(crate) mod replicated;
+pub(crate) mod snapshot_interval;
 pub(crate) mod snapshots;
 pub(crate) mod writer;

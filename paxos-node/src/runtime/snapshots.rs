@@ -9,24 +9,19 @@ use bytes::{Bytes, BytesMut};
 use paxos_core::{Membership, Slot, SnapshotMeta};
 
 use crate::runtime::replicated::message_of;
+use crate::runtime::snapshot_interval::SnapshotInterval;
 use crate::runtime::writer::{Job, JobSender};
 use crate::state_machine::SnapshotWriter;
 
 /// A snapshot goes to the writer in pieces of this size, one at a time.
 const PIECE_BYTES: usize = 1 << 20;
-/// The log may grow by one part of that many of the last snapshot until the next one: it is in memory until
-/// then, so state and log take a third more than the state. Snapshots cost twice the writing that the log does.
-const LOG_PARTS_OF_SNAPSHOT: u64 = 2;
 /// How many bytes a slot is assumed to add to the log on disk, beside its value.
 const SLOT_BYTES: u64 = 512;
 
 /// Decides when a snapshot of this node's own state is due.
 #[derive(Debug)]
 pub(crate) struct OwnSnapshots {
-    after_bytes: u64,
-    /// After this growth one is due however large the last one was: the log stays in memory until then.
-    max_bytes: u64,
-    last_size_bytes: u64,
+    interval: SnapshotInterval,
     grown_bytes: u64,
     /// Whether the applier was asked for a snapshot that has not come yet.
     is_awaited: bool,
@@ -35,16 +30,8 @@ pub(crate) struct OwnSnapshots {
 }
 
 impl OwnSnapshots {
-    pub(crate) fn new(after_bytes: u64, max_bytes: u64, last: Option<&SnapshotMeta>) -> OwnSnapshots {
-        let last_size_bytes = last.map_or(0, |meta| meta.size_bytes);
-        OwnSnapshots {
-            after_bytes,
-            max_bytes,
-            last_size_bytes,
-            grown_bytes: 0,
-            is_awaited: false,
-            under_way: Weak::new(),
-        }
+    pub(crate) fn new(interval: SnapshotInterval) -> OwnSnapshots {
+        OwnSnapshots { interval, grown_bytes: 0, is_awaited: false, under_way: Weak::new() }
     }
 
     /// Counts a value that is applied; `true` if a snapshot of the state after it is due, to be
@@ -52,8 +39,7 @@ impl OwnSnapshots {
     pub(crate) fn on_applied(&mut self, value_bytes: usize) -> bool {
         self.grown_bytes += value_bytes as u64 + SLOT_BYTES;
         let is_free = !self.is_awaited && self.under_way.strong_count() == 0;
-        let grown_with_state = (self.last_size_bytes / LOG_PARTS_OF_SNAPSHOT).min(self.max_bytes);
-        let is_due = is_free && self.grown_bytes >= self.after_bytes.max(grown_with_state);
+        let is_due = is_free && self.interval.is_over(self.grown_bytes);
         if is_due {
             self.is_awaited = true;
             self.grown_bytes = 0;
@@ -62,7 +48,7 @@ impl OwnSnapshots {
     }
 
     pub(crate) fn on_saved(&mut self, meta: &SnapshotMeta) {
-        self.last_size_bytes = meta.size_bytes;
+        self.interval.begin(meta.size_bytes);
     }
 
     /// The snapshot that the applier was asked for is not wanted any more.

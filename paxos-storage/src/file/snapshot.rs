@@ -20,7 +20,7 @@ use crate::{Damage, DamageCause, Error, ErrorKind};
 const PREFIX: &str = "snapshot-";
 const NEW_SUFFIX: &str = ".new";
 /// An unfinished file is synced each time it has grown this much, so that the last sync is short.
-const SYNC_BYTES: u64 = 4 << 20;
+const SYNC_BYTES: u64 = 1 << 20;
 /// How many snapshots may be unfinished. Beyond that, the one of the lowest slot is dropped.
 const MAX_UNFINISHED: usize = 4;
 /// How many bytes are read at once.

@@ -4,12 +4,13 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Instant;
 
-use paxos_core::{ReadId, Slot, SnapshotMeta, Value};
+use paxos_core::{Membership, ReadId, Slot, SnapshotMeta, Value};
 
 use super::Driver;
 use crate::error::NodeError;
 use crate::runtime::applier::{Applier, ApplyResult};
 use crate::runtime::replicated::SharedState;
+use crate::runtime::snapshot_interval::{SnapshotInterval, Turn};
 use crate::runtime::snapshots::OwnSnapshots;
 use crate::settings::NodeSettings;
 use crate::state_machine::StateMachine;
@@ -30,17 +31,20 @@ impl<S: StateMachine> LocalState<S> {
         settings: &NodeSettings,
         shared: SharedState<S>,
         snapshot: Option<&SnapshotMeta>,
+        membership: &Membership,
     ) -> io::Result<LocalState<S>> {
         let applied = snapshot.map_or(Slot::ZERO, |meta| meta.slot);
+        let interval = SnapshotInterval::new(
+            Turn::of(settings.node, membership),
+            settings.snapshot_after_bytes,
+            settings.max_log_bytes(),
+            snapshot.map_or(0, |meta| meta.size_bytes),
+        );
         Ok(LocalState {
             applier: Applier::start(shared, applied, settings.applying)?,
             reads_behind: VecDeque::new(),
             digest: Digest::default(),
-            own_snapshots: OwnSnapshots::new(
-                settings.snapshot_after_bytes,
-                settings.max_log_bytes(),
-                snapshot,
-            ),
+            own_snapshots: OwnSnapshots::new(interval),
         })
     }
 

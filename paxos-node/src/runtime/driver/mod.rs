@@ -117,8 +117,8 @@ impl<S: StateMachine> Driver<S> {
         wiring: Wiring,
     ) -> Result<Driver<S>, NodeError> {
         let Ready { replica, introductions, storage, snapshot } = ready;
-        let local_state =
-            LocalState::start(&settings, shared, snapshot.as_ref()).map_err(NodeError::Thread)?;
+        let local_state = LocalState::start(&settings, shared, snapshot.as_ref(), replica.membership())
+            .map_err(NodeError::Thread)?;
         let (writer, job_results) = Writer::start(storage, settings.writer).map_err(NodeError::Thread)?;
         let inbox = Inbox {
             job_results,
