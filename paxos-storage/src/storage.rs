@@ -71,6 +71,14 @@ pub trait Storage: Send {
     /// was dropped, and the storage can still be used. [`ErrorKind::Failed`].
     fn write_snapshot(&mut self, slot: Slot, offset: u64, piece: &[u8]) -> Result<(), Error>;
 
+    /// Something that takes long and is not urgent, for example to sync the pieces of an unfinished snapshot or
+    /// to remove the file of an old one. To be asked for after each call about snapshots; it may be done on
+    /// any thread, beside other calls of this storage, and before the next call about snapshots. If it fails,
+    /// this storage must not be called any more. What nobody takes on, a later call about snapshots does.
+    fn deferred_work(&mut self) -> Option<DeferredWork> {
+        None
+    }
+
     /// Makes an unfinished snapshot durable, with the membership in `meta`, and the newest one. The storage
     /// keeps it and the one before, and drops all older ones. If `meta` is older than the newest snapshot, it
     /// is dropped instead.
@@ -117,6 +125,9 @@ pub trait Storage: Send {
         Capacity::Ample
     }
 }
+
+/// Work of a storage for any thread: see [`Storage::deferred_work`].
+pub type DeferredWork = Box<dyn FnOnce() -> Result<(), Error> + Send>;
 
 /// How much more a storage can take.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -238,6 +238,9 @@ fn reads_and_goes_on(
     storage.write_snapshot(Slot(7), 0, STATE)?;
     storage.finish_snapshot(state.clone())?;
     storage.compact(Slot(7))?;
+    if let Some(work) = storage.deferred_work() {
+        work()?;
+    }
     assert!(!directory.path().join("snapshot-00000000000000000001").exists());
     drop(storage);
     let recovered = FileStorage::open(directory.path(), FileSettings::default())?.recover()?;

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use async_trait::async_trait;
 use bytes::Bytes;
 use paxos_core::{Durable, NodeId, Recovered, Slot, SnapshotMeta, Write};
-use paxos_storage::{Capacity, Error, Identity, Registry, Storage};
+use paxos_storage::{Capacity, DeferredWork, Error, Identity, Registry, Storage};
 use paxos_transport::{
     CertificateStatus, Lane, Peer, PeerStatus, Received, SendOutcome, SetPeersError, Transport,
 };
@@ -112,6 +112,10 @@ impl Storage for Counted<Box<dyn Storage>> {
 
     fn write_snapshot(&mut self, slot: Slot, offset: u64, piece: &[u8]) -> Result<(), Error> {
         self.backend.write_snapshot(slot, offset, piece)
+    }
+
+    fn deferred_work(&mut self) -> Option<DeferredWork> {
+        self.backend.deferred_work()
     }
 
     fn finish_snapshot(&mut self, meta: SnapshotMeta) -> Result<(), Error> {

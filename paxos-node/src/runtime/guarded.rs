@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
 use paxos_core::{Durable, Recovered, Slot, SnapshotMeta, Write};
-use paxos_storage::{Capacity, Error, ErrorKind, Identity, Registry, Storage};
+use paxos_storage::{Capacity, DeferredWork, Error, ErrorKind, Identity, Registry, Storage};
 
 use crate::runtime::replicated::message_of;
 
@@ -68,6 +68,12 @@ impl Storage for GuardedStorage {
 
     fn write_snapshot(&mut self, slot: Slot, offset: u64, piece: &[u8]) -> Result<(), Error> {
         self.call(|storage| storage.write_snapshot(slot, offset, piece))
+    }
+
+    fn deferred_work(&mut self) -> Option<DeferredWork> {
+        let GuardedStorage { storage, panicked } = self;
+        // After a panic here the next call fails.
+        caught(panicked, || storage.deferred_work()).flatten()
     }
 
     fn finish_snapshot(&mut self, meta: SnapshotMeta) -> Result<(), Error> {

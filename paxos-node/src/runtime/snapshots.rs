@@ -10,7 +10,7 @@ use paxos_core::{Membership, Slot, SnapshotMeta};
 
 use crate::runtime::replicated::message_of;
 use crate::runtime::snapshot_interval::SnapshotInterval;
-use crate::runtime::writer::{Job, JobSender};
+use crate::runtime::writer::{Author, Job, JobSender};
 use crate::state_machine::SnapshotWriter;
 
 /// A snapshot goes to the writer in pieces of this size, one at a time.
@@ -95,7 +95,7 @@ fn write_all(slot: Slot, membership: Membership, write: SnapshotWriter, jobs: Jo
     })?;
     pieces.flush()?;
     let meta = SnapshotMeta { slot, size_bytes: pieces.offset, checksum: pieces.checksum, membership };
-    pieces.submit(Job::FinishSnapshot { meta, is_own: true })
+    pieces.submit(|author| Job::FinishSnapshot { meta, author })
 }
 
 /// Cuts a stream into pieces; hands each over only after the one before is written.
@@ -108,17 +108,25 @@ struct Pieces {
 }
 
 impl Pieces {
-    fn submit(&self, job: Job) -> io::Result<()> {
-        if self.jobs.submit(job) { Ok(()) } else { Err(stopped()) }
+    /// Submits a job, waits until it is done, and does what the storage has deferred.
+    fn submit(&self, job: impl FnOnce(Option<Author>) -> Job) -> io::Result<()> {
+        let (author, done) = blocking::sync_channel(1);
+        if !self.jobs.submit(job(Some(author))) {
+            return Err(stopped());
+        }
+        let work = done.recv().map_err(|_| stopped())?;
+        // After a failed sync the storage must not be used any more, as after one of the log.
+        work.map_or(Ok(()), |work| work()).map_err(|error| {
+            self.jobs.submit(Job::FailSnapshot(error));
+            stopped()
+        })
     }
 
     fn hand_over(&mut self, data: Bytes) -> io::Result<()> {
-        let (author, written) = blocking::sync_channel(1);
         let (slot, offset) = (self.slot, self.offset);
         self.checksum = crc32c::crc32c_append(self.checksum, &data);
         self.offset += data.len() as u64;
-        self.submit(Job::StoreSnapshot { slot, offset, data, author: Some(author) })?;
-        written.recv().map_err(|_| stopped())
+        self.submit(|author| Job::StoreSnapshot { slot, offset, data, author })
     }
 }
 
@@ -144,19 +152,91 @@ fn stopped() -> io::Error {
 
 #[cfg(all(test, feature = "memory"))]
 mod tests {
-    use paxos_core::NodeId;
-    use paxos_storage::{Identity, memory::MemoryStorage};
+    use paxos_core::{Durable, NodeId, Recovered, Write as LogWrite};
+    use paxos_storage::memory::MemoryStorage;
+    use paxos_storage::{DeferredWork, Error, ErrorKind, Identity, Registry, Storage};
 
     use super::*;
-    use crate::runtime::writer::Writer;
+    use crate::runtime::writer::{JobResult, Writer};
     use crate::settings::WriterMode;
+
+    /// A storage that can't sync snapshots.
+    struct Failing(MemoryStorage);
+
+    impl Storage for Failing {
+        fn identity(&self) -> &Identity {
+            self.0.identity()
+        }
+
+        fn registry(&self) -> Registry {
+            self.0.registry()
+        }
+
+        fn remember(&mut self, registry: &Registry) -> Result<(), Error> {
+            self.0.remember(registry)
+        }
+
+        fn recover(&mut self) -> Result<Recovered, Error> {
+            self.0.recover()
+        }
+
+        fn persist(&mut self, write: LogWrite) -> Result<Durable, Error> {
+            self.0.persist(write)
+        }
+
+        fn write_snapshot(&mut self, slot: Slot, offset: u64, piece: &[u8]) -> Result<(), Error> {
+            self.0.write_snapshot(slot, offset, piece)
+        }
+
+        fn deferred_work(&mut self) -> Option<DeferredWork> {
+            Some(Box::new(|| Err(Error::foreign(ErrorKind::Failed, "no contact"))))
+        }
+
+        fn finish_snapshot(&mut self, meta: SnapshotMeta) -> Result<(), Error> {
+            self.0.finish_snapshot(meta)
+        }
+
+        fn read_snapshot(&mut self, slot: Slot, offset: u64, bytes: usize) -> Result<Option<Bytes>, Error> {
+            self.0.read_snapshot(slot, offset, bytes)
+        }
+
+        fn newest_snapshot(&self) -> Option<SnapshotMeta> {
+            self.0.newest_snapshot()
+        }
+
+        fn compact(&mut self, through: Slot) -> Result<(), Error> {
+            self.0.compact(through)
+        }
+
+        fn prove_last_write(&mut self) -> Result<(), Error> {
+            self.0.prove_last_write()
+        }
+    }
+
+    fn storage() -> MemoryStorage {
+        MemoryStorage::new(Identity::new("snapshots", NodeId(1)))
+    }
+
+    fn membership() -> Membership {
+        Membership::new(&[NodeId(1)]).expect("one member")
+    }
 
     #[tokio::test]
     async fn a_snapshot_writer_that_panics_is_an_error_with_what_it_said() {
-        let storage = Box::new(MemoryStorage::new(Identity::new("snapshots", NodeId(1))));
-        let (writer, _results) = Writer::start(storage, WriterMode::Inline).expect("it needs no thread");
-        let membership = Membership::new(&[NodeId(1)]).expect("one member");
-        let result = write_all(Slot(1), membership, Box::new(|_| panic!("no more ink")), writer.sender());
+        let (writer, _results) =
+            Writer::start(Box::new(storage()), WriterMode::Inline).expect("it needs no thread");
+        let result = write_all(Slot(1), membership(), Box::new(|_| panic!("no more ink")), writer.sender());
         assert_eq!(result.expect_err("it panicked").to_string(), "it panicked: no more ink");
+    }
+
+    #[tokio::test]
+    async fn a_sync_of_a_snapshot_that_fails_ends_the_use_of_the_storage() {
+        let storage = Box::new(Failing(storage()));
+        let (writer, mut results) = Writer::start(storage, WriterMode::Inline).expect("it needs no thread");
+        let write = Box::new(|target: &mut dyn Write| target.write_all(b"state"));
+        assert!(write_all(Slot(1), membership(), write, writer.sender()).is_err());
+        let result = results.recv().await;
+        let Some(JobResult::Failed(error)) = result else { panic!("no failure but {result:?}") };
+        assert_eq!((error.kind(), error.to_string()), (ErrorKind::Failed, String::from("no contact")));
     }
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use paxos_core::{Durable, NodeId, Recovered, Role, Slot, SnapshotMeta, Write};
 use paxos_node::{Node, NodeSettings, SnapshotWriter, StateMachine, Status};
 use paxos_storage::memory::MemoryStorage;
-use paxos_storage::{Error, Identity, Registry, Storage};
+use paxos_storage::{DeferredWork, Error, Identity, Registry, Storage};
 use paxos_transport::memory::MemoryNetwork;
 use tokio::time::sleep;
 
@@ -144,6 +144,14 @@ impl<B: Storage> Storage for Gated<B> {
     fn write_snapshot(&mut self, slot: Slot, offset: u64, piece: &[u8]) -> Result<(), Error> {
         self.gate.pass();
         self.backend.write_snapshot(slot, offset, piece)
+    }
+
+    fn deferred_work(&mut self) -> Option<DeferredWork> {
+        let (sync, gate) = (self.backend.deferred_work()?, self.gate.clone());
+        Some(Box::new(move || {
+            gate.pass();
+            sync()
+        }))
     }
 
     fn finish_snapshot(&mut self, meta: SnapshotMeta) -> Result<(), Error> {

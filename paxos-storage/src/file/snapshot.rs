@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use paxos_core::{Membership, Slot, SnapshotMeta};
@@ -15,12 +16,15 @@ use super::disk::{Access, Disk, DiskFile, is_bad_medium, remove_if_there};
 use super::failure::{self, During};
 use super::layout::membership::MembershipSum;
 use super::layout::meta::{self, KEPT_SNAPSHOTS, Meta, SnapshotRecord};
-use crate::{Damage, DamageCause, Error, ErrorKind};
+use crate::{Damage, DamageCause, DeferredWork, Error, ErrorKind};
 
 const PREFIX: &str = "snapshot-";
 const NEW_SUFFIX: &str = ".new";
-/// An unfinished file is synced each time it has grown this much, so that the last sync is short.
+/// An unfinished file is to be synced each time it has grown this much: the last sync is short then, and no
+/// sync of the log waits for more than this.
 const SYNC_BYTES: u64 = 1 << 20;
+/// It is synced at once if it has grown this much and nobody has done so.
+const MAX_UNSYNCED_BYTES: u64 = 8 << 20;
 /// How many snapshots may be unfinished. Beyond that, the one of the lowest slot is dropped.
 const MAX_UNFINISHED: usize = 4;
 /// How many bytes are read at once.
@@ -30,13 +34,17 @@ const READ_BYTES: usize = 1 << 20;
 #[derive(Debug, Default)]
 pub(crate) struct Unfinished {
     files: BTreeMap<Slot, NewFile>,
+    /// Finished ones that are no longer kept, and whose files are yet to be removed. That takes as long as to
+    /// write some megabytes: the system frees all of a file's blocks and cached pages.
+    dropped: Vec<Slot>,
     /// What goes first if there is no space.
     spares: Option<Spares>,
 }
 
 #[derive(Debug)]
 struct NewFile {
-    file: Box<dyn DiskFile>,
+    /// Shared with syncs that run beside other calls.
+    file: Arc<dyn DiskFile>,
     size_bytes: u64,
     checksum: u32,
     unsynced_bytes: u64,
@@ -74,9 +82,30 @@ impl Unfinished {
         new.size_bytes += piece.len() as u64;
         new.checksum = crc32c::crc32c_append(new.checksum, piece);
         new.unsynced_bytes += piece.len() as u64;
-        if new.unsynced_bytes >= SYNC_BYTES {
+        if new.unsynced_bytes >= MAX_UNSYNCED_BYTES {
             new.unsynced_bytes = 0;
             new.file.sync().during("sync", &path)?;
+        }
+        Ok(())
+    }
+
+    /// A sync of the pieces so far, if they are many, or the removal of the file of an old snapshot.
+    pub(crate) fn deferred_work(&mut self, disk: &Arc<dyn Disk>) -> Option<DeferredWork> {
+        let unsynced = self.files.iter_mut().find(|(_, new)| new.unsynced_bytes >= SYNC_BYTES);
+        if let Some((slot, new)) = unsynced {
+            new.unsynced_bytes = 0;
+            let (file, path) = (Arc::clone(&new.file), disk.path(&new_name(*slot)));
+            return Some(Box::new(move || file.sync().during("sync", &path)));
+        }
+        let (old, disk) = (name(self.dropped.pop()?), Arc::clone(disk));
+        Some(Box::new(move || remove_if_there(disk.as_ref(), &old).during("remove", &disk.path(&old))))
+    }
+
+    /// Removes the files of old snapshots, if nobody has done so.
+    fn remove_dropped(&mut self, disk: &dyn Disk) -> Result<(), Error> {
+        while let Some(slot) = self.dropped.pop() {
+            let old = name(slot);
+            remove_if_there(disk, &old).during("remove", &disk.path(&old))?;
         }
         Ok(())
     }
@@ -117,11 +146,9 @@ impl Unfinished {
         snapshots.truncate(KEPT_SNAPSHOTS);
         let change = meta_file.change(|description| description.snapshots.clone_from(&snapshots));
         change.during("write", &disk.path(meta::NAME))?;
-        let is_dropped = |old: &&SnapshotRecord| snapshots.iter().all(|kept| kept.slot != old.slot);
-        for old in described.iter().filter(is_dropped) {
-            let old = name(old.slot);
-            remove_if_there(disk, &old).during("remove", &disk.path(&old))?;
-        }
+        self.remove_dropped(disk)?;
+        let is_dropped = |old: &Slot| snapshots.iter().all(|kept| kept.slot != *old);
+        self.dropped = described.iter().map(|old| old.slot).filter(is_dropped).collect();
         Ok(())
     }
 
@@ -136,6 +163,7 @@ impl Unfinished {
         let name = new_name(slot);
         let file = with_space(disk, self.spares.as_ref(), || disk.create(&name, Access::Cached));
         let file = file.map_err(|source| failure::or_failure("create", disk.path(&name), source))?;
+        let file = Arc::from(file);
         self.files.insert(slot, NewFile { file, size_bytes: 0, checksum: 0, unsynced_bytes: 0 });
         Ok(())
     }
@@ -260,4 +288,52 @@ pub(crate) fn is_name(file_name: &str) -> bool {
 
 fn new_name(slot: Slot) -> String {
     format!("{}{NEW_SUFFIX}", name(slot))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::file::disk::simulated::{Fault, Kept, SimulatedDisk};
+
+    const SLOT: Slot = Slot(7);
+
+    /// A snapshot of which this many bytes are written.
+    fn written(disk: &SimulatedDisk, bytes: u64) -> Unfinished {
+        let mut unfinished = Unfinished::default();
+        for offset in (0..bytes).step_by(1 << 18) {
+            let piece = vec![7; usize::try_from(bytes - offset).expect("it is short").min(1 << 18)];
+            unfinished.write(disk, SLOT, offset, &piece).expect("the disk takes everything");
+        }
+        unfinished
+    }
+
+    /// How much of it would survive a crash. Names need a sync of the directory.
+    fn durable_bytes(disk: &SimulatedDisk) -> usize {
+        disk.sync_directory().expect("it has no fault");
+        disk.after_crash(Kept::Nothing).content(&new_name(SLOT)).len()
+    }
+
+    #[test]
+    fn pieces_are_synced_by_whoever_takes_that_on_and_by_the_storage_only_if_nobody_does() {
+        let disk = SimulatedDisk::new();
+        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+        assert!(written(&disk, SYNC_BYTES - 1).deferred_work(&shared).is_none(), "it is not worth a sync");
+        let mut unfinished = written(&disk, SYNC_BYTES + 3);
+        assert_eq!(durable_bytes(&disk), 0);
+        let sync = unfinished.deferred_work(&shared).expect("there is much to sync");
+        assert!(unfinished.deferred_work(&shared).is_none(), "the sync is given away once");
+        std::thread::spawn(sync).join().expect("it does not panic").expect("it has no fault");
+        assert_eq!(durable_bytes(&disk) as u64, SYNC_BYTES + 3);
+        let _unfinished = written(&disk, MAX_UNSYNCED_BYTES + 1);
+        assert_eq!(durable_bytes(&disk) as u64, MAX_UNSYNCED_BYTES);
+    }
+
+    #[test]
+    fn a_sync_that_fails_says_so() {
+        let disk = SimulatedDisk::new();
+        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+        let sync = written(&disk, SYNC_BYTES).deferred_work(&shared).expect("there is much to sync");
+        disk.set_fault(Some(Fault::Fail { at: 0, kind: io::ErrorKind::Other }));
+        assert_eq!(sync().expect_err("it failed").kind(), ErrorKind::Failed);
+    }
 }

@@ -18,7 +18,7 @@ use super::layout::meta::{self, Meta, SnapshotRecord};
 use super::layout::segment::{MAX_SEGMENT_BYTES, MIN_SEGMENT_BYTES};
 use super::recovery::{self, losses};
 use super::snapshot::{self, Unfinished};
-use crate::{Capacity, Damage, Error, ErrorKind, Identity, Registry, Storage};
+use crate::{Capacity, Damage, DeferredWork, Error, ErrorKind, Identity, Registry, Storage};
 
 /// A volume must have space for this many segments: the present and the next one, and snapshots. Only on a
 /// larger one files of old segments are kept to be used again.
@@ -300,6 +300,10 @@ impl Storage for FileStorage {
 
     fn write_snapshot(&mut self, slot: Slot, offset: u64, piece: &[u8]) -> Result<(), Error> {
         self.guarded(|storage| storage.unfinished.write(storage.disk.as_ref(), slot, offset, piece))
+    }
+
+    fn deferred_work(&mut self) -> Option<DeferredWork> {
+        self.unfinished.deferred_work(&self.disk)
     }
 
     fn finish_snapshot(&mut self, meta: SnapshotMeta) -> Result<(), Error> {

@@ -220,7 +220,7 @@ impl<S: StateMachine> paxos_core::Driver for Driver<S> {
     }
 
     fn install_snapshot(&mut self, meta: SnapshotMeta) -> Result<(), NodeError> {
-        self.disk.writer.submit(Job::FinishSnapshot { meta, is_own: false });
+        self.disk.writer.submit(Job::FinishSnapshot { meta, author: None });
         Ok(())
     }
 }

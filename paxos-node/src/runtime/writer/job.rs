@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use paxos_core::{Durable, NodeId, Slot, SnapshotMeta, Write};
-use paxos_storage::{Capacity, Error, ErrorKind, Registry, Storage};
+use paxos_storage::{Capacity, DeferredWork, Error, ErrorKind, Registry, Storage};
 use tokio::sync::mpsc;
 
 use super::activity::Activity;
@@ -15,6 +15,9 @@ use super::snapshot_reader::{READ_BYTES, to_io};
 
 /// How long to wait before a write for which the disk is too full is tried again.
 const FULL_PAUSE: Duration = Duration::from_secs(1);
+
+/// Tells the thread that writes a snapshot that a job of it is done, with work that the storage has deferred.
+pub(crate) type Author = blocking::SyncSender<Option<DeferredWork>>;
 
 /// Something to do with the storage.
 pub(crate) enum Job {
@@ -25,11 +28,13 @@ pub(crate) enum Job {
         slot: Slot,
         offset: u64,
         data: Bytes,
-        author: Option<blocking::SyncSender<()>>,
+        author: Option<Author>,
     },
+    /// The author of a snapshot could not do what the storage had left to it.
+    FailSnapshot(Error),
     FinishSnapshot {
         meta: SnapshotMeta,
-        is_own: bool,
+        author: Option<Author>,
     },
     /// Read a piece of a snapshot for a peer.
     LoadSnapshot {
@@ -94,19 +99,21 @@ impl Job {
                 if let Err(error) = activity.watch(|| storage.write_snapshot(slot, offset, &data)) {
                     return reject_snapshot(slot, error, results);
                 }
-                match author {
-                    Some(author) => {
-                        let _ = author.send(()); // Its thread may have given up.
-                        return Ok(());
-                    }
-                    None => JobResult::SnapshotStored { slot, offset: offset + data.len() as u64 },
+                let is_own = author.is_some();
+                leave_work(storage, author, activity)?;
+                if is_own {
+                    return Ok(());
                 }
+                JobResult::SnapshotStored { slot, offset: offset + data.len() as u64 }
             }
-            Job::FinishSnapshot { meta, is_own } => {
-                match activity.watch(|| storage.finish_snapshot(meta.clone())) {
-                    Ok(()) => JobResult::SnapshotFinished { meta, is_own },
-                    Err(error) => return reject_snapshot(meta.slot, error, results),
+            Job::FailSnapshot(error) => return Err(error),
+            Job::FinishSnapshot { meta, author } => {
+                if let Err(error) = activity.watch(|| storage.finish_snapshot(meta.clone())) {
+                    return reject_snapshot(meta.slot, error, results);
                 }
+                let is_own = author.is_some();
+                leave_work(storage, author, activity)?;
+                JobResult::SnapshotFinished { meta, is_own }
             }
             Job::LoadSnapshot { to, meta, offset, max_bytes } => {
                 match activity.watch(|| storage.read_snapshot(meta.slot, offset, max_bytes)) {
@@ -155,6 +162,17 @@ fn take_merged_write(jobs: &mut VecDeque<Job>) -> Option<Write> {
     }
     *jobs = others;
     merged
+}
+
+/// Leaves what the storage has deferred to the author of a snapshot, so that the log can be written meanwhile.
+/// Without one it is done here.
+fn leave_work(storage: &mut dyn Storage, author: Option<Author>, activity: &Activity) -> Result<(), Error> {
+    let work = storage.deferred_work();
+    if let Some(author) = author {
+        let _ = author.send(work); // Its thread may have given up.
+        return Ok(());
+    }
+    work.map_or(Ok(()), |work| activity.watch(work))
 }
 
 /// Gives a snapshot up that is not whole or for which there is no room; the storage goes on.

@@ -31,7 +31,7 @@ use self::thread::ThreadHandle;
 use crate::lock::lock;
 use crate::settings::WriterMode;
 
-pub(crate) use self::job::{Job, JobResult};
+pub(crate) use self::job::{Author, Job, JobResult};
 pub(crate) use self::snapshot_reader::read_stored;
 
 /// A slot with more commands than this shows that the node is busy.

@@ -38,7 +38,7 @@ pub(crate) trait Disk: Send + Sync + fmt::Debug {
 }
 
 /// An open file.
-pub(crate) trait DiskFile: Send + fmt::Debug {
+pub(crate) trait DiskFile: Send + Sync + fmt::Debug {
     /// Fills `buffer` from `offset` on, with zeros beyond the end of the file.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
     /// Writes all of `bytes` at `offset`.
