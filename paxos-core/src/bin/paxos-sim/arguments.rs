@@ -56,7 +56,7 @@ pub(crate) enum Action {
     /// Switch the known bugs on, one at a time, and check that each is found
     Mutants {
         /// How many seeds to try for each
-        #[arg(long, default_value_t = 10_000)]
+        #[arg(long, default_value_t = 40_000)]
         seeds: u64,
         /// Only mutants whose name contains this
         #[arg(long)]
