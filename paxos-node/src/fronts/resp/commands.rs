@@ -8,12 +8,19 @@
 use bytes::Bytes;
 
 use super::RespSettings;
+use super::absent;
+use super::client;
+use super::conditions;
+use super::config;
+use super::describe::{self, Keys};
 use super::errors::{too_long, wrong_arity};
-use super::local::{self, AnswerLocally, ClientInfo};
+use super::keyspace;
+use super::local::{self, AnswerLocally};
 use super::operations::{self, ToOperation};
 use super::parse::Excess;
-use super::words::is;
-use super::write::Writer;
+use super::pubsub::{self, Kind};
+use super::scripts;
+use super::values;
 use crate::kv::{Operation, Reply};
 
 use Arity::{Any, AtLeast, Between, Exactly, Pairs};
@@ -31,16 +38,36 @@ pub(super) static COMMANDS: &[Command] = &[
     store("getdel", Exactly(1), OnlyKeys, operations::getdel),
     store("append", Exactly(2), KeyAndValue, operations::append),
     store("strlen", Exactly(1), OnlyKeys, operations::strlen),
-    // Integers.
+    store("msetnx", Pairs, KeysAndValues, values::msetnx),
+    store("setrange", Exactly(3), KeyAndValue, values::setrange),
+    store("getrange", Exactly(3), OnlyKeys, values::getrange),
+    store("substr", Exactly(3), OnlyKeys, values::getrange),
+    store("digest", Exactly(1), OnlyKeys, values::digest),
+    store("delex", AtLeast(1), KeyAndValue, conditions::delex),
+    store("delifeq", Exactly(2), KeyAndValue, conditions::delifeq),
+    // Numbers.
     store("incr", Exactly(1), OnlyKeys, operations::incr),
     store("decr", Exactly(1), OnlyKeys, operations::decr),
     store("incrby", Exactly(2), OnlyKeys, operations::incrby),
     store("decrby", Exactly(2), OnlyKeys, operations::decrby),
+    store("incrbyfloat", Exactly(2), OnlyKeys, values::incrbyfloat),
     // Keys.
     store("del", AtLeast(1), OnlyKeys, operations::del),
     store("unlink", AtLeast(1), OnlyKeys, operations::del),
     store("exists", AtLeast(1), OnlyKeys, operations::exists),
     store("type", Exactly(1), OnlyKeys, operations::type_of),
+    store("touch", AtLeast(1), OnlyKeys, operations::exists),
+    store("rename", Exactly(2), OnlyKeys, keyspace::rename).with_keys(1, 2, 1),
+    store("renamenx", Exactly(2), OnlyKeys, keyspace::renamenx).with_keys(1, 2, 1),
+    store("copy", AtLeast(2), OnlyKeys, keyspace::copy).with_keys(1, 2, 1),
+    store("randomkey", Exactly(0), Neither, keyspace::randomkey),
+    store("keys", Exactly(1), Neither, keyspace::keys),
+    store("object", AtLeast(1), OnlyKeys, keyspace::object)
+        .with_keys(2, 2, 1)
+        .with_subcommands(keyspace::check_object),
+    store("memory", AtLeast(1), OnlyKeys, keyspace::memory)
+        .with_keys(2, 2, 1)
+        .with_subcommands(keyspace::check_memory),
     store("scan", AtLeast(1), Neither, operations::scan),
     store("dbsize", Exactly(0), Neither, operations::dbsize),
     store("flushall", Between(0, 1), Neither, operations::flush),
@@ -49,19 +76,38 @@ pub(super) static COMMANDS: &[Command] = &[
     row("multi", Exactly(0), Action::Multi),
     row("exec", Exactly(0), Action::Exec),
     row("discard", Exactly(0), Action::Discard),
-    row("watch", AtLeast(1), Action::Watch),
-    row("unwatch", Exactly(0), Action::Local(local::unwatch)),
+    row("watch", AtLeast(1), Action::Watch).with_keys(1, -1, 1),
+    row("unwatch", Exactly(0), Action::Unwatch),
+    // Messages.
+    store("publish", Exactly(2), KeyAndValue, pubsub::publish).with_keys(0, 0, 0),
+    row("subscribe", AtLeast(1), Action::Subscribe(Kind::Channels)),
+    row("psubscribe", AtLeast(1), Action::Subscribe(Kind::Patterns)),
+    row("unsubscribe", Any, Action::Unsubscribe(Kind::Channels)),
+    row("punsubscribe", Any, Action::Unsubscribe(Kind::Patterns)),
+    row("pubsub", AtLeast(1), Action::PubSub).with_subcommands(pubsub::check_pubsub),
+    // Scripts that are known.
+    store("eval", AtLeast(2), Neither, scripts::eval),
+    store("evalsha", AtLeast(2), Neither, scripts::evalsha),
+    row("script", AtLeast(1), Action::Local(scripts::script)).with_subcommands(scripts::check_script),
     // The connection and the node.
     row("ping", Between(0, 1), Action::Ping),
     row("echo", Exactly(1), Action::Local(local::echo)),
     row("hello", Any, Action::Local(local::hello)),
     row("auth", AtLeast(1), Action::Local(local::auth)),
     row("select", Exactly(1), Action::Local(local::select)),
-    row("client", AtLeast(1), Action::Local(local::client)).with_subcommands(local::check_client),
-    row("config", AtLeast(1), Action::Local(local::config)).with_subcommands(local::check_config),
-    row("command", Any, Action::Local(describe)),
+    row("client", AtLeast(1), Action::Client).with_subcommands(client::check),
+    row("config", AtLeast(1), Action::Config).with_subcommands(config::check),
+    row("command", Any, Action::Local(describe::command)),
     row("info", Any, Action::Info),
     row("role", Exactly(0), Action::Role),
+    row("wait", Exactly(2), Action::Wait),
+    row("waitaof", Exactly(3), Action::WaitForDisks),
+    row("cluster", AtLeast(1), Action::Local(absent::cluster)).with_subcommands(absent::check_cluster),
+    row("readonly", Exactly(0), Action::Local(absent::cluster)),
+    row("readwrite", Exactly(0), Action::Local(absent::cluster)),
+    row("slowlog", AtLeast(1), Action::Local(absent::slowlog)).with_subcommands(absent::check_slowlog),
+    row("latency", AtLeast(1), Action::Local(absent::latency)).with_subcommands(absent::check_latency),
+    row("module", AtLeast(1), Action::Local(absent::module)).with_subcommands(absent::check_module),
     row("reset", Exactly(0), Action::Reset),
     row("quit", Any, Action::Quit),
 ];
@@ -73,6 +119,7 @@ pub(super) struct Command {
     pub(super) name: &'static str,
     arity: Arity,
     holds: Holds,
+    keys: Option<Keys>,
     check_subcommand: Option<CheckSubcommand>,
     pub(super) action: Action,
 }
@@ -112,13 +159,25 @@ pub(super) enum Action {
     Local(AnswerLocally),
     /// An answer only after the node has recovered.
     Ping,
+    /// What the connection is, and others are.
+    Client,
     /// What the node says about itself.
     Info,
     Role,
+    Config,
+    /// How many nodes have what was written.
+    Wait,
+    WaitForDisks,
     Multi,
     Exec,
     Discard,
     Watch,
+    Unwatch,
+    /// Begins to listen.
+    Subscribe(Kind),
+    Unsubscribe(Kind),
+    /// Who listens to what.
+    PubSub,
     /// The end of a transaction and of what the client has told about itself.
     Reset,
     /// The end of the connection.
@@ -130,12 +189,43 @@ const fn store(name: &'static str, arity: Arity, holds: Holds, to_operation: ToO
 }
 
 const fn row(name: &'static str, arity: Arity, action: Action) -> Command {
-    Command { name, arity, holds: Neither, check_subcommand: None, action }
+    Command { name, arity, holds: Neither, keys: None, check_subcommand: None, action }
 }
 
 impl Command {
     const fn with_subcommands(self, check: CheckSubcommand) -> Command {
         Command { check_subcommand: Some(check), ..self }
+    }
+
+    const fn with_keys(self, first: usize, last: isize, step: usize) -> Command {
+        Command { keys: Some(Keys { first, last, step }), ..self }
+    }
+
+    /// Where the keys of a request are, as the row says or what it holds tells.
+    pub(super) fn keys(&self) -> Keys {
+        let (first, last, step) = match (self.keys, self.holds, self.arity) {
+            (Some(keys), ..) => return keys,
+            (None, Neither, _) => return Keys::default(),
+            (None, KeysAndValues, _) => (1, -1, 2),
+            // All arguments are keys, and not one key with what belongs to it.
+            (None, OnlyKeys, AtLeast(1)) => (1, -1, 1),
+            (None, OnlyKeys | KeyAndValue, _) => (1, 1, 1),
+        };
+        Keys { first, last, step }
+    }
+
+    /// How many words a request has, its name included; negative if it may have more.
+    pub(super) fn arity(&self) -> i64 {
+        let words = i64::try_from(self.fewest_arguments() + 1).unwrap_or(i64::MAX);
+        if matches!(self.arity, Exactly(_)) { words } else { -words }
+    }
+
+    pub(super) fn fewest_arguments(&self) -> usize {
+        match self.arity {
+            Any => 0,
+            Exactly(count) | AtLeast(count) | Between(count, _) => count,
+            Pairs => 2,
+        }
     }
 
     /// Refuses arguments whose number does not fit, before anything else is looked at.
@@ -159,29 +249,6 @@ impl Command {
 /// The command of this name, in lower case.
 pub(super) fn find(name: &[u8]) -> Option<&'static Command> {
     COMMANDS.iter().find(|command| command.name.as_bytes() == name)
-}
-
-/// `COMMAND`. It does not describe single commands: clients that ask for that go on without it.
-fn describe(_: &mut ClientInfo, arguments: &[Bytes], out: &mut Writer<'_>) {
-    match arguments {
-        [subcommand] if is(subcommand, "count") => {
-            out.integer(i64::try_from(COMMANDS.len()).unwrap_or(i64::MAX));
-        }
-        [subcommand] if is(subcommand, "list") => {
-            out.array(COMMANDS.len());
-            for command in COMMANDS {
-                out.bulk(command.name.as_bytes());
-            }
-        }
-        [subcommand, ..] if is(subcommand, "docs") => out.map(0),
-        [subcommand, names @ ..] if is(subcommand, "info") => {
-            out.array(names.len());
-            for _ in names {
-                out.nil();
-            }
-        }
-        _ => out.array(0),
-    }
 }
 
 /// What the arguments of a store's command mean.
@@ -219,9 +286,16 @@ fn check_lengths(operation: &Operation, settings: &RespSettings) -> Result<(), R
     match operation {
         Operation::Set { key, value, .. }
         | Operation::SetNx { key, value }
+        | Operation::SetRange { key, value, .. }
+        | Operation::Publish { channel: key, message: value }
         | Operation::Append { key, value, .. } => pair(key, value),
-        Operation::MSet { pairs } => pairs.iter().try_for_each(|(key, value)| pair(key, value)),
-        Operation::Add { key, .. } => pair(key, &Bytes::new()),
+        Operation::MSet { pairs } | Operation::MSetNx { pairs } => {
+            pairs.iter().try_for_each(|(key, value)| pair(key, value))
+        }
+        Operation::Add { key, .. }
+        | Operation::AddDecimal { key, .. }
+        | Operation::Rename { to: key, .. }
+        | Operation::Copy { to: key, .. } => pair(key, &Bytes::new()),
         // No store has a key that is too long: looking for it or removing it does no harm.
         Operation::Get { .. }
         | Operation::GetDel { .. }
@@ -231,6 +305,14 @@ fn check_lengths(operation: &Operation, settings: &RespSettings) -> Result<(), R
         | Operation::MGet { .. }
         | Operation::DbSize
         | Operation::Scan { .. }
+        | Operation::DeleteIf { .. }
+        | Operation::DeleteEqual { .. }
+        | Operation::Digest { .. }
+        | Operation::GetRange { .. }
+        | Operation::RandomKey { .. }
+        | Operation::Keys { .. }
+        | Operation::Object { .. }
+        | Operation::Unchanged { .. }
         | Operation::FlushAll
         | Operation::Type { .. } => Ok(()),
     }

@@ -34,6 +34,13 @@ pub(super) fn unknown_command(request: &Request) -> Reply {
     Reply::Error(Bytes::from(line))
 }
 
+/// The error of a command that a client may not send as long as it listens.
+pub(super) fn only_listens(name: &str) -> Reply {
+    Reply::error(&format!(
+        "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
+    ))
+}
+
 /// `name` is a command's, or that of a subcommand behind it: `client|setname`.
 pub(super) fn wrong_arity(name: &str) -> Reply {
     Reply::error(&format!("ERR wrong number of arguments for '{name}' command"))

@@ -1,6 +1,7 @@
 //! One client: reads what has come, carries it out in order, and answers.
 
 mod dispatch;
+mod listening;
 mod sending;
 mod transactions;
 
@@ -10,7 +11,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, ReadBuf};
@@ -18,12 +19,15 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use super::RespFront;
+use super::clients::Connected;
 use super::errors::client_error;
 use super::keepalive;
 use super::local::ClientInfo;
 use super::parse::{Parser, ProtocolError};
+use super::pubsub::{Kind, Subscriber};
 use super::run;
 use super::transaction::Transaction;
+use super::watched::Watched;
 use super::write::Writer;
 use crate::client::{Client, ClientError};
 use crate::fronts::budget::{Lease, Told};
@@ -41,6 +45,9 @@ pub(super) struct Connection {
     client: Client<Store>,
     front: Arc<RespFront>,
     client_info: ClientInfo,
+    /// Where others see this client.
+    connected: Connected,
+    last_command: &'static str,
     parser: Parser,
     input: BytesMut,
     /// The largest capacity that `input` has had since it was made: operations may still share parts of it.
@@ -52,6 +59,9 @@ pub(super) struct Connection {
     lease: Lease,
     run: Run,
     transaction: Option<Transaction>,
+    watched: Watched,
+    /// What the client listens to, if it does.
+    subscriber: Option<Subscriber>,
     /// The client was told `LOADING`, and may have sent more before it heard that.
     is_told_loading: bool,
     /// How much was read and written since other tasks could run.
@@ -75,9 +85,12 @@ impl Connection {
         id: u64,
     ) -> io::Result<Connection> {
         keepalive::set_up(&stream, front.settings.keepalive)?;
+        let connected = front.clients.add(id, stream.peer_addr()?, stream.local_addr()?);
         Ok(Connection {
             stream,
             client,
+            connected,
+            last_command: "NULL",
             client_info: ClientInfo::new(id),
             parser: Parser::new(front.settings),
             lease: front.budget.lease(id),
@@ -89,6 +102,8 @@ impl Connection {
             reply_bytes: 0,
             run: Run::default(),
             transaction: None,
+            watched: Watched::default(),
+            subscriber: None,
             is_told_loading: false,
             turn_bytes: 0,
             requests: 0,
@@ -109,13 +124,15 @@ impl Connection {
                 return self.leave().await;
             }
             self.lease.waits_for_client(true);
-            let is_held = self.lease.is_held();
+            let (is_held, is_listening) = (self.lease.is_held(), self.subscriber.is_some());
             let event = tokio::select! {
                 biased;
                 _ = &mut stopping => return Ok(()),
+                () = self.connected.killed() => return Ok(()),
                 read = self.stream.read_buf(&mut self.input) => Event::Read(read?),
                 told = self.lease.told(), if is_held => Event::Told(told),
-                () = silence(self.front.settings.idle_timeout) => return Ok(()),
+                () = news(&mut self.subscriber), if is_listening => Event::News,
+                () = silence(self.front.settings.idle_timeout), if !is_listening => return Ok(()),
             };
             self.lease.waits_for_client(false);
             let read = match event {
@@ -124,6 +141,10 @@ impl Connection {
                 Event::Told(Told::Leave) if !self.is_idle() => return self.leave().await,
                 Event::Told(_) => {
                     self.shrink().await;
+                    continue;
+                }
+                Event::News => {
+                    self.tell().await?;
                     continue;
                 }
             };
@@ -142,7 +163,11 @@ impl Connection {
             };
             self.finish_run().await?;
             self.flush().await?;
+            // A client that never pauses hears of something, too.
+            self.tell().await?;
             self.front.requests.fetch_add(std::mem::take(&mut self.requests), Ordering::Relaxed);
+            self.front.traffic.received_bytes.fetch_add(read as u64, Ordering::Relaxed);
+            self.show();
             self.count_turn(read).await;
             if next == Next::Close {
                 return self.linger().await;
@@ -156,7 +181,9 @@ impl Connection {
     /// How much memory this connection takes.
     fn held_bytes(&self) -> usize {
         let queued_bytes = self.transaction.as_ref().map_or(0, Transaction::size_bytes);
-        self.input_bytes + self.parser.size_bytes() + self.output.capacity() + self.reply_bytes + queued_bytes
+        let buffers_bytes = self.input_bytes + self.parser.size_bytes() + self.output.capacity();
+        let listening_bytes = self.subscriber.as_ref().map_or(0, Subscriber::size_bytes);
+        buffers_bytes + self.reply_bytes + queued_bytes + self.watched.size_bytes() + listening_bytes
     }
 
     /// Whether no request, reply or transaction is incomplete.
@@ -204,7 +231,9 @@ impl Connection {
             let read = run::read(&self.client, &self.front.long_runs, &operations).await;
             read.unwrap_or_else(|error| vec![client_error(error); operations.len()])
         } else {
-            run::write(&self.client, &operations, client_error).await
+            let mut replies = run::write(&self.client, &operations, client_error).await;
+            listening::count_receivers(&self.front.registry, &operations, &mut replies);
+            replies
         };
         self.write(replies).await
     }
@@ -232,6 +261,23 @@ impl Connection {
         peeked.await
     }
 
+    /// Shows others what this client does.
+    fn show(&self) {
+        let kinds = [Kind::Channels, Kind::Patterns];
+        let [channels, patterns] =
+            kinds.map(|kind| self.subscriber.as_ref().map_or(0, |subscriber| subscriber.count_of(kind)));
+        self.connected.show(|shown| {
+            self.client_info.show_in(shown);
+            shown.command = self.last_command;
+            shown.heard_at = Instant::now();
+            (shown.channels, shown.patterns) = (channels, patterns);
+            shown.is_tracking = self.tracking().is_some();
+            shown.watched = self.watched.len();
+            shown.queued = self.transaction.as_ref().map(Transaction::len);
+            shown.memory_bytes = self.held_bytes();
+        });
+    }
+
     fn writer(&mut self) -> Writer<'_> {
         Writer { buffer: &mut self.output, protocol: self.client_info.protocol }
     }
@@ -250,6 +296,16 @@ enum Event {
     /// This many bytes were read.
     Read(usize),
     Told(Told),
+    /// Something has happened to which the client may listen.
+    News,
+}
+
+/// Resolves when something has happened.
+async fn news(subscriber: &mut Option<Subscriber>) {
+    match subscriber {
+        Some(subscriber) => subscriber.ready().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Resolves after a client has been silent for too long.

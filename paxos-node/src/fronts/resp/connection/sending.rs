@@ -2,6 +2,7 @@
 //! reply.
 
 use std::io;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
@@ -53,6 +54,7 @@ impl Connection {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => {
                     self.output.advance(written);
+                    self.front.traffic.sent_bytes.fetch_add(written as u64, Ordering::Relaxed);
                     self.count_turn(written).await;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.await_room().await?,
@@ -80,6 +82,7 @@ impl Connection {
             loop {
                 tokio::select! {
                     room = self.stream.writable() => return room,
+                    () = self.connected.killed() => return Err(io::ErrorKind::ConnectionAborted.into()),
                     // Buffers that hold replies can't shrink.
                     told = self.lease.told() => if told == Told::Leave { return Err(out_of_memory()) },
                 }
