@@ -105,6 +105,12 @@ impl ByCreation {
             .map(|(created, hash)| (created, Hash::from_bits(hash)))
     }
 
+    /// The revision at which the oldest key was created.
+    pub(super) fn oldest(&self) -> Option<u64> {
+        let (first, page) = self.pages.first_key_value()?;
+        page.first().map(|entry| first & HIGH | u64::from(entry.low))
+    }
+
     /// Fills the pages, which are far from full after insertions in any order.
     pub(super) fn pack(&mut self) {
         let mut packed = ByCreation::default();
@@ -147,6 +153,7 @@ mod tests {
                     index.remove(created);
                 }
             }
+            prop_assert_eq!(index.oldest(), model.keys().next().copied());
             for from in [from, from % 3_000, u64::MAX] {
                 let found: Vec<_> =
                     index.newest_first(0..=from).map(|(created, hash)| (created, hash.bits())).collect();

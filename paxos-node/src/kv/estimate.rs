@@ -56,23 +56,46 @@ impl Estimate<'_> {
     fn add(&mut self, operation: &Operation) {
         let nanoseconds = match operation {
             Operation::Get { key } => self.copied(key),
-            Operation::Set { key, value, returns_old: true, .. } | Operation::Append { key, value, .. } => {
-                self.copied(key) + self.written(value)
+            Operation::Set { key, value, returns_old: true, .. }
+            | Operation::Set { key, value, condition: Some(_), .. }
+            | Operation::Append { key, value, .. } => self.copied(key).saturating_add(self.written(value)),
+            Operation::SetRange { key, offset, value, limit_bytes } => {
+                let zeros = usize::try_from(*offset.min(limit_bytes)).unwrap_or(usize::MAX);
+                self.bytes_written = self.bytes_written.saturating_add(zeros);
+                self.copied(key).saturating_add(self.written(value))
             }
             Operation::Set { value, .. } | Operation::SetNx { value, .. } => self.written(value),
-            Operation::GetDel { key } => self.copied(key) + CHANGE,
+            Operation::GetDel { key } | Operation::DeleteIf { key, .. } => {
+                self.copied(key).saturating_add(CHANGE)
+            }
+            Operation::DeleteEqual { keys, .. } => {
+                keys.iter().map(|key| self.copied(key).saturating_add(CHANGE)).fold(0, u64::saturating_add)
+            }
+            Operation::Digest { key } | Operation::GetRange { key, .. } => self.copied(key),
+            Operation::Rename { from, .. } | Operation::Copy { from, .. } => {
+                let copied = self.copied(from);
+                // The command may use the copy, too.
+                let value_bytes = self.store.value_bytes(from).unwrap_or(0);
+                self.bytes_written = self.bytes_written.saturating_add(value_bytes);
+                copied.saturating_add(2 * CHANGE)
+            }
             Operation::Delete { keys } => CHANGE * keys.len() as u64,
             Operation::Exists { keys } => LOOKUP * keys.len() as u64,
-            Operation::Add { .. } => CHANGE,
-            Operation::StrLen { .. } | Operation::Type { .. } => LOOKUP,
+            Operation::Add { .. } | Operation::AddDecimal { .. } => CHANGE,
+            Operation::StrLen { .. } | Operation::Type { .. } | Operation::Object { .. } => LOOKUP,
+            Operation::Unchanged { watched } => LOOKUP * watched.len() as u64,
+            Operation::Publish { message, .. } => LOOKUP + BYTE * message.len() as u64,
+            Operation::RandomKey { .. } => 2 * LOOKUP,
             // So many keys take long whatever their values, and to look for all of them would, too.
             Operation::MGet { keys } if LOOKUP * keys.len() as u64 > QUICK_NANOSECONDS => {
                 LOOKUP * keys.len() as u64
             }
             Operation::MGet { keys } => keys.iter().map(|key| self.copied(key)).sum(),
-            Operation::MSet { pairs } => pairs.iter().map(|(_, value)| self.written(value)).sum(),
+            Operation::MSet { pairs } | Operation::MSetNx { pairs } => {
+                pairs.iter().map(|(_, value)| self.written(value)).sum()
+            }
             Operation::DbSize => 0,
-            Operation::Scan { .. } => SCAN,
+            Operation::Scan { .. } | Operation::Keys { .. } => SCAN,
             Operation::FlushAll => FLUSH,
         };
         self.nanoseconds = self.nanoseconds.saturating_add(OPERATION + nanoseconds);
@@ -90,15 +113,29 @@ impl Estimate<'_> {
             | Operation::SetNx { key, .. }
             | Operation::GetDel { key }
             | Operation::Add { key, .. }
+            | Operation::DeleteIf { key, .. }
+            | Operation::SetRange { key, .. }
+            | Operation::AddDecimal { key, .. }
             | Operation::Append { key, .. } => is_held(key),
-            Operation::Delete { keys } => keys.iter().any(is_held),
-            Operation::MSet { pairs } => pairs.iter().any(|(key, _)| is_held(key)),
+            Operation::Rename { from, to, .. } => is_held(from) || is_held(to),
+            Operation::Copy { to, .. } => is_held(to),
+            Operation::Delete { keys } | Operation::DeleteEqual { keys, .. } => keys.iter().any(is_held),
+            Operation::MSet { pairs } | Operation::MSetNx { pairs } => {
+                pairs.iter().any(|(key, _)| is_held(key))
+            }
             Operation::Get { .. }
             | Operation::Exists { .. }
             | Operation::StrLen { .. }
             | Operation::Type { .. }
             | Operation::MGet { .. }
             | Operation::DbSize
+            | Operation::Digest { .. }
+            | Operation::GetRange { .. }
+            | Operation::RandomKey { .. }
+            | Operation::Keys { .. }
+            | Operation::Object { .. }
+            | Operation::Unchanged { .. }
+            | Operation::Publish { .. }
             | Operation::Scan { .. }
             | Operation::FlushAll => false,
         }
@@ -106,13 +143,13 @@ impl Estimate<'_> {
 
     /// To find a value and copy it.
     fn copied(&self, key: &[u8]) -> u64 {
-        let value_bytes = self.store.value_bytes(key).unwrap_or(0) + self.bytes_written;
-        LOOKUP + BYTE * value_bytes as u64
+        let value_bytes = self.bytes_written.saturating_add(self.store.value_bytes(key).unwrap_or(0));
+        BYTE.saturating_mul(value_bytes as u64).saturating_add(LOOKUP)
     }
 
     /// To change a key by a value that the command holds.
     fn written(&mut self, value: &Bytes) -> u64 {
-        self.bytes_written += value.len();
+        self.bytes_written = self.bytes_written.saturating_add(value.len());
         CHANGE + BYTE * value.len() as u64
     }
 }

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::feed::Event;
 use super::glob::Pattern;
 use super::records::Value;
 use super::work::{self, CHANGE, FLUSH, LOOKUP, NEXT_KEY, REMOVAL, TooMuch, Work};
@@ -41,6 +42,12 @@ impl Store {
             Operation::Scan { cursor, pattern, count } => {
                 self.scan(*cursor, pattern.as_deref(), *count, work)
             }
+            Operation::Digest { key } => self.digest_of(key, work),
+            Operation::GetRange { key, first, last } => self.get_range(key, *first, *last, work),
+            Operation::RandomKey { seed } => self.random_key(*seed, work),
+            Operation::Keys { pattern } => self.keys(pattern, work),
+            Operation::Object { key, property } => self.object(key, *property, work),
+            Operation::Unchanged { watched } => self.are_unchanged(watched, work),
             Operation::Set { .. }
             | Operation::SetNx { .. }
             | Operation::GetDel { .. }
@@ -48,6 +55,14 @@ impl Store {
             | Operation::Add { .. }
             | Operation::Append { .. }
             | Operation::MSet { .. }
+            | Operation::DeleteIf { .. }
+            | Operation::DeleteEqual { .. }
+            | Operation::MSetNx { .. }
+            | Operation::SetRange { .. }
+            | Operation::AddDecimal { .. }
+            | Operation::Rename { .. }
+            | Operation::Copy { .. }
+            | Operation::Publish { .. }
             | Operation::FlushAll => return None,
         })
     }
@@ -66,8 +81,10 @@ impl Store {
             Operation::Set { key, value, condition, returns_old } => {
                 let old_bytes = self.value_bytes(key).unwrap_or(0);
                 let answered = if *returns_old { work::answered(old_bytes) } else { 0 };
-                work.take_for_one_key(work::operation(1, CHANGE) + work::freed(old_bytes) + answered)?;
-                Ok(self.set(key, value, *condition, *returns_old))
+                let compared = condition.as_ref().map_or(0, |condition| compared(condition, old_bytes));
+                let units = work::operation(1, CHANGE) + work::freed(old_bytes) + answered + compared;
+                work.take_for_one_key(units)?;
+                Ok(self.set(key, value, condition.as_ref(), *returns_old))
             }
             Operation::SetNx { key, value } => {
                 work.take_for_one_key(work::operation(1, CHANGE))?;
@@ -110,14 +127,27 @@ impl Store {
                 }
                 Ok(Reply::Ok)
             }
+            Operation::DeleteIf { key, condition } => self.delete_if(key, condition, work),
+            Operation::DeleteEqual { keys, value } => self.delete_equal(keys, value, work),
+            Operation::MSetNx { pairs } => self.m_set_nx(pairs, work),
+            Operation::SetRange { key, offset, value, limit_bytes } => {
+                self.set_range(key, *offset, value, *limit_bytes, work)
+            }
+            Operation::AddDecimal { key, by } => self.add_decimal(key, *by, work),
+            Operation::Rename { from, to, only_if_missing } => self.rename(from, to, *only_if_missing, work),
+            Operation::Copy { from, to, replaces } => self.copy(from, to, *replaces, work),
+            Operation::Publish { channel, message } => {
+                work.take_for_one_key(work::operation(1, LOOKUP))?;
+                self.note(|| {
+                    let copy = |bytes: &Bytes| Bytes::copy_from_slice(bytes);
+                    Event::Message { channel: copy(channel), message: copy(message) }
+                });
+                Ok(Reply::Integer(0))
+            }
             Operation::FlushAll => {
                 // The number of keys does not count: another thread frees them if they are many.
                 work.take_for_one_key(work::operation(1, FLUSH))?;
-                let revision = self.revision + 1;
-                if !self.is_empty() {
-                    *self = Store::default();
-                }
-                self.revision = revision;
+                self.clear();
                 Ok(Reply::Ok)
             }
             Operation::Get { .. }
@@ -126,6 +156,12 @@ impl Store {
             | Operation::Type { .. }
             | Operation::MGet { .. }
             | Operation::DbSize
+            | Operation::Digest { .. }
+            | Operation::GetRange { .. }
+            | Operation::RandomKey { .. }
+            | Operation::Keys { .. }
+            | Operation::Object { .. }
+            | Operation::Unchanged { .. }
             | Operation::Scan { .. } => unreachable!("{operation:?} has been answered above"),
         }
     }
@@ -139,7 +175,7 @@ impl Store {
         keys.try_for_each(|key| work.take(work::freed(self.value_bytes(key).unwrap_or(0))))
     }
 
-    fn has(&self, key: &[u8]) -> bool {
+    pub(super) fn has(&self, key: &[u8]) -> bool {
         self.look(key, |value| value.is_some())
     }
 
@@ -167,12 +203,8 @@ impl Store {
         Ok(Reply::Array(keys.iter().map(value).collect::<Result<_, _>>()?))
     }
 
-    fn set(&mut self, key: &Bytes, value: &Bytes, condition: Option<Condition>, returns_old: bool) -> Reply {
-        let holds = match condition {
-            None => true,
-            Some(Condition::IfMissing) => !self.has(key),
-            Some(Condition::IfPresent) => self.has(key),
-        };
+    fn set(&mut self, key: &Bytes, value: &Bytes, condition: Option<&Condition>, returns_old: bool) -> Reply {
+        let holds = condition.is_none_or(|condition| self.meets(key, condition));
         let old = if returns_old { self.get(key) } else { None };
         if holds {
             self.put(key, value);
@@ -182,6 +214,11 @@ impl Store {
             (false, true) => Reply::Ok,
             (false, false) => Reply::Nil,
         }
+    }
+
+    /// Whether a condition holds for a key.
+    pub(super) fn meets(&self, key: &[u8], condition: &Condition) -> bool {
+        self.look(key, |value| condition.holds(value.as_ref().map(Value::as_bytes)))
     }
 
     fn add(&mut self, key: &Bytes, by: i64) -> Reply {
@@ -243,11 +280,16 @@ impl Store {
     }
 }
 
-fn value_or_nil(value: Option<Bytes>) -> Reply {
+/// The work of checking a condition on a value of this length.
+pub(super) fn compared(condition: &Condition, value_bytes: usize) -> u64 {
+    if condition.reads_value() { work::copied(value_bytes) } else { 0 }
+}
+
+pub(super) fn value_or_nil(value: Option<Bytes>) -> Reply {
     value.map_or(Reply::Nil, Reply::Bulk)
 }
 
-fn count(count: usize) -> Reply {
+pub(super) fn count(count: usize) -> Reply {
     Reply::Integer(i64::try_from(count).unwrap_or(i64::MAX))
 }
 

@@ -11,7 +11,7 @@ use super::work::{BYTE_MATCHED, BYTE_PARSED, SEGMENT_SEARCHED};
 
 /// A pattern that has been read.
 #[derive(Debug)]
-pub(super) struct Pattern {
+pub(crate) struct Pattern {
     first: Segment,
     /// What follows the first star; `None` if there is no star.
     after_star: Option<AfterStar>,
@@ -47,7 +47,7 @@ enum Element {
 struct Set([u64; 4]);
 
 impl Pattern {
-    pub(super) fn new(pattern: &[u8]) -> Pattern {
+    pub(crate) fn new(pattern: &[u8]) -> Pattern {
         let mut sets = Vec::new();
         let (first, mut rest) = Segment::parse(pattern, &mut sets);
         let mut after_star = None;
@@ -69,7 +69,7 @@ impl Pattern {
     }
 
     /// Whether the whole text matches.
-    pub(super) fn matches(&self, text: &[u8]) -> bool {
+    pub(crate) fn matches(&self, text: &[u8]) -> bool {
         let Some(AfterStar { middle, last }) = &self.after_star else {
             return self.first.len() == text.len() && self.first.stands_at(0, text, &self.sets);
         };
@@ -91,7 +91,7 @@ impl Pattern {
     }
 
     /// The work of [`matches`](Pattern::matches) for a text of this length, at most.
-    pub(super) fn work(&self, text_bytes: usize) -> u64 {
+    pub(crate) fn work(&self, text_bytes: usize) -> u64 {
         let Some(AfterStar { middle, .. }) = &self.after_star else {
             return if self.first.len() == text_bytes { BYTE_MATCHED * text_bytes as u64 } else { 0 };
         };

@@ -9,39 +9,56 @@
 //! decides this alike, from the command and the state. An operation on a single key is always carried out if
 //! it stands first in its command.
 //!
+//! A command may begin with [`Operation::Unchanged`]: then it is carried out only if keys are as a client has
+//! seen them.
+//!
 //! Deliberately absent: expiry, which would need clocks that agree, and types other than strings.
 //!
-//! `store` holds the state: `records` found by key, and their order in `creation`. `operation` tells what can
-//! be asked of it, `execute` how that is done within the `work` that a command may take, `estimate` how long
-//! that will take here, `picture` how a state is read while it changes, and `state_machine` how the log and
-//! snapshots drive all of it.
+//! `store` holds the state: `records` found by key, their order in `creation`, and what `watch` has to know of
+//! `removals`. `operation` tells what can be asked of it, `execute` how that is done within the `work` that a
+//! command may take (`strings` and `keys` have what takes more than a few lines), `estimate` how long that
+//! will take here, `picture` how a state is read while it changes, `feed` who hears of what is applied, and
+//! `state_machine` how the log and snapshots drive all of it.
 
 mod copied;
 mod creation;
+mod decimal;
 mod estimate;
 mod execute;
+mod feed;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzzing;
 mod glob;
+mod keys;
 mod operation;
 mod picture;
 mod reaper;
 mod records;
+mod removals;
 mod reply;
 mod snapshot;
 mod state_machine;
 mod store;
+mod strings;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
+mod watch;
 mod work;
 
+pub use decimal::Decimal;
+#[cfg(feature = "server")]
+pub(crate) use decimal::NotDecimal;
 #[cfg(feature = "server")]
 pub(crate) use execute::parse_integer;
-pub use operation::{Condition, MalformedCommand, Operation};
+pub use feed::{Event, Feed, Listener, Lost};
+#[cfg(feature = "server")]
+pub(crate) use glob::Pattern;
+pub use operation::{Condition, MalformedCommand, Operation, Property};
 pub use picture::Picture;
 pub use reply::{MalformedResponse, Reply};
 pub use store::Store;
+pub use watch::Seen;
 #[cfg(feature = "server")]
 pub(crate) use work::Work;

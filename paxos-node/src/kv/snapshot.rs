@@ -1,26 +1,33 @@
 //! The store as a stream of bytes.
 //!
-//! In this order: the magic `PAXOSKV1`, the revision, the number of records, the records in any order, and the
-//! sum of their hashes. A record is the revisions at which it was created and modified, its
+//! In this order: the magic `PAXOSKV1`, the revision, the number of records, the records in any order, the
+//! sum of their hashes, and further parts, each behind its name of 8 bytes. A record is the revisions at which it was created and modified, its
 //! key and its value, the last two behind their lengths of 4 bytes. All other numbers have 8 bytes; numbers
 //! are little-endian.
+//!
+//! There is one further part, `REMOVALS`: see [`Removals::write`]. An older version writes none, and reads no
+//! further than to the sum.
 
 use std::io::{self, Read, Write};
 
 use super::picture::Picture;
 use super::records::{Record, Value};
+use super::removals::Removals;
 use super::store::{Store, Twice};
 
 const MAGIC: &[u8; 8] = b"PAXOSKV1";
+const REMOVALS: &[u8; 8] = b"REMOVALS";
 const CONTRADICTION: &str = "its revisions contradict each other";
 
-pub(super) fn write(picture: Picture, target: &mut dyn Write) -> io::Result<()> {
+pub(super) fn write(picture: Picture, removals: &Removals, target: &mut dyn Write) -> io::Result<()> {
     target.write_all(MAGIC)?;
     target.write_all(&picture.revision.to_le_bytes())?;
     target.write_all(&(picture.len as u64).to_le_bytes())?;
     let digest = picture.digest;
     picture.for_each_piece(|copied| copied.write(target))?;
-    target.write_all(&digest.to_le_bytes())
+    target.write_all(&digest.to_le_bytes())?;
+    target.write_all(REMOVALS)?;
+    removals.write(target)
 }
 
 /// Fills an empty store.
@@ -34,11 +41,38 @@ pub(super) fn read(store: &mut Store, source: &mut dyn Read) -> io::Result<()> {
 
 fn read_records(store: &mut Store, source: &mut dyn Read) -> io::Result<()> {
     read_unsealed(store, source)?;
-    if read_u64(source)? == store.records_digest {
-        Ok(())
-    } else {
-        Err(malformed("its digest does not match"))
+    if read_u64(source)? != store.records_digest {
+        return Err(malformed("its digest does not match"));
     }
+    store.removals = Removals::unknown_through(store.revision);
+    while let Some(name) = read_name(source)? {
+        match &name {
+            REMOVALS => {
+                let removals = Removals::read(source)?;
+                store.removals = removals.ok_or_else(|| malformed("its removals are damaged"))?;
+            }
+            _ => return Err(malformed("it has a part that this version does not know")),
+        }
+    }
+    Ok(())
+}
+
+/// The name of the next part; `None` at the end.
+fn read_name(source: &mut dyn Read) -> io::Result<Option<[u8; 8]>> {
+    let mut name = Vec::with_capacity(8);
+    source.take(8).read_to_end(&mut name)?;
+    match &name[..] {
+        [] => Ok(None),
+        name => name.try_into().map(Some).map_err(|_| io::ErrorKind::UnexpectedEof.into()),
+    }
+}
+
+/// How many bytes the part about removals takes in the snapshot of this store.
+#[cfg(test)]
+pub(super) fn removals_bytes(store: &Store) -> usize {
+    let mut part = Vec::new();
+    store.removals.write(&mut part).expect("memory takes everything");
+    REMOVALS.len() + part.len()
 }
 
 /// Everything but the sum at the end.

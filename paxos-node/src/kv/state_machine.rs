@@ -1,9 +1,13 @@
 //! The store as a state machine: commands of the log are applied to it, and snapshots taken of it.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use paxos_core::Slot;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use super::feed::Event;
+use super::store::{CHANGED, REMOVED};
 use super::work::Work;
 use super::{MalformedCommand, Operation, Reply, Store, operation, reply, snapshot};
 use crate::state_machine::{SnapshotWriter, StateMachine};
@@ -13,9 +17,23 @@ impl StateMachine for Store {
         match operation::decode(command) {
             Ok(operations) => {
                 let mut work = Work::of_command();
-                let mut carry_out = |operation| self.carry_out(operation, &mut work).ok();
-                let mut replies: Vec<Reply> = operations.iter().map_while(&mut carry_out).collect();
+                self.noted = self.feed.is_heard().then(Vec::new);
+                let mut is_given_up = false;
+                let carry_out = |operation: &Operation| {
+                    if is_given_up {
+                        return Some(Reply::Nil);
+                    }
+                    let noted = self.noted.as_ref().map_or(0, Vec::len);
+                    let reply = self.carry_out(operation, &mut work).ok()?;
+                    self.name_events(operation, noted);
+                    is_given_up = operation.gives_up(&reply);
+                    Some(reply)
+                };
+                let mut replies: Vec<Reply> = operations.iter().map_while(carry_out).collect();
                 replies.resize(operations.len(), Reply::TooMuch);
+                if let Some(events) = self.noted.take().filter(|events| !events.is_empty()) {
+                    self.feed.add(events);
+                }
                 reply::encode(&replies)
             }
             Err(MalformedCommand) => reply::encode(&[Reply::error("ERR malformed command in the log")]),
@@ -23,13 +41,18 @@ impl StateMachine for Store {
     }
 
     fn snapshot(&self) -> SnapshotWriter {
-        let picture = self.picture();
-        Box::new(move |target| snapshot::write(picture, target))
+        let (picture, removals) = (self.picture(), self.removals.clone());
+        Box::new(move |target| snapshot::write(picture, &removals, target))
     }
 
     fn restore(&mut self, snapshot: &mut dyn std::io::Read) -> std::io::Result<()> {
-        self.clear();
-        snapshot::read(self, snapshot)
+        let feed = self.feed();
+        self.begin_anew();
+        // Whoever listens goes on to listen to this state.
+        self.feed = Arc::clone(&feed);
+        snapshot::read(self, snapshot)?;
+        feed.lose();
+        Ok(())
     }
 
     fn memory_bytes(&self) -> u64 {
@@ -46,6 +69,26 @@ impl StateMachine for Store {
 
     fn digest(&self) -> u64 {
         self.records_digest ^ xxh3_64_with_seed(&self.revision.to_le_bytes(), 0)
+    }
+}
+
+impl Store {
+    /// Gives the events behind the first `named` of this command the names that they have for an operation.
+    fn name_events(&mut self, operation: &Operation, named: usize) {
+        let (changed, removed) = match operation {
+            Operation::Add { .. } => ("incrby", REMOVED),
+            Operation::AddDecimal { .. } => ("incrbyfloat", REMOVED),
+            Operation::Append { .. } => ("append", REMOVED),
+            Operation::SetRange { .. } => ("setrange", REMOVED),
+            Operation::Rename { .. } => ("rename_to", "rename_from"),
+            Operation::Copy { .. } => ("copy_to", REMOVED),
+            _ => return,
+        };
+        for event in self.noted.iter_mut().flatten().skip(named) {
+            if let Event::Changed { what, .. } = event {
+                *what = if *what == CHANGED { changed } else { removed };
+            }
+        }
     }
 }
 
@@ -105,6 +148,49 @@ mod tests {
         }
     }
 
+    #[test]
+    fn who_listens_hears_of_each_change_in_the_words_of_redis() {
+        let mut store = Store::default();
+        let mut listener = store.feed().listen();
+        let (key, other) = (|| bytes("k"), || bytes("l"));
+        let operations = [
+            set("k", "1"),
+            Operation::add(key(), 1),
+            Operation::append(key(), bytes("0"), 100),
+            Operation::set_nx(key(), bytes("x")),
+            Operation::Copy { from: key(), to: other(), replaces: false },
+            Operation::Rename { from: key(), to: other(), only_if_missing: false },
+            Operation::publish(bytes("c"), bytes("m")),
+            Operation::delete(vec![key(), other()]),
+            set("k", "1"),
+            Operation::FlushAll,
+        ];
+        store.apply(Slot(1), &Operation::command(&operations));
+        let heard =
+            listener.take(100, usize::MAX).expect("they are few").into_iter().map(|event| match event {
+                Event::Changed { key, what } => format!("{what} {}", String::from_utf8_lossy(&key)),
+                other => format!("{other:?}"),
+            });
+        let message = Event::Message { channel: bytes("c"), message: bytes("m") };
+        let expected = [
+            "set k",
+            "incrby k",
+            "append k",
+            "copy_to l",
+            "rename_from k",
+            "rename_to l",
+            &format!("{message:?}"),
+            "del l",
+            "set k",
+            "Cleared",
+        ];
+        assert_eq!(heard.collect::<Vec<_>>(), expected);
+        let mut image = Vec::new();
+        store.snapshot()(&mut image).expect("memory takes everything");
+        store.restore(&mut &image[..]).expect("the image is whole");
+        assert!(listener.take(100, usize::MAX).is_err(), "what the snapshot has changed was not told");
+    }
+
     proptest! {
         #[test]
         fn a_snapshot_is_the_state(pairs in prop::collection::vec(("[a-f]{0,3}", "[a-z]{0,20}", 0..3u8), 0..60)) {
@@ -125,7 +211,9 @@ mod tests {
             let memory = |(_, _, key, value): (_, _, Bytes, Bytes)| memory_of(key.len(), value.len());
             let counted: u64 = contents(&store).into_iter().map(memory).sum();
             prop_assert_eq!(store.memory_bytes, counted);
-            for length in 0..image.len() {
+            let records_end = image.len() - snapshot::removals_bytes(&store);
+            // Where the records end, so does a snapshot of a version that does not know of removals.
+            for length in (0..image.len()).filter(|length| *length != records_end) {
                 let cut = Store::default().restore(&mut &image[..length]);
                 let kind = cut.map_err(|error| error.kind());
                 prop_assert_eq!(kind, Err(std::io::ErrorKind::InvalidData), "cut to {}", length);

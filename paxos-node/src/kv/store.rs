@@ -7,10 +7,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 
 use super::creation::ByCreation;
+use super::feed::{Event, Feed};
 use super::picture::{Picture, Pictures};
 use super::reaper;
 use super::records::{Record, Records, Value, hash_of, memory_of};
+use super::removals::Removals;
 use crate::lock::lock;
+
+/// What an event says of a key until its [operation](super::Operation) has given it a name.
+pub(super) const CHANGED: &str = "set";
+pub(super) const REMOVED: &str = "del";
 
 /// The state of the store.
 #[derive(Default)]
@@ -19,6 +25,8 @@ pub struct Store {
     pub(super) records: Arc<Records>,
     /// Keys by the revision at which they were created, for scans: this order is the same on all nodes.
     pub(super) by_creation: ByCreation,
+    /// When keys were removed.
+    pub(super) removals: Removals,
     /// For whom records are kept when they are changed.
     pictures: Mutex<Pictures>,
     len: usize,
@@ -28,6 +36,9 @@ pub struct Store {
     pub(super) records_digest: u64,
     /// The memory of all records.
     pub(super) memory_bytes: u64,
+    pub(super) feed: Arc<Feed>,
+    /// What the command that is applied has done so far, if somebody listens.
+    pub(super) noted: Option<Vec<Event>>,
 }
 
 /// What becomes of the value of a key.
@@ -40,6 +51,13 @@ enum Change<'a> {
 }
 
 impl Store {
+    /// An empty store whose events go to this feed.
+    pub(super) fn of(feed: Arc<Feed>) -> Store {
+        let mut store = Store::default();
+        store.feed = feed;
+        store
+    }
+
     /// How many keys there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -80,6 +98,37 @@ impl Store {
     /// The length of the value of a key.
     pub(super) fn value_bytes(&self, key: &[u8]) -> Option<usize> {
         self.look(key, |value| value.map(|value| value.len()))
+    }
+
+    /// The revision at which a key was last changed.
+    pub(super) fn modified(&self, key: &[u8]) -> Option<u64> {
+        self.records.look(key, |record| record.map(|record| record.modified))
+    }
+
+    /// The events of this store. They stay the same for as long as it lives, whatever state it is given.
+    #[must_use]
+    pub fn feed(&self) -> Arc<Feed> {
+        Arc::clone(&self.feed)
+    }
+
+    /// Notes what was done, for those who listen.
+    pub(super) fn note(&mut self, event: impl FnOnce() -> Event) {
+        if let Some(noted) = &mut self.noted {
+            noted.push(event());
+        }
+    }
+
+    /// Removes all keys.
+    pub(super) fn clear(&mut self) {
+        let revision = self.revision + 1;
+        if !self.is_empty() {
+            let mut empty = Store::of(self.feed());
+            empty.removals = Removals::unknown_through(revision);
+            empty.noted = self.noted.take();
+            *self = empty;
+            self.note(|| Event::Cleared);
+        }
+        self.revision = revision;
     }
 
     /// Whether there are pictures, so that a change may have to wait until a part of one is copied.
@@ -128,6 +177,7 @@ impl Store {
             assert!(is_new, "each change has a revision of its own");
             self.count_new(revision, revision, key, new);
             self.revision = revision;
+            self.note(|| changed(key));
             return Ok(new.len());
         };
         let old = stripe.record(at);
@@ -149,6 +199,7 @@ impl Store {
         self.memory_bytes =
             self.memory_bytes - memory_of(key.len(), old_bytes) + memory_of(key.len(), new_bytes);
         self.revision = revision;
+        self.note(|| changed(key));
         Ok(new_bytes)
     }
 
@@ -180,7 +231,7 @@ impl Store {
     /// Forgets everything. The memory of the records stays for those that are [inserted](Store::insert) next,
     /// until [`free_unused`](Store::free_unused): a second state would need as much again, and what one
     /// thread has allocated is no room for another thread once it is freed.
-    pub(super) fn clear(&mut self) {
+    pub(super) fn begin_anew(&mut self) {
         let mut old = std::mem::take(self);
         // A picture needs the records that it shares.
         if let Some(records) = Arc::get_mut(&mut old.records) {
@@ -189,7 +240,7 @@ impl Store {
         }
     }
 
-    /// Frees what [`clear`](Store::clear) left and nothing has used since.
+    /// Frees what [`begin_anew`](Store::begin_anew) left and nothing has used since.
     pub(super) fn free_unused(&mut self) {
         if let Some(records) = Arc::get_mut(&mut self.records) {
             records.free_unused();
@@ -210,9 +261,16 @@ impl Store {
         self.records_digest = self.records_digest.wrapping_sub(record.hash());
         self.by_creation.remove(record.created);
         stripe.remove(hasher, at);
+        drop(stripe);
         self.revision += 1;
+        self.removals.note(key, self.revision);
+        self.note(|| Event::Changed { key: Bytes::copy_from_slice(key), what: REMOVED });
         true
     }
+}
+
+fn changed(key: &[u8]) -> Event {
+    Event::Changed { key: Bytes::copy_from_slice(key), what: CHANGED }
 }
 
 /// What a state may not have twice.

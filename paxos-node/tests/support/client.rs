@@ -54,7 +54,7 @@ impl Client {
                 bytes.truncate(bytes.len() - 2);
                 Some(String::from_utf8_lossy(&bytes).into_owned())
             }
-            "*" | "%" => {
+            "*" | "%" | "~" | ">" => {
                 let count = rest.parse::<usize>().ok()? * if kind == "%" { 2 } else { 1 };
                 let elements: Option<Vec<String>> = (0..count).map(|_| self.reply()).collect();
                 Some(format!("[{}]", elements?.join(" ")))

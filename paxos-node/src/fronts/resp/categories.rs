@@ -15,6 +15,8 @@ pub(super) const ADMIN: Categories = Categories(1 << 6);
 pub(super) const DANGEROUS: Categories = Categories(1 << 7);
 pub(super) const CONNECTION: Categories = Categories(1 << 8);
 pub(super) const TRANSACTION: Categories = Categories(1 << 9);
+pub(super) const PUBSUB: Categories = Categories(1 << 10);
+pub(super) const SCRIPTING: Categories = Categories(1 << 11);
 
 /// The name of each category. Those of commands that are not here are known, and empty.
 pub(super) const NAMES: &[(&str, Categories)] = &[
@@ -30,7 +32,7 @@ pub(super) const NAMES: &[(&str, Categories)] = &[
     ("hyperloglog", NONE),
     ("geo", NONE),
     ("stream", NONE),
-    ("pubsub", NONE),
+    ("pubsub", PUBSUB),
     ("admin", ADMIN),
     ("fast", FAST),
     ("slow", SLOW),
@@ -38,7 +40,7 @@ pub(super) const NAMES: &[(&str, Categories)] = &[
     ("dangerous", DANGEROUS),
     ("connection", CONNECTION),
     ("transaction", TRANSACTION),
-    ("scripting", NONE),
+    ("scripting", SCRIPTING),
 ];
 
 impl Categories {

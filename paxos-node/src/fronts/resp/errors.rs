@@ -34,6 +34,11 @@ pub(super) fn no_permission_for_key() -> Reply {
     Reply::error("NOPERM this user has no permissions to access one of the keys used as arguments")
 }
 
+/// The answer to a command about channels, which may tell of any key, from a user of some keys.
+pub(super) fn no_permission_for_channel() -> Reply {
+    Reply::error("NOPERM this user has no permissions to access one of the channels used as arguments")
+}
+
 /// The error of a command that the cluster has not carried out, or may not have.
 pub(super) fn client_error(error: ClientError) -> Reply {
     let code = match error {
@@ -52,6 +57,13 @@ pub(super) fn unknown_command(request: &Request) -> Reply {
         line.extend(["'", &shown(argument), "' "]);
     }
     Reply::Error(Bytes::from(line))
+}
+
+/// The error of a command that a client may not send as long as it listens.
+pub(super) fn only_listens(name: &str) -> Reply {
+    Reply::error(&format!(
+        "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
+    ))
 }
 
 /// `name` is a command's, or that of a subcommand behind it: `client|setname`.

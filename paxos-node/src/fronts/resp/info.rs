@@ -22,6 +22,8 @@ pub(super) struct Facts {
     pub(super) keys: Option<usize>,
     pub(super) port: u16,
     pub(super) uptime: Duration,
+    /// A number that differs after each start.
+    pub(super) run_id: u128,
     pub(super) connected_clients: usize,
     pub(super) max_clients: usize,
     /// Connections since the node started.
@@ -30,6 +32,13 @@ pub(super) struct Facts {
     pub(super) rejected_connections: u64,
     /// Requests since the node started.
     pub(super) requests: u64,
+    /// How many bytes of requests and replies went to and fro since then.
+    pub(super) received_bytes: u64,
+    pub(super) sent_bytes: u64,
+    /// To how many channels and patterns clients listen.
+    pub(super) listening: (usize, usize),
+    /// How many clients listen, and how many track keys.
+    pub(super) listening_clients: (usize, usize),
 }
 
 /// Writes the fields of a section.
@@ -37,13 +46,15 @@ type Section = fn(&Facts) -> String;
 
 /// The sections that are asked for, or all if none is.
 pub(super) fn text(asked_for: &[Bytes], facts: &Facts) -> String {
-    let sections: [(&str, Section); 9] = [
+    let sections: [(&str, Section); 11] = [
         ("Server", server),
         ("Clients", clients),
         ("Memory", memory),
         ("Persistence", persistence),
         ("Stats", stats),
         ("Replication", replication),
+        ("CPU", cpu),
+        ("Modules", |_| String::new()),
         ("Membership", membership),
         ("Cluster", cluster),
         ("Keyspace", keyspace),
@@ -74,7 +85,9 @@ fn server(facts: &Facts) -> String {
         ("paxos_node_version", &env!("CARGO_PKG_VERSION")),
         ("os", &std::env::consts::OS),
         ("arch_bits", &usize::BITS),
+        ("multiplexing_api", &"epoll"),
         ("process_id", &std::process::id()),
+        ("run_id", &format_args!("{:040x}", facts.run_id)),
         ("tcp_port", &facts.port),
         ("uptime_in_seconds", &seconds),
         ("uptime_in_days", &(seconds / SECONDS_PER_DAY)),
@@ -82,44 +95,92 @@ fn server(facts: &Facts) -> String {
 }
 
 fn clients(facts: &Facts) -> String {
+    let (listening, tracking) = facts.listening_clients;
     lines(&[
         ("connected_clients", &facts.connected_clients),
+        ("pubsub_clients", &listening),
+        ("tracking_clients", &tracking),
         ("maxclients", &facts.max_clients),
         ("blocked_clients", &0),
     ])
 }
 
 fn memory(_: &Facts) -> String {
-    let Some(kibibytes) = resident_kibibytes() else { return String::new() };
+    let Some(bytes) = process_bytes("VmRSS:") else { return String::new() };
+    let peak = process_bytes("VmHWM:").unwrap_or(bytes);
     // The resident memory stands for both: the allocator does not count what is in use.
-    let bytes = kibibytes * 1024;
-    lines(&[("used_memory", &bytes), ("used_memory_rss", &bytes), ("maxmemory_policy", &"noeviction")])
+    lines(&[
+        ("used_memory", &bytes),
+        ("used_memory_human", &human(bytes)),
+        ("used_memory_rss", &bytes),
+        ("used_memory_rss_human", &human(bytes)),
+        ("used_memory_peak", &peak),
+        ("used_memory_peak_human", &human(peak)),
+        ("maxmemory", &0),
+        ("maxmemory_human", &human(0)),
+        ("maxmemory_policy", &"noeviction"),
+        ("mem_fragmentation_ratio", &"1.00"),
+    ])
 }
 
-/// The resident memory of the process, where the system tells it.
-fn resident_kibibytes() -> Option<u64> {
+/// A size as Redis shows it to people.
+#[expect(clippy::cast_precision_loss, reason = "two digits are shown")]
+fn human(bytes: u64) -> String {
+    let units = [(1_u64 << 40, 'T'), (1 << 30, 'G'), (1 << 20, 'M'), (1 << 10, 'K')];
+    match units.into_iter().find(|(unit, _)| bytes >= *unit) {
+        Some((unit, letter)) => format!("{:.2}{letter}", bytes as f64 / unit as f64),
+        None => format!("{bytes}B"),
+    }
+}
+
+/// A size that the system tells of the process, where it does.
+fn process_bytes(name: &str) -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    line.trim().strip_suffix(" kB")?.parse().ok()
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    let kibibytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kibibytes * 1024)
+}
+
+/// The processor time of the process, where the system tells it.
+fn cpu(_: &Facts) -> String {
+    let Ok(stat) = std::fs::read_to_string("/proc/self/stat") else { return String::new() };
+    // Only the name of the program, in parentheses, may have spaces in it.
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+    let ticks = |place| fields.split_whitespace().nth(place).and_then(|ticks| ticks.parse::<u64>().ok());
+    let (Some(user), Some(system)) = (ticks(11), ticks(12)) else { return String::new() };
+    let per_second = rustix::param::clock_ticks_per_second();
+    let hundredths = |ticks: u64| ticks * 100 / per_second.max(1);
+    let seconds = |ticks| format!("{}.{:02}", hundredths(ticks) / 100, hundredths(ticks) % 100);
+    lines(&[("used_cpu_sys", &seconds(system)), ("used_cpu_user", &seconds(user))])
 }
 
 fn persistence(facts: &Facts) -> String {
     lines(&[
         ("loading", &u8::from(facts.status.recovering.is_some())),
         ("async_loading", &0),
+        ("rdb_changes_since_last_save", &0),
+        ("rdb_bgsave_in_progress", &0),
+        ("rdb_last_bgsave_status", &"ok"),
         // Every write goes to the log.
         ("aof_enabled", &1),
+        ("aof_rewrite_in_progress", &0),
+        ("aof_last_bgrewrite_status", &"ok"),
         ("aof_last_write_status", &"ok"),
     ])
 }
 
 fn stats(facts: &Facts) -> String {
+    let (channels, patterns) = facts.listening;
     lines(&[
         ("total_connections_received", &facts.connections),
         ("total_commands_processed", &facts.requests),
+        ("total_net_input_bytes", &facts.received_bytes),
+        ("total_net_output_bytes", &facts.sent_bytes),
         ("rejected_connections", &facts.rejected_connections),
         ("expired_keys", &0),
         ("evicted_keys", &0),
+        ("pubsub_channels", &channels),
+        ("pubsub_patterns", &patterns),
     ])
 }
 
@@ -130,6 +191,8 @@ fn replication(facts: &Facts) -> String {
         // Every node takes writes, and some clients look for a master.
         ("role", &"master"),
         ("connected_slaves", &0),
+        ("master_failover_state", &"no-failover"),
+        ("master_repl_offset", &applied),
         ("paxos_role", role),
         ("node_id", node),
         ("leader_id", &leader),
@@ -185,7 +248,7 @@ mod tests {
     #[test]
     fn sections_are_those_that_were_asked_for() {
         let all = sections(&[], Some(1));
-        assert_eq!(all.len(), 9);
+        assert_eq!(all.len(), 11);
         for name in ["all", "default", "EVERYTHING"] {
             assert_eq!(sections(&[name], Some(1)), all);
         }

@@ -2,7 +2,8 @@
 //!
 //! Commands of a connection take effect in the order in which they were sent. Those that arrive together are
 //! cut into runs: a run of writes becomes one command in the log, a run of reads shares one linearizable read
-//! of the state. A `MULTI`/`EXEC` block is one command in the log.
+//! of the state. A `MULTI`/`EXEC` block is one command in the log, together with what the client has seen of
+//! the keys that it watches: so it is carried out only if they have not changed, on whatever node they were.
 //!
 //! When the cluster does not answer, the client gets `CLUSTERDOWN` if its command was not applied and never
 //! will be, `TIMEOUT` if that is not known, and `LOADING` while the node still reads its log. What a
@@ -14,29 +15,41 @@
 //! reaches a port may do everything.
 //!
 //! Where a command goes: `parse` cuts the stream into requests, `commands` finds the command's row,
-//! `operations` makes an operation of it, and `run` has the cluster carry it out; `local` answers what does
-//! not concern the store. What a client may do is checked between the first two, by the rules in `users`.
+//! `operations` (with `conditions`, `values` and `keyspace`) makes an operation of it, and `run` has the
+//! cluster carry it out; `local` answers what does not concern the store. What a client may do is checked
+//! between the first two, by the rules in `users`.
 
+mod absent;
 mod acl;
 mod categories;
+mod client;
+mod clients;
 mod commands;
+mod conditions;
+mod config;
 mod connection;
+mod describe;
 mod errors;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzzing;
 mod info;
 mod inline;
 mod keepalive;
+mod keyspace;
 mod local;
 mod logins;
 mod operations;
 mod parse;
+mod pubsub;
 mod run;
+mod scripts;
 mod stream;
 mod tls;
 mod transaction;
 pub mod users;
+mod values;
 mod warnings;
+mod watched;
 mod words;
 mod write;
 
@@ -202,6 +215,10 @@ pub async fn serve_on(
         logins: Logins::default(),
         login_warnings: Warnings::default(),
         handshake_warnings: Warnings::default(),
+        registry: Arc::default(),
+        clients: Arc::default(),
+        traffic: Traffic::default(),
+        run_id: fastrand::u128(..),
     });
     metrics::describe_clients();
     let plain = async {
@@ -300,4 +317,18 @@ struct RespFront {
     logins: Logins,
     login_warnings: Warnings,
     handshake_warnings: Warnings,
+    /// Who listens to what.
+    registry: Arc<pubsub::Registry>,
+    /// Who is connected.
+    clients: Arc<clients::Clients>,
+    traffic: Traffic,
+    /// A number that differs after each start.
+    run_id: u128,
+}
+
+/// What went to and fro since the front was started.
+#[derive(Debug, Default)]
+struct Traffic {
+    received_bytes: AtomicU64,
+    sent_bytes: AtomicU64,
 }

@@ -8,9 +8,10 @@
 use bytes::Bytes;
 
 use super::RespSettings;
+use super::conditions;
 use super::errors::{NOT_AN_INTEGER, SYNTAX};
 use super::words::is;
-use crate::kv::{Condition, Operation, Reply, parse_integer};
+use crate::kv::{Operation, Reply, parse_integer};
 
 /// Makes an operation of arguments, or the answer if it needs no operation.
 pub(super) type ToOperation = fn(&[Bytes], &RespSettings) -> Result<Operation, Reply>;
@@ -26,14 +27,16 @@ pub(super) fn get(arguments: &[Bytes], _: &RespSettings) -> Result<Operation, Re
 
 pub(super) fn set(arguments: &[Bytes], _: &RespSettings) -> Result<Operation, Reply> {
     let (mut condition, mut returns_old) = (None, false);
-    for flag in &arguments[2..] {
-        if is(flag, "nx") && condition.is_none() {
-            condition = Some(Condition::IfMissing);
-        } else if is(flag, "xx") && condition.is_none() {
-            condition = Some(Condition::IfPresent);
-        } else if is(flag, "get") && !returns_old {
+    let mut words = arguments[2..].iter();
+    while let Some(word) = words.next() {
+        if let Some(given) = conditions::given(word, &mut words)? {
+            if condition.as_ref().is_some_and(|condition| *condition != given) {
+                return Err(Reply::error(SYNTAX));
+            }
+            condition = Some(given);
+        } else if is(word, "get") {
             returns_old = true;
-        } else if ["ex", "px", "exat", "pxat", "keepttl"].iter().any(|expiry| is(flag, expiry)) {
+        } else if ["ex", "px", "exat", "pxat", "keepttl"].iter().any(|expiry| is(word, expiry)) {
             return Err(Reply::error(
                 "ERR keys do not expire here: EX, PX, EXAT, PXAT and KEEPTTL are not supported",
             ));
@@ -143,6 +146,6 @@ pub(super) fn flush(arguments: &[Bytes], _: &RespSettings) -> Result<Operation, 
     }
 }
 
-fn integer(text: &Bytes) -> Result<i64, Reply> {
+pub(super) fn integer(text: &Bytes) -> Result<i64, Reply> {
     parse_integer(text).ok_or_else(|| Reply::error(NOT_AN_INTEGER))
 }

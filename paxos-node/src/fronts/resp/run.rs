@@ -18,7 +18,8 @@ const FIRST_PIECE_WORK: u64 = 200_000;
 const PIECE_WORK: u64 = 1_000_000;
 /// How many keys of one command are looked up in a piece.
 const PIECE_KEYS: usize = 2_000;
-/// A scan of more keys gets a piece of its own: it would find fewer keys the more work was done before it.
+/// A scan of more keys gets a piece of its own: it would find fewer keys the more work was done before it. So
+/// does a list of all keys.
 const SHORT_SCAN_KEYS: u64 = 100;
 /// How long a command waits for a node that starts before it is answered with `LOADING`.
 const LOADING_PATIENCE: Duration = Duration::from_millis(250);
@@ -77,7 +78,12 @@ pub(super) async fn read(
 fn answer(store: &Store, operations: &[Operation], replies: &mut Vec<Reply>, units: u64) {
     let mut work = Work::of(units);
     for operation in &operations[replies.len()..] {
-        if matches!(operation, Operation::Scan { count, .. } if *count > SHORT_SCAN_KEYS) {
+        let looks_at_many = match operation {
+            Operation::Scan { count, .. } => *count > SHORT_SCAN_KEYS,
+            Operation::Keys { .. } => true,
+            _ => false,
+        };
+        if looks_at_many {
             return;
         }
         match store.answer(operation, &mut work).expect("a run of reads holds only reads") {

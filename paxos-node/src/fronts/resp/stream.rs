@@ -45,6 +45,13 @@ impl Stream {
         address.map_or(Ipv6Addr::UNSPECIFIED.into(), |address| address.ip().to_canonical())
     }
 
+    /// The client's address and this end's; ones that nobody has if the client is gone already.
+    pub(super) fn addresses(&self) -> (SocketAddr, SocketAddr) {
+        let nobody = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
+        let peer = self.socket().and_then(|socket| socket.peer_addr().ok());
+        (peer.unwrap_or(nobody), self.local_addr().unwrap_or(nobody))
+    }
+
     pub(super) fn local_addr(&self) -> Option<SocketAddr> {
         self.socket()?.local_addr().ok()
     }

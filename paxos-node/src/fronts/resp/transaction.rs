@@ -50,6 +50,11 @@ impl Transaction {
         Ok(())
     }
 
+    /// How many requests there are.
+    pub(super) fn len(&self) -> usize {
+        self.requests.len()
+    }
+
     /// How much memory the requests take.
     pub(super) fn size_bytes(&self) -> usize {
         self.bytes

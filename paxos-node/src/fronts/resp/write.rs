@@ -50,9 +50,27 @@ impl Writer<'_> {
         });
     }
 
+    /// No array: a transaction that was not carried out.
+    pub(super) fn nil_array(&mut self) {
+        self.buffer.extend_from_slice(match self.protocol {
+            Protocol::Resp2 => b"*-1\r\n",
+            Protocol::Resp3 => b"_\r\n",
+        });
+    }
+
+    /// Begins a message of this many elements that answers no request; in RESP2 it is an array.
+    pub(super) fn push(&mut self, length: usize) {
+        self.length(if self.protocol == Protocol::Resp3 { b'>' } else { b'*' }, length);
+    }
+
     /// Begins an array of this many elements.
     pub(super) fn array(&mut self, length: usize) {
         self.length(b'*', length);
+    }
+
+    /// Begins a set of this many elements; in RESP2 it is an array.
+    pub(super) fn set(&mut self, length: usize) {
+        self.length(if self.protocol == Protocol::Resp3 { b'~' } else { b'*' }, length);
     }
 
     /// Begins a map of this many pairs; in RESP2 it is an array of keys and values in turns.
@@ -61,6 +79,17 @@ impl Writer<'_> {
             Protocol::Resp2 => self.length(b'*', 2 * pairs),
             Protocol::Resp3 => self.length(b'%', pairs),
         }
+    }
+
+    /// The answer to the beginning or the end of a subscription: its name, and how many there are now.
+    pub(super) fn subscription(&mut self, what: &str, name: Option<&[u8]>, count: usize) {
+        self.push(3);
+        self.bulk(what.as_bytes());
+        match name {
+            Some(name) => self.bulk(name),
+            None => self.nil(),
+        }
+        self.integer(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// A reply without the elements of an array, which the caller writes after it.

@@ -5,7 +5,9 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::{Condition, Operation};
+use super::{Condition, Operation, Property};
+use crate::kv::Seen;
+use crate::kv::decimal::Decimal;
 
 const VERSION: u8 = 1;
 
@@ -38,14 +40,29 @@ impl Operation {
             | Operation::GetDel { key }
             | Operation::Add { key, .. }
             | Operation::StrLen { key }
+            | Operation::Digest { key }
+            | Operation::GetRange { key, .. }
+            | Operation::AddDecimal { key, .. }
+            | Operation::Object { key, .. }
             | Operation::Type { key } => of(&[key]),
-            Operation::Set { key, value, .. }
-            | Operation::SetNx { key, value }
+            Operation::Set { key, value, condition, .. } => {
+                of(&[key, value]) + condition.as_ref().map_or(0, Condition::operand_bytes)
+            }
+            Operation::Publish { channel, message } => of(&[channel, message]),
+            Operation::DeleteEqual { keys, value } => list(keys) + of(&[value]),
+            Operation::DeleteIf { key, condition } => of(&[key]) + condition.operand_bytes(),
+            Operation::Rename { from, to, .. } | Operation::Copy { from, to, .. } => of(&[from, to]),
+            Operation::SetNx { key, value }
+            | Operation::SetRange { key, value, .. }
             | Operation::Append { key, value, .. } => of(&[key, value]),
             Operation::Delete { keys } | Operation::Exists { keys } | Operation::MGet { keys } => list(keys),
-            Operation::MSet { pairs } => pairs.iter().map(|(key, value)| of(&[key, value])).sum(),
+            Operation::MSet { pairs } | Operation::MSetNx { pairs } => {
+                pairs.iter().map(|(key, value)| of(&[key, value])).sum()
+            }
             Operation::Scan { pattern, .. } => pattern.as_ref().map_or(0, Bytes::len),
-            Operation::DbSize | Operation::FlushAll => 0,
+            Operation::Keys { pattern } => of(&[pattern]),
+            Operation::Unchanged { watched } => watched.iter().map(|(key, _)| of(&[key]) + 9).sum(),
+            Operation::DbSize | Operation::FlushAll | Operation::RandomKey { .. } => 0,
         }
     }
 
@@ -54,11 +71,7 @@ impl Operation {
             Operation::Get { key } => put(bytes, 1, &[key]),
             Operation::Set { key, value, condition, returns_old } => {
                 put(bytes, 2, &[key, value]);
-                bytes.put_u8(match condition {
-                    None => 0,
-                    Some(Condition::IfMissing) => 1,
-                    Some(Condition::IfPresent) => 2,
-                });
+                put_condition(bytes, condition.as_ref());
                 bytes.put_u8(u8::from(*returns_old));
             }
             Operation::SetNx { key, value } => put(bytes, 3, &[key, value]),
@@ -75,14 +88,7 @@ impl Operation {
             }
             Operation::StrLen { key } => put(bytes, 9, &[key]),
             Operation::MGet { keys } => put_list(bytes, 10, keys),
-            Operation::MSet { pairs } => {
-                bytes.put_u8(11);
-                bytes.put_u32_le(length(pairs.len()));
-                for (key, value) in pairs {
-                    put_bytes(bytes, key);
-                    put_bytes(bytes, value);
-                }
-            }
+            Operation::MSet { pairs } => put_pairs(bytes, 11, pairs),
             Operation::DbSize => bytes.put_u8(12),
             Operation::Scan { cursor, pattern, count } => {
                 bytes.put_u8(13);
@@ -93,6 +99,67 @@ impl Operation {
             }
             Operation::FlushAll => bytes.put_u8(14),
             Operation::Type { key } => put(bytes, 15, &[key]),
+            Operation::DeleteIf { key, condition } => {
+                put(bytes, 40, &[key]);
+                put_condition(bytes, Some(condition));
+            }
+            Operation::Digest { key } => put(bytes, 41, &[key]),
+            Operation::MSetNx { pairs } => put_pairs(bytes, 42, pairs),
+            Operation::SetRange { key, offset, value, limit_bytes } => {
+                put(bytes, 43, &[key, value]);
+                bytes.put_u64_le(*offset);
+                bytes.put_u64_le(*limit_bytes);
+            }
+            Operation::GetRange { key, first, last } => {
+                put(bytes, 44, &[key]);
+                bytes.put_i64_le(*first);
+                bytes.put_i64_le(*last);
+            }
+            Operation::AddDecimal { key, by } => {
+                put(bytes, 45, &[key]);
+                bytes.put_i128_le(by.units());
+            }
+            Operation::Rename { from, to, only_if_missing } => {
+                put(bytes, 46, &[from, to]);
+                bytes.put_u8(u8::from(*only_if_missing));
+            }
+            Operation::Copy { from, to, replaces } => {
+                put(bytes, 47, &[from, to]);
+                bytes.put_u8(u8::from(*replaces));
+            }
+            Operation::RandomKey { seed } => {
+                bytes.put_u8(48);
+                bytes.put_u64_le(*seed);
+            }
+            Operation::Keys { pattern } => put(bytes, 49, &[pattern]),
+            Operation::Object { key, property } => {
+                put(bytes, 50, &[key]);
+                bytes.put_u8(match property {
+                    Property::Encoding => 0,
+                    Property::Frequency => 1,
+                    Property::IdleTime => 2,
+                    Property::References => 3,
+                    Property::MemoryBytes => 4,
+                });
+            }
+            Operation::DeleteEqual { keys, value } => {
+                put_list(bytes, 53, keys);
+                put_bytes(bytes, value);
+            }
+            Operation::Publish { channel, message } => put(bytes, 52, &[channel, message]),
+            Operation::Unchanged { watched } => {
+                bytes.put_u8(51);
+                bytes.put_u32_le(length(watched.len()));
+                for (key, seen) in watched {
+                    put_bytes(bytes, key);
+                    let (kind, revision) = match seen {
+                        Seen::Changed(revision) => (0, revision),
+                        Seen::Missing(revision) => (1, revision),
+                    };
+                    bytes.put_u8(kind);
+                    bytes.put_u64_le(*revision);
+                }
+            }
         }
     }
 }
@@ -121,23 +188,18 @@ fn decode_one(bytes: &mut Bytes) -> Result<Operation, MalformedCommand> {
         2 => Operation::Set {
             key: take(bytes)?,
             value: take(bytes)?,
-            condition: match take_u8(bytes)? {
-                0 => None,
-                1 => Some(Condition::IfMissing),
-                2 => Some(Condition::IfPresent),
-                _ => return Err(MalformedCommand),
-            },
+            condition: take_condition(bytes)?,
             returns_old: take_bool(bytes)?,
         },
         3 => Operation::SetNx { key: take(bytes)?, value: take(bytes)? },
         4 => Operation::GetDel { key: take(bytes)? },
         5 => Operation::Delete { keys: take_list(bytes, take)? },
         6 => Operation::Exists { keys: take_list(bytes, take)? },
-        7 => Operation::Add { key: take(bytes)?, by: bytes.try_get_i64_le().map_err(|_| MalformedCommand)? },
+        7 => Operation::Add { key: take(bytes)?, by: take_i64(bytes)? },
         8 => Operation::Append { key: take(bytes)?, value: take(bytes)?, limit_bytes: take_u64(bytes)? },
         9 => Operation::StrLen { key: take(bytes)? },
         10 => Operation::MGet { keys: take_list(bytes, take)? },
-        11 => Operation::MSet { pairs: take_list(bytes, |bytes| Ok((take(bytes)?, take(bytes)?)))? },
+        11 => Operation::MSet { pairs: take_list(bytes, take_pair)? },
         12 => Operation::DbSize,
         13 => {
             let (cursor, count, has_pattern) = (take_u64(bytes)?, take_u64(bytes)?, take_bool(bytes)?);
@@ -146,8 +208,94 @@ fn decode_one(bytes: &mut Bytes) -> Result<Operation, MalformedCommand> {
         }
         14 => Operation::FlushAll,
         15 => Operation::Type { key: take(bytes)? },
+        tag => return decode_later(tag, bytes),
+    })
+}
+
+/// Decodes an operation that the first version did not have. Tags 16 to 39 are those about expiry.
+fn decode_later(tag: u8, bytes: &mut Bytes) -> Result<Operation, MalformedCommand> {
+    Ok(match tag {
+        40 => Operation::DeleteIf {
+            key: take(bytes)?,
+            condition: take_condition(bytes)?.ok_or(MalformedCommand)?,
+        },
+        41 => Operation::Digest { key: take(bytes)? },
+        42 => Operation::MSetNx { pairs: take_list(bytes, take_pair)? },
+        43 => {
+            let (key, value) = take_pair(bytes)?;
+            Operation::SetRange { key, offset: take_u64(bytes)?, value, limit_bytes: take_u64(bytes)? }
+        }
+        44 => Operation::GetRange { key: take(bytes)?, first: take_i64(bytes)?, last: take_i64(bytes)? },
+        45 => {
+            let (key, units) = (take(bytes)?, bytes.try_get_i128_le().map_err(|_| MalformedCommand)?);
+            Operation::AddDecimal { key, by: Decimal::of_units(units).ok_or(MalformedCommand)? }
+        }
+        46 => {
+            let (from, to) = take_pair(bytes)?;
+            Operation::Rename { from, to, only_if_missing: take_bool(bytes)? }
+        }
+        47 => {
+            let (from, to) = take_pair(bytes)?;
+            Operation::Copy { from, to, replaces: take_bool(bytes)? }
+        }
+        48 => Operation::RandomKey { seed: take_u64(bytes)? },
+        49 => Operation::Keys { pattern: take(bytes)? },
+        50 => Operation::Object {
+            key: take(bytes)?,
+            property: match take_u8(bytes)? {
+                0 => Property::Encoding,
+                1 => Property::Frequency,
+                2 => Property::IdleTime,
+                3 => Property::References,
+                4 => Property::MemoryBytes,
+                _ => return Err(MalformedCommand),
+            },
+        },
+        51 => Operation::Unchanged { watched: take_list(bytes, take_watched)? },
+        52 => Operation::Publish { channel: take(bytes)?, message: take(bytes)? },
+        53 => Operation::DeleteEqual { keys: take_list(bytes, take)?, value: take(bytes)? },
         _ => return Err(MalformedCommand),
     })
+}
+
+fn put_condition(bytes: &mut BytesMut, condition: Option<&Condition>) {
+    match condition {
+        None => bytes.put_u8(0),
+        Some(Condition::IfMissing) => bytes.put_u8(1),
+        Some(Condition::IfPresent) => bytes.put_u8(2),
+        Some(Condition::IfEqual(value)) => put(bytes, 3, &[value]),
+        Some(Condition::IfNotEqual(value)) => put(bytes, 4, &[value]),
+        Some(Condition::IfDigest(digest)) => {
+            bytes.put_u8(5);
+            bytes.put_u64_le(*digest);
+        }
+        Some(Condition::IfNotDigest(digest)) => {
+            bytes.put_u8(6);
+            bytes.put_u64_le(*digest);
+        }
+    }
+}
+
+fn take_condition(bytes: &mut Bytes) -> Result<Option<Condition>, MalformedCommand> {
+    Ok(match take_u8(bytes)? {
+        0 => None,
+        1 => Some(Condition::IfMissing),
+        2 => Some(Condition::IfPresent),
+        3 => Some(Condition::IfEqual(take(bytes)?)),
+        4 => Some(Condition::IfNotEqual(take(bytes)?)),
+        5 => Some(Condition::IfDigest(take_u64(bytes)?)),
+        6 => Some(Condition::IfNotDigest(take_u64(bytes)?)),
+        _ => return Err(MalformedCommand),
+    })
+}
+
+fn take_watched(bytes: &mut Bytes) -> Result<(Bytes, Seen), MalformedCommand> {
+    let (key, kind, revision) = (take(bytes)?, take_u8(bytes)?, take_u64(bytes)?);
+    match kind {
+        0 => Ok((key, Seen::Changed(revision))),
+        1 => Ok((key, Seen::Missing(revision))),
+        _ => Err(MalformedCommand),
+    }
 }
 
 fn put(bytes: &mut BytesMut, tag: u8, fields: &[&Bytes]) {
@@ -162,6 +310,15 @@ fn put_list(bytes: &mut BytesMut, tag: u8, keys: &[Bytes]) {
     bytes.put_u32_le(length(keys.len()));
     for key in keys {
         put_bytes(bytes, key);
+    }
+}
+
+fn put_pairs(bytes: &mut BytesMut, tag: u8, pairs: &[(Bytes, Bytes)]) {
+    bytes.put_u8(tag);
+    bytes.put_u32_le(length(pairs.len()));
+    for (key, value) in pairs {
+        put_bytes(bytes, key);
+        put_bytes(bytes, value);
     }
 }
 
@@ -190,6 +347,14 @@ fn take_u64(bytes: &mut Bytes) -> Result<u64, MalformedCommand> {
     bytes.try_get_u64_le().map_err(|_| MalformedCommand)
 }
 
+fn take_i64(bytes: &mut Bytes) -> Result<i64, MalformedCommand> {
+    bytes.try_get_i64_le().map_err(|_| MalformedCommand)
+}
+
+fn take_pair(bytes: &mut Bytes) -> Result<(Bytes, Bytes), MalformedCommand> {
+    Ok((take(bytes)?, take(bytes)?))
+}
+
 fn take(bytes: &mut Bytes) -> Result<Bytes, MalformedCommand> {
     let length = bytes.try_get_u32_le().map_err(|_| MalformedCommand)? as usize;
     if length > bytes.len() { Err(MalformedCommand) } else { Ok(bytes.split_to(length)) }
@@ -213,14 +378,81 @@ mod tests {
         prop::collection::vec(any::<u8>(), 0..20).prop_map(Bytes::from)
     }
 
+    fn condition() -> impl Strategy<Value = Condition> {
+        prop_oneof![
+            Just(Condition::IfMissing),
+            Just(Condition::IfPresent),
+            key().prop_map(Condition::IfEqual),
+            key().prop_map(Condition::IfNotEqual),
+            any::<u64>().prop_map(Condition::IfDigest),
+            any::<u64>().prop_map(Condition::IfNotDigest),
+        ]
+    }
+
+    fn pairs() -> impl Strategy<Value = Vec<(Bytes, Bytes)>> {
+        prop::collection::vec((key(), key()), 0..4)
+    }
+
+    fn property() -> impl Strategy<Value = Property> {
+        let all = [
+            Property::Encoding,
+            Property::Frequency,
+            Property::IdleTime,
+            Property::References,
+            Property::MemoryBytes,
+        ];
+        prop::sample::select(all.to_vec())
+    }
+
+    fn seen() -> impl Strategy<Value = Seen> {
+        prop_oneof![any::<u64>().prop_map(Seen::Changed), any::<u64>().prop_map(Seen::Missing)]
+    }
+
+    /// Operations that the first version did not have.
+    fn later() -> impl Strategy<Value = Operation> {
+        let decimal = || any::<i64>().prop_filter_map("in range", |units| Decimal::of_units(units.into()));
+        prop_oneof![
+            (key(), condition()).prop_map(|(key, condition)| Operation::DeleteIf { key, condition }),
+            (prop::collection::vec(key(), 0..4), key())
+                .prop_map(|(keys, value)| Operation::DeleteEqual { keys, value }),
+            key().prop_map(|key| Operation::Digest { key }),
+            pairs().prop_map(|pairs| Operation::MSetNx { pairs }),
+            (key(), any::<u64>(), key(), any::<u64>()).prop_map(|(key, offset, value, limit_bytes)| {
+                Operation::SetRange { key, offset, value, limit_bytes }
+            }),
+            (key(), any::<i64>(), any::<i64>()).prop_map(|(key, first, last)| Operation::GetRange {
+                key,
+                first,
+                last
+            }),
+            (key(), decimal()).prop_map(|(key, by)| Operation::AddDecimal { key, by }),
+            (key(), key(), any::<bool>()).prop_map(|(from, to, only_if_missing)| Operation::Rename {
+                from,
+                to,
+                only_if_missing
+            }),
+            (key(), key(), any::<bool>()).prop_map(|(from, to, replaces)| Operation::Copy {
+                from,
+                to,
+                replaces
+            }),
+            (key(), key()).prop_map(|(channel, message)| Operation::Publish { channel, message }),
+            any::<u64>().prop_map(|seed| Operation::RandomKey { seed }),
+            key().prop_map(|pattern| Operation::Keys { pattern }),
+            prop::collection::vec((key(), seen()), 0..4).prop_map(|watched| Operation::Unchanged { watched }),
+            (key(), property()).prop_map(|(key, property)| Operation::Object { key, property }),
+        ]
+    }
+
     fn operation() -> impl Strategy<Value = Operation> {
         let keys = || prop::collection::vec(key(), 0..4);
-        let condition = prop::option::of(prop_oneof![Just(Condition::IfMissing), Just(Condition::IfPresent)]);
         prop_oneof![
             key().prop_map(|key| Operation::Get { key }),
-            (key(), key(), condition, any::<bool>()).prop_map(|(key, value, condition, returns_old)| {
-                Operation::Set { key, value, condition, returns_old }
-            }),
+            (key(), key(), prop::option::of(condition()), any::<bool>()).prop_map(
+                |(key, value, condition, returns_old)| {
+                    Operation::Set { key, value, condition, returns_old }
+                }
+            ),
             (key(), key()).prop_map(|(key, value)| Operation::SetNx { key, value }),
             key().prop_map(|key| Operation::GetDel { key }),
             keys().prop_map(|keys| Operation::Delete { keys }),
@@ -244,7 +476,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn operations_come_back(operations in prop::collection::vec(operation(), 0..5)) {
+        fn operations_come_back(operations in prop::collection::vec(prop_oneof![operation(), later()], 0..5)) {
             let command = Operation::command(&operations);
             let size: usize = operations.iter().map(Operation::size_bytes).sum();
             prop_assert!(command.len() <= 1 + size);

@@ -1,11 +1,17 @@
 //! What can be asked of the store. [`codec`] is how the log holds it.
 
 mod codec;
+mod condition;
 
 use bytes::Bytes;
 
+use super::decimal::Decimal;
+use super::{Reply, Seen};
+
 pub use self::codec::MalformedCommand;
 pub(super) use self::codec::{decode, operations};
+pub use self::condition::Condition;
+pub(crate) use self::condition::digest;
 
 /// One thing that the store is asked to do.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -101,15 +107,122 @@ pub enum Operation {
         /// The key.
         key: Bytes,
     },
+    /// Removes a key if a condition holds, and answers 1 if it was removed.
+    DeleteIf {
+        /// The key.
+        key: Bytes,
+        /// What must hold.
+        condition: Condition,
+    },
+    /// Removes those keys that have a value, and answers how many they were.
+    DeleteEqual {
+        /// The keys.
+        keys: Vec<Bytes>,
+        /// The value.
+        value: Bytes,
+    },
+    /// The digest of a value: XXH3 of 64 bits, in hexadecimal.
+    Digest {
+        /// The key.
+        key: Bytes,
+    },
+    /// Sets keys if all of them are missing, and answers 1 if they were.
+    MSetNx {
+        /// The keys and their values.
+        pairs: Vec<(Bytes, Bytes)>,
+    },
+    /// Overwrites a part of a value and answers its new length; a missing key is empty, and what lies between
+    /// the end of the old value and the part becomes zeros.
+    SetRange {
+        /// The key.
+        key: Bytes,
+        /// Where the part begins, in bytes.
+        offset: u64,
+        /// The part. If it is empty, nothing changes.
+        value: Bytes,
+        /// The longest value that may result; see [`Append`](Operation::Append).
+        limit_bytes: u64,
+    },
+    /// A part of a value. Negative places count from its end.
+    GetRange {
+        /// The key.
+        key: Bytes,
+        /// The first byte.
+        first: i64,
+        /// The last byte.
+        last: i64,
+    },
+    /// Adds to a decimal number; a missing key is 0.
+    AddDecimal {
+        /// The key.
+        key: Bytes,
+        /// What to add.
+        by: Decimal,
+    },
+    /// Gives a value to another key, and removes the one that had it.
+    Rename {
+        /// The key that has the value.
+        from: Bytes,
+        /// The key that gets it.
+        to: Bytes,
+        /// Only if `to` is missing; then the answer is whether it was.
+        only_if_missing: bool,
+    },
+    /// Sets a key to the value of another one, and answers 1 if it was set.
+    Copy {
+        /// The key that has the value.
+        from: Bytes,
+        /// The key that gets it.
+        to: Bytes,
+        /// Also if `to` is there already.
+        replaces: bool,
+    },
+    /// Any key.
+    RandomKey {
+        /// Decides which. It is part of the operation, so that all nodes decide alike.
+        seed: u64,
+    },
+    /// All keys, if they are few enough for one command.
+    Keys {
+        /// Leaves out keys that do not match it.
+        pattern: Bytes,
+    },
+    /// What Redis tells of a value beside its contents.
+    Object {
+        /// The key.
+        key: Bytes,
+        /// What to tell.
+        property: Property,
+    },
+    /// Whether keys are as they were seen: 1 if so. If it answers 0, the operations behind it in its command
+    /// are not carried out, and each is answered with [`Reply::Nil`](super::Reply::Nil).
+    Unchanged {
+        /// The keys, and what was seen of them.
+        watched: Vec<(Bytes, Seen)>,
+    },
+    /// Tells a message to all who listen, on each node, and answers 0: who listens is not part of the state.
+    Publish {
+        /// Where it is published.
+        channel: Bytes,
+        /// The message.
+        message: Bytes,
+    },
 }
 
-/// When a key is to be set.
+/// What [`Operation::Object`] tells of a value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Condition {
-    /// If it is missing (`NX`).
-    IfMissing,
-    /// If it is there (`XX`).
-    IfPresent,
+#[non_exhaustive]
+pub enum Property {
+    /// How Redis would hold it: `int`, `embstr` or `raw`.
+    Encoding,
+    /// How often it is used, which nobody counts here.
+    Frequency,
+    /// How long it was not used, which nobody counts here.
+    IdleTime,
+    /// How many hold it: 1.
+    References,
+    /// The memory that it takes with its key, in bytes.
+    MemoryBytes,
 }
 
 impl Operation {
@@ -197,6 +310,23 @@ impl Operation {
         Operation::Type { key }
     }
 
+    /// [`Operation::DeleteIf`].
+    #[must_use]
+    pub fn delete_if(key: Bytes, condition: Condition) -> Operation {
+        Operation::DeleteIf { key, condition }
+    }
+
+    /// [`Operation::Publish`].
+    #[must_use]
+    pub fn publish(channel: Bytes, message: Bytes) -> Operation {
+        Operation::Publish { channel, message }
+    }
+
+    /// Whether the operations behind it in its command are not carried out, after this reply to it.
+    pub(super) fn gives_up(&self, reply: &Reply) -> bool {
+        matches!((self, reply), (Operation::Unchanged { .. }, Reply::Integer(0)))
+    }
+
     /// Whether it changes nothing.
     #[must_use]
     pub fn is_read(&self) -> bool {
@@ -207,6 +337,12 @@ impl Operation {
             | Operation::Type { .. }
             | Operation::MGet { .. }
             | Operation::DbSize
+            | Operation::Digest { .. }
+            | Operation::GetRange { .. }
+            | Operation::RandomKey { .. }
+            | Operation::Keys { .. }
+            | Operation::Object { .. }
+            | Operation::Unchanged { .. }
             | Operation::Scan { .. } => true,
             Operation::Set { .. }
             | Operation::SetNx { .. }
@@ -215,6 +351,14 @@ impl Operation {
             | Operation::Add { .. }
             | Operation::Append { .. }
             | Operation::MSet { .. }
+            | Operation::DeleteIf { .. }
+            | Operation::DeleteEqual { .. }
+            | Operation::MSetNx { .. }
+            | Operation::SetRange { .. }
+            | Operation::AddDecimal { .. }
+            | Operation::Rename { .. }
+            | Operation::Copy { .. }
+            | Operation::Publish { .. }
             | Operation::FlushAll => false,
         }
     }
@@ -228,8 +372,16 @@ impl Operation {
             | Operation::SetNx { .. }
             | Operation::Add { .. }
             | Operation::Append { .. }
-            | Operation::MSet { .. } => true,
+            | Operation::MSet { .. }
+            | Operation::MSetNx { .. }
+            | Operation::SetRange { .. }
+            | Operation::AddDecimal { .. }
+            | Operation::Rename { .. }
+            | Operation::Copy { .. } => true,
             Operation::GetDel { .. }
+            | Operation::DeleteIf { .. }
+            | Operation::DeleteEqual { .. }
+            | Operation::Publish { .. }
             | Operation::Delete { .. }
             | Operation::FlushAll
             | Operation::Get { .. }
@@ -238,6 +390,12 @@ impl Operation {
             | Operation::Type { .. }
             | Operation::MGet { .. }
             | Operation::DbSize
+            | Operation::Digest { .. }
+            | Operation::GetRange { .. }
+            | Operation::RandomKey { .. }
+            | Operation::Keys { .. }
+            | Operation::Object { .. }
+            | Operation::Unchanged { .. }
             | Operation::Scan { .. } => false,
         }
     }

@@ -78,6 +78,17 @@ impl Connection {
         checked
     }
 
+    /// Whether the client may still hear what it listens to, which may tell of any key: the rights of its user
+    /// may have changed, and it may have logged in as another one.
+    pub(super) fn may_listen(&mut self) -> bool {
+        let Some(session) = &self.session else { return true };
+        if session.users.version() != session.version {
+            self.renew_login();
+        }
+        let login = self.session.as_ref().and_then(|session| session.login.as_ref());
+        login.is_some_and(|login| login.user.may_use_all_keys())
+    }
+
     /// Takes over the rights from users that have replaced those before. A transaction that is open fails, as
     /// its commands were checked under the old ones.
     fn renew_login(&mut self) {

@@ -1,17 +1,24 @@
 //! From a request to what carries it out: the store, a transaction, or the connection itself.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::listening::may_listener_send;
 use super::{Broken, Connection, Next};
+use crate::fronts::resp::client;
 use crate::fronts::resp::commands::{self, Action, Command, Meaning};
-use crate::fronts::resp::errors::{NOT_IN_TRANSACTION, NOT_LOGGED_IN, client_error, unknown_command};
+use crate::fronts::resp::config;
+use crate::fronts::resp::errors::{
+    NOT_IN_TRANSACTION, NOT_LOGGED_IN, client_error, only_listens, unknown_command,
+};
 use crate::fronts::resp::info::{self, Facts};
 use crate::fronts::resp::local;
 use crate::fronts::resp::parse::{Parsed, Request};
+use crate::fronts::resp::pubsub::Subscriber;
 use crate::fronts::resp::transaction::Queued;
 use crate::fronts::resp::words::{CUT_NAME_BYTES, lower_case};
 use crate::fronts::resp::write::Writer;
@@ -52,12 +59,17 @@ impl Connection {
             self.refuse(&unknown_command(request)).await?;
             return Ok(Next::GoOn);
         };
+        self.last_command = command.name;
         if let Err(error) = command.check_arity(arguments) {
             self.refuse(&error).await?;
             return Ok(Next::GoOn);
         }
         if let Err(error) = self.check_rights(command, arguments) {
             self.refuse(&error).await?;
+            return Ok(Next::GoOn);
+        }
+        if self.only_listens() && !may_listener_send(command.action) {
+            self.refuse(&only_listens(command.name)).await?;
             return Ok(Next::GoOn);
         }
         match command.action {
@@ -105,7 +117,10 @@ impl Connection {
     async fn take_local(&mut self, command: &'static Command, arguments: &[Bytes]) -> io::Result<Next> {
         if self.transaction.is_some() {
             match command.action {
-                Action::Quit | Action::Reset => self.transaction = None,
+                Action::Quit | Action::Reset => {
+                    self.transaction = None;
+                    self.watched.clear();
+                }
                 Action::Watch => {
                     self.writer().error(b"ERR WATCH inside MULTI is not allowed");
                     return Ok(Next::GoOn);
@@ -113,6 +128,11 @@ impl Connection {
                 // The commands before it were checked for another user.
                 Action::Auth | Action::Hello if self.session.is_some() => {
                     self.refuse(&Reply::error(NOT_IN_TRANSACTION)).await?;
+                    return Ok(Next::GoOn);
+                }
+                Action::Subscribe(_) | Action::Unsubscribe(_) => {
+                    let name = command.name.to_uppercase();
+                    self.refuse(&Reply::error(&format!("ERR {name} inside MULTI is not allowed"))).await?;
                     return Ok(Next::GoOn);
                 }
                 _ => {
@@ -139,13 +159,31 @@ impl Connection {
 
     pub(super) async fn answer(&mut self, command: &Command, arguments: &[Bytes]) -> Next {
         let facts = if let Action::Info = command.action { Some(self.facts().await) } else { None };
+        let is_listener = self.only_listens();
         let mut out = Writer { buffer: &mut self.output, protocol: self.client_info.protocol };
         match command.action {
             Action::Local(answer) => answer(&mut self.client_info, arguments, &mut out),
+            Action::Ping if is_listener => local::ping_listener(arguments, &mut out),
             Action::Ping => local::ping(arguments, &mut out),
+            Action::Subscribe(kind) => self.subscribe(kind, arguments).await,
+            Action::Unsubscribe(kind) => self.unsubscribe(kind, arguments),
+            Action::PubSub => self.describe_listening(arguments),
+            Action::Client => self.answer_client(arguments).await,
+            Action::Config => config::config(arguments, &self.front.settings, &mut out),
+            Action::Wait | Action::WaitForDisks => {
+                let status = self.client.status();
+                let others = status
+                    .borrow()
+                    .membership
+                    .as_ref()
+                    .map_or(0, |membership| membership.quorums().accept().saturating_sub(1));
+                local::wait(arguments, others, &mut out);
+            }
             Action::Info => out.bulk(info::text(arguments, &facts.unwrap_or_default()).as_bytes()),
             Action::Role => local::role(&self.client.status().borrow(), &mut out),
             Action::Reset => {
+                self.watched.clear();
+                self.subscriber = None;
                 local::reset(&mut self.client_info, &mut out);
                 self.reset_login();
             }
@@ -153,9 +191,14 @@ impl Connection {
             Action::Auth => local::auth(arguments, &mut out),
             Action::Hello => local::hello(&mut self.client_info, arguments, &mut out),
             Action::Acl => self.answer_about_users(arguments),
-            Action::Watch => {
-                out.error(b"ERR WATCH is not supported: use SET with NX, XX or GET, or one MULTI/EXEC block");
+            Action::Unwatch => {
+                self.watched.clear();
+                out.simple("OK");
             }
+            Action::Watch => match self.watch(arguments).await {
+                Ok(()) => self.writer().simple("OK"),
+                Err(error) => self.writer().head(&error),
+            },
             Action::Quit => {
                 out.simple("OK");
                 return Next::Close;
@@ -167,6 +210,22 @@ impl Connection {
         Next::GoOn
     }
 
+    /// `CLIENT`.
+    async fn answer_client(&mut self, arguments: &[Bytes]) {
+        self.show();
+        let clients = Arc::clone(&self.front.clients);
+        let tracking = self.subscriber.as_ref().and_then(Subscriber::tracking);
+        let mut out = Writer { buffer: &mut self.output, protocol: self.client_info.protocol };
+        let others = (&*clients, &self.connected);
+        let request = client::client(&mut self.client_info, arguments, others, tracking, &mut out);
+        if let client::Request::Track(tracking) = request {
+            match self.track(tracking).await {
+                Ok(()) => self.writer().simple("OK"),
+                Err(error) => self.writer().head(&error),
+            }
+        }
+    }
+
     async fn facts(&self) -> Facts {
         let keys = self.count_keys().await;
         let front = &*self.front;
@@ -175,11 +234,16 @@ impl Connection {
             keys,
             port: self.stream.local_addr().map_or(0, |address| address.port()),
             uptime: front.started.elapsed(),
+            run_id: front.run_id,
             connected_clients: front.counts.open(),
             max_clients: front.settings.max_clients,
             connections: front.counts.accepted() + front.counts.refused(),
             rejected_connections: front.counts.refused(),
             requests: front.requests.load(Ordering::Relaxed),
+            received_bytes: front.traffic.received_bytes.load(Ordering::Relaxed),
+            sent_bytes: front.traffic.sent_bytes.load(Ordering::Relaxed),
+            listening: front.registry.counts(),
+            listening_clients: front.clients.listening(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod access;
 mod dispatch;
+mod listening;
 mod sending;
 mod transactions;
 
@@ -9,7 +10,7 @@ use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use tokio::io::AsyncReadExt;
@@ -17,12 +18,15 @@ use tokio::sync::watch;
 
 use self::access::Session;
 use super::RespFront;
+use super::clients::Connected;
 use super::errors::client_error;
 use super::local::ClientInfo;
 use super::parse::{Parser, ProtocolError};
+use super::pubsub::{Kind, Subscriber};
 use super::run;
 use super::stream::Stream;
 use super::transaction::Transaction;
+use super::watched::Watched;
 use super::write::Writer;
 use crate::client::{Client, ClientError};
 use crate::fronts::budget::{Lease, Told};
@@ -42,6 +46,9 @@ pub(super) struct Connection {
     client_info: ClientInfo,
     /// `None` where there are no users.
     session: Option<Session>,
+    /// Where others see this client.
+    connected: Connected,
+    last_command: &'static str,
     parser: Parser,
     input: BytesMut,
     /// The largest capacity that `input` has had since it was made: operations may still share parts of it.
@@ -53,6 +60,9 @@ pub(super) struct Connection {
     lease: Lease,
     run: Run,
     transaction: Option<Transaction>,
+    watched: Watched,
+    /// What the client listens to, if it does.
+    subscriber: Option<Subscriber>,
     /// The client was told `LOADING`, and may have sent more before it heard that.
     is_told_loading: bool,
     /// How much was read and written since other tasks could run.
@@ -69,10 +79,19 @@ struct Run {
 }
 
 impl Connection {
-    pub(super) fn new(stream: Stream, client: Client<Store>, front: Arc<RespFront>, id: u64) -> Connection {
+    pub(super) fn new(
+        stream: Stream,
+        client: Client<Store>,
+        front: Arc<RespFront>,
+        id: u64,
+    ) -> Connection {
+        let (address, local_address) = stream.addresses();
+        let connected = front.clients.add(id, address, local_address);
         let mut connection = Connection {
             stream,
             client,
+            connected,
+            last_command: "NULL",
             client_info: ClientInfo::new(id),
             session: front.users.as_ref().map(Session::new),
             parser: Parser::new(front.settings),
@@ -85,6 +104,8 @@ impl Connection {
             reply_bytes: 0,
             run: Run::default(),
             transaction: None,
+            watched: Watched::default(),
+            subscriber: None,
             is_told_loading: false,
             turn_bytes: 0,
             requests: 0,
@@ -107,14 +128,16 @@ impl Connection {
                 return self.leave().await;
             }
             self.lease.waits_for_client(true);
-            let is_held = self.lease.is_held();
+            let (is_held, is_listening) = (self.lease.is_held(), self.subscriber.is_some());
             let silence_timeout = self.silence_timeout();
             let event = tokio::select! {
                 biased;
                 _ = &mut stopping => return Ok(()),
+                () = self.connected.killed() => return Ok(()),
                 read = self.stream.read_buf(&mut self.input) => Event::Read(read?),
                 told = self.lease.told(), if is_held => Event::Told(told),
-                () = silence(silence_timeout) => return Ok(()),
+                () = news(&mut self.subscriber), if is_listening => Event::News,
+                () = silence(silence_timeout), if !is_listening => return Ok(()),
             };
             self.lease.waits_for_client(false);
             let read = match event {
@@ -123,6 +146,12 @@ impl Connection {
                 Event::Told(Told::Leave) if !self.is_idle() => return self.leave().await,
                 Event::Told(_) => {
                     self.shrink().await;
+                    continue;
+                }
+                // The client finds that it has missed something by the end of the connection.
+                Event::News if !self.may_listen() => return Ok(()),
+                Event::News => {
+                    self.tell().await?;
                     continue;
                 }
             };
@@ -141,7 +170,11 @@ impl Connection {
             };
             self.finish_run().await?;
             self.flush().await?;
+            // A client that never pauses hears of something, too.
+            self.tell().await?;
             self.front.requests.fetch_add(std::mem::take(&mut self.requests), Ordering::Relaxed);
+            self.front.traffic.received_bytes.fetch_add(read as u64, Ordering::Relaxed);
+            self.show();
             self.count_turn(read).await;
             if next == Next::Close {
                 return self.linger().await;
@@ -155,7 +188,9 @@ impl Connection {
     /// How much memory this connection takes.
     fn held_bytes(&self) -> usize {
         let queued_bytes = self.transaction.as_ref().map_or(0, Transaction::size_bytes);
-        self.input_bytes + self.parser.size_bytes() + self.output.capacity() + self.reply_bytes + queued_bytes
+        let buffers_bytes = self.input_bytes + self.parser.size_bytes() + self.output.capacity();
+        let listening_bytes = self.subscriber.as_ref().map_or(0, Subscriber::size_bytes);
+        buffers_bytes + self.reply_bytes + queued_bytes + self.watched.size_bytes() + listening_bytes
     }
 
     /// Whether no request, reply or transaction is incomplete.
@@ -203,7 +238,9 @@ impl Connection {
             let read = run::read(&self.client, &self.front.long_runs, &operations).await;
             read.unwrap_or_else(|error| vec![client_error(error); operations.len()])
         } else {
-            run::write(&self.client, &operations, client_error).await
+            let mut replies = run::write(&self.client, &operations, client_error).await;
+            listening::count_receivers(&self.front.registry, &operations, &mut replies);
+            replies
         };
         self.write(replies).await
     }
@@ -220,6 +257,23 @@ impl Connection {
         let recovered = run::check_recovered(&self.client).await;
         self.is_told_loading = matches!(recovered, Err(ClientError::Recovering));
         recovered
+    }
+
+    /// Shows others what this client does.
+    fn show(&self) {
+        let kinds = [Kind::Channels, Kind::Patterns];
+        let [channels, patterns] =
+            kinds.map(|kind| self.subscriber.as_ref().map_or(0, |subscriber| subscriber.count_of(kind)));
+        self.connected.show(|shown| {
+            self.client_info.show_in(shown);
+            shown.command = self.last_command;
+            shown.heard_at = Instant::now();
+            (shown.channels, shown.patterns) = (channels, patterns);
+            shown.is_tracking = self.tracking().is_some();
+            shown.watched = self.watched.len();
+            shown.queued = self.transaction.as_ref().map(Transaction::len);
+            shown.memory_bytes = self.held_bytes();
+        });
     }
 
     fn writer(&mut self) -> Writer<'_> {
@@ -240,6 +294,16 @@ enum Event {
     /// This many bytes were read.
     Read(usize),
     Told(Told),
+    /// Something has happened to which the client may listen.
+    News,
+}
+
+/// Resolves when something has happened.
+async fn news(subscriber: &mut Option<Subscriber>) {
+    match subscriber {
+        Some(subscriber) => subscriber.ready().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Resolves after a client has been silent for too long.

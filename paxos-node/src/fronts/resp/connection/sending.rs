@@ -2,6 +2,7 @@
 //! reply.
 
 use std::io;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
@@ -51,6 +52,7 @@ impl Connection {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => {
                     self.output.advance(written);
+                    self.front.traffic.sent_bytes.fetch_add(written as u64, Ordering::Relaxed);
                     self.count_turn(written).await;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.await_room().await?,
@@ -77,11 +79,12 @@ impl Connection {
         let out_of_memory = || io::Error::new(io::ErrorKind::OutOfMemory, NEVER_READS);
         self.lease.hold(self.held_bytes()).await.map_err(|NoMemory| out_of_memory())?;
         self.lease.waits_for_client(true);
-        let (stream, lease) = (&mut self.stream, &self.lease);
+        let (stream, lease, connected) = (&mut self.stream, &self.lease, &mut self.connected);
         let room = tokio::time::timeout(self.front.settings.write_timeout, async {
             loop {
                 tokio::select! {
                     room = stream.room() => return room,
+                    () = connected.killed() => return Err(io::ErrorKind::ConnectionAborted.into()),
                     // Buffers that hold replies can't shrink.
                     told = lease.told() => if told == Told::Leave { return Err(out_of_memory()) },
                 }

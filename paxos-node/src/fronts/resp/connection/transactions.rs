@@ -1,13 +1,17 @@
-//! Transactions: from `MULTI` to `EXEC`.
+//! Transactions: from `WATCH` and `MULTI` to `EXEC`.
 
 use std::io;
 
+use bytes::Bytes;
+
 use super::Connection;
+use super::listening::count_receivers;
 use crate::client::ClientError;
 use crate::fronts::resp::commands::Action;
 use crate::fronts::resp::errors::{NO_MEMORY_LEFT, client_error};
 use crate::fronts::resp::run;
 use crate::fronts::resp::transaction::{Queued, Transaction};
+use crate::kv::Reply;
 
 impl Connection {
     /// Begins, ends or gives up a transaction.
@@ -21,12 +25,22 @@ impl Connection {
                 self.transaction = open;
                 self.writer().error(b"ERR MULTI calls can not be nested");
             }
-            (Action::Discard, Some(_)) => self.writer().simple("OK"),
+            (Action::Discard, Some(_)) => {
+                self.watched.clear();
+                self.writer().simple("OK");
+            }
             (Action::Discard, None) => self.writer().error(b"ERR DISCARD without MULTI"),
             (_, Some(transaction)) => self.execute(transaction).await?,
             (_, None) => self.writer().error(b"ERR EXEC without MULTI"),
         }
         Ok(())
+    }
+
+    /// `WATCH`: remembers what there is to see of keys, in a state no older than this call.
+    pub(super) async fn watch(&mut self, keys: &[Bytes]) -> Result<(), Reply> {
+        self.check_recovered().await.map_err(client_error)?;
+        let store = self.client.read().await.map_err(client_error)?;
+        self.watched.add(keys, &store)
     }
 
     pub(super) fn queue(&mut self, request: Queued) {
@@ -40,11 +54,14 @@ impl Connection {
     /// `EXEC`: proposes all operations as one command of the log. Requests that need no operation are
     /// answered in their places.
     async fn execute(&mut self, transaction: Transaction) -> io::Result<()> {
+        let unchanged = std::mem::take(&mut self.watched).into_operation();
+        let is_watching = unchanged.is_some();
         let Some(mut requests) = transaction.into_requests() else {
             self.writer().error(b"EXECABORT Transaction discarded because of previous errors.");
             return Ok(());
         };
-        let operations = requests.iter_mut().filter_map(Queued::take_operation).collect::<Vec<_>>();
+        let operations = requests.iter_mut().filter_map(Queued::take_operation);
+        let operations = unchanged.into_iter().chain(operations).collect::<Vec<_>>();
         let replies = if operations.is_empty() {
             Ok(Vec::new())
         } else if let Err(error) = self.check_recovered().await {
@@ -53,7 +70,10 @@ impl Connection {
             run::propose(&self.client, &operations).await
         };
         let mut replies = match replies {
-            Ok(replies) => replies.into_iter(),
+            Ok(mut replies) => {
+                count_receivers(&self.front.registry, &operations, &mut replies);
+                replies.into_iter()
+            }
             Err(ClientError::NoMemory) => {
                 let error = format!("EXECABORT Transaction discarded because of: {NO_MEMORY_LEFT}");
                 self.writer().error(error.as_bytes());
@@ -64,6 +84,10 @@ impl Connection {
                 return Ok(());
             }
         };
+        if is_watching && replies.next() != Some(Reply::Integer(1)) {
+            self.writer().nil_array();
+            return Ok(());
+        }
         self.writer().array(requests.len());
         for request in requests {
             match request {

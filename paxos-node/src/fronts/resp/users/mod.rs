@@ -228,12 +228,23 @@ impl User {
         if self.commands[command.index()] & units != units {
             return Err(errors::no_permission_to_run(&command.full_name(arguments)));
         }
+        if command.is_for_all_keys(arguments) && !self.may_use_all_keys() {
+            return Err(errors::no_permission_for_channel());
+        }
         let access = command.access(arguments);
-        if command.keys(arguments).all(|key| self.may_use(key, access)) {
+        if command.keys_among(arguments).all(|key| self.may_use(key, access)) {
             Ok(())
         } else {
             Err(errors::no_permission_for_key())
         }
+    }
+
+    /// Whether the user may read and write all keys.
+    pub(super) fn may_use_all_keys(&self) -> bool {
+        let is_all = |pattern: &KeyPattern| {
+            pattern.is_prefix && pattern.prefix.is_empty() && pattern.access == Access::ReadWrite
+        };
+        self.keys.iter().any(is_all)
     }
 
     fn may_use(&self, key: &[u8], access: Access) -> bool {

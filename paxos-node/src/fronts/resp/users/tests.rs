@@ -63,7 +63,7 @@ fn a_user_who_is_not_in_the_file_does_not_exist() {
     let users = users("user app on nopass ~* +@all");
     assert!(users.anonymous().is_none(), "not even default");
     assert!(Users::default().is_empty() && Users::default().anonymous().is_none());
-    let users = super::Users::parse(b"user default on nopass -@all +ping").expect("it is in order");
+    let users = Users::parse(b"user default on nopass -@all +ping").expect("it is in order");
     assert_eq!(users.anonymous().expect("it needs no password").user.name, "default");
 }
 
@@ -180,6 +180,6 @@ fn files_that_were_read_mean_the_same_when_they_are_written() {
         "user a +get -get +get -@all +@read -get",
         "nonsense",
     ] {
-        file::fuzz(text.as_bytes());
+        fuzz(text.as_bytes());
     }
 }

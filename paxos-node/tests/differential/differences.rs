@@ -1,0 +1,56 @@
+//! What differs from Redis, each with its reason.
+
+use crate::wire::Value;
+
+/// Commands of which `COMMAND INFO` tells something else, and why.
+pub(crate) const DESCRIPTIONS: &[(&str, &str)] = &[
+    ("object", "in Redis its subcommands have keys; here a command is described as a whole"),
+    ("memory", "as object"),
+    ("eval", "which script it is decides what it does: the known ones write"),
+    ("evalsha", "as eval"),
+];
+
+/// Leaves out of a reply what no two servers have in common: the order of keys, which key is the random one, and
+/// how much memory a key takes.
+pub(crate) fn leave_out(request: &[Vec<u8>], reply: Value) -> Value {
+    let name = request[0].to_ascii_uppercase();
+    match (&name[..], reply) {
+        (b"KEYS", Value::Array(keys)) => Value::Array(sorted(keys)),
+        (b"SCAN", Value::Array(mut parts)) => {
+            if let Some(Value::Array(keys)) = parts.pop() {
+                parts.push(Value::Array(sorted(keys)));
+            }
+            Value::Array(parts)
+        }
+        (b"RANDOMKEY", Value::Bulk(_)) => Value::Bulk(Vec::new()),
+        (b"MEMORY", Value::Integer(_)) => Value::Integer(0),
+        (b"HELLO", Value::Map(_)) => Value::Map(Vec::new()),
+        // In a transaction it is not known here which reply is whose.
+        (b"EXEC", Value::Array(replies)) => Value::Array(replies.into_iter().map(without_order).collect()),
+        (_, reply) => reply,
+    }
+}
+
+fn without_order(reply: Value) -> Value {
+    match reply {
+        Value::Array(elements) => Value::Array(sorted(elements.into_iter().map(without_order).collect())),
+        other => other,
+    }
+}
+
+fn sorted(mut values: Vec<Value>) -> Vec<Value> {
+    values.sort_by_key(|value| format!("{value:?}"));
+    values
+}
+
+/// Why two replies to a request may differ; `None` if they may not.
+pub(crate) fn reason(request: &[Vec<u8>], ours: &Value, theirs: &Value) -> Option<&'static str> {
+    let words: Vec<String> =
+        request.iter().map(|word| String::from_utf8_lossy(word).to_ascii_lowercase()).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let are_errors = matches!((ours, theirs), (Value::Error(_), Value::Error(_)));
+    match &words[..] {
+        ["command", "getkeys", _] if are_errors => Some("7.2 takes a command without arguments; 7.0 did not"),
+        _ => None,
+    }
+}

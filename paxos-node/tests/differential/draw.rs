@@ -1,0 +1,226 @@
+//! Draws requests: mostly valid ones, on few keys, so that they meet each other's values.
+
+use fastrand::Rng;
+
+/// Which of the two clients sends it, and its words.
+pub(crate) type Request = (usize, Vec<Vec<u8>>);
+
+const INTEGERS: [&str; 12] = [
+    "0",
+    "1",
+    "-1",
+    "3",
+    "10",
+    "-7",
+    "100",
+    "-100",
+    "9223372036854775807",
+    "-9223372036854775808",
+    "x",
+    "1.5",
+];
+/// Those of few digits, which a long double holds as exactly as a decimal number.
+const FLOATS: [&str; 10] = ["0", "1", "0.5", "-0.25", "1.5e2", "3.0", "-2", ".5", "x", "1e"];
+const VALUES: [&str; 10] =
+    ["", "a", "Hello, World", "0", "12", "-5", "1.5", "007", "9223372036854775807", "\u{e9}"];
+const PATTERNS: [&str; 9] = ["*", "k?", "k[0-2]", "k[^0]", "*1", "none", "\\k*", "[a-z]*", ""];
+
+/// One request, or several that belong together.
+pub(crate) fn requests(random: &mut Rng) -> Vec<Request> {
+    match random.u32(..20) {
+        0 => transaction(random),
+        1 => {
+            // How a value is held depends on how it came to be: only a whole new one is compared.
+            let (key, value) = (key(random), value(random));
+            vec![(0, words(["SET"], [&key, &value])), (0, words(["OBJECT", "ENCODING"], [&key]))]
+        }
+        2 => meddled(random),
+        _ => vec![(0, request(random))],
+    }
+}
+
+/// A transaction, which the other client may meddle with after `WATCH`.
+fn meddled(random: &mut Rng) -> Vec<Request> {
+    let watched = key(random);
+    let mut all = vec![(0, words(["WATCH"], [&watched, &key(random)]))];
+    if random.bool() {
+        all.push((0, words(["GET"], [&watched])));
+    }
+    (0..random.usize(..3)).for_each(|_| all.push((1, request(random))));
+    if random.u32(..6) == 0 {
+        all.push((0, words(["UNWATCH"], [])));
+    }
+    all.extend(transaction(random));
+    all
+}
+
+fn transaction(random: &mut Rng) -> Vec<Request> {
+    let mut all = vec![(0, words(["MULTI"], []))];
+    let queued = (0..random.usize(..5)).map(|_| request(random));
+    // Their replies differ, and in those of a transaction nobody can tell which they are.
+    let is_compared = |request: &Vec<Vec<u8>>| ![&b"RANDOMKEY"[..], b"MEMORY"].contains(&&request[0][..]);
+    all.extend(queued.filter(is_compared).map(|request| (0, request)));
+    let end = if random.u32(..8) == 0 { "DISCARD" } else { "EXEC" };
+    all.push((0, words([end], [])));
+    all
+}
+
+fn words<const N: usize, const M: usize>(first: [&str; N], rest: [&Vec<u8>; M]) -> Vec<Vec<u8>> {
+    let first = first.iter().map(|word| word.as_bytes().to_vec());
+    first.chain(rest.into_iter().cloned()).collect()
+}
+
+fn of(random: &mut Rng, list: &[&str]) -> Vec<u8> {
+    list[random.usize(..list.len())].as_bytes().to_vec()
+}
+
+fn key(random: &mut Rng) -> Vec<u8> {
+    format!("k{}", random.u32(..6)).into_bytes()
+}
+
+fn value(random: &mut Rng) -> Vec<u8> {
+    match random.u32(..8) {
+        0 => vec![b'x'; random.usize(..100)],
+        1 => (0..random.usize(..20)).map(|_| random.u8(..)).collect(),
+        _ => of(random, &VALUES),
+    }
+}
+
+fn request(random: &mut Rng) -> Vec<Vec<u8>> {
+    let (a, b, v, w) = (key(random), key(random), value(random), value(random));
+    let (i, j) = (of(random, &INTEGERS), of(random, &INTEGERS));
+    let flags = |random: &mut Rng, list: &[&str]| -> Vec<Vec<u8>> {
+        (0..random.usize(..3)).map(|_| of(random, list)).collect()
+    };
+    let mut request = match random.u32(..36) {
+        0..=2 => [words(["SET"], [&a, &v]), flags(random, &["NX", "xx", "GET", "get"])].concat(),
+        3 => words(["GET"], [&a]),
+        4 => words(["MSET"], [&a, &v, &b, &w]),
+        5 => words(["MSETNX"], [&a, &v, &b, &w]),
+        6 => words(["MGET"], [&a, &b, &a]),
+        7 => words(["SETNX"], [&a, &v]),
+        8 => words(["GETSET"], [&a, &v]),
+        9 => words(["GETDEL"], [&a]),
+        10 => words(["APPEND"], [&a, &v]),
+        11 => words(["STRLEN"], [&a]),
+        12 => {
+            // A part far behind the end would make both hold much.
+            let offset = random.u32(..30).to_string().into_bytes();
+            words(["SETRANGE"], [&a, if random.u32(..8) == 0 { &i } else { &offset }, &v])
+        }
+        13 => words(["GETRANGE"], [&a, &i, &j]),
+        14 => words(["SUBSTR"], [&a, &i, &j]),
+        15 => words(["INCR"], [&a]),
+        16 => words(["DECR"], [&a]),
+        17 => words(["INCRBY"], [&a, &i]),
+        18 => words(["DECRBY"], [&a, &i]),
+        19 => words(["INCRBYFLOAT"], [&a, &of(random, &FLOATS)]),
+        20 => words(["DEL"], [&a, &b]),
+        21 => words(["UNLINK"], [&a]),
+        22 => words(["EXISTS"], [&a, &b]),
+        23 => words(["TOUCH"], [&a, &b, &a]),
+        24 => words(["TYPE"], [&a]),
+        25 => words(["RENAME"], [&a, &b]),
+        26 => words(["RENAMENX"], [&a, &b]),
+        27 => {
+            let options: &[&str] = &["REPLACE", "replace", "DB", "0", "NOW"];
+            [words(["COPY"], [&a, &b]), flags(random, options)].concat()
+        }
+        28 => words(["KEYS"], [&of(random, &PATTERNS)]),
+        29 => {
+            let pattern = of(random, &PATTERNS);
+            [words(["SCAN", "0", "COUNT", "1000", "MATCH"], [&pattern])].concat()
+        }
+        30 => words(["DBSIZE"], []),
+        31 => words(["RANDOMKEY"], []),
+        32 => words([["FREQ", "REFCOUNT", "NONSENSE"][random.usize(..3)]], [&a]).into_iter().fold(
+            vec![b"OBJECT".to_vec()],
+            |mut all, word| {
+                all.push(word);
+                all
+            },
+        ),
+        33 => words(["MEMORY", "USAGE"], [&a]),
+        34 => other(random),
+        _ => [words(["ECHO"], [&v])].concat(),
+    };
+    // Now and then with a word too many or too few.
+    match random.u32(..30) {
+        0 => request.push(v),
+        1 if request.len() > 1 => drop(request.pop()),
+        _ => {}
+    }
+    request
+}
+
+/// Requests about the connection and the server.
+fn other(random: &mut Rng) -> Vec<Vec<u8>> {
+    let lines = [
+        "PING",
+        "PING hello",
+        "SELECT 0",
+        "SELECT x",
+        "CLIENT GETNAME",
+        "CLIENT SETNAME tester",
+        "CLIENT NO-EVICT on",
+        "CLIENT FOO",
+        "CLIENT KILL 127.0.0.1:1",
+        "CLIENT KILL ID 0",
+        "CLIENT KILL TYPE nonsense",
+        "CLIENT LIST TYPE nonsense",
+        "CLIENT GETREDIR",
+        "CLIENT TRACKING OFF",
+        "CLIENT TRACKINGINFO",
+        "CLIENT UNBLOCK 99999",
+        "CLUSTER INFO",
+        "CLUSTER SLOTS",
+        "CLUSTER SHARDS",
+        "READONLY",
+        "SLOWLOG GET",
+        "SLOWLOG LEN",
+        "SLOWLOG NONSENSE",
+        "LATENCY LATEST",
+        "LATENCY HISTORY command",
+        "LATENCY RESET",
+        "MODULE LIST",
+        "PUBSUB CHANNELS",
+        "PUBSUB NUMSUB a b",
+        "PUBSUB NUMPAT",
+        "PUBSUB NONSENSE",
+        "PUBLISH channel message",
+        "CONFIG GET appendfsync-nonsense",
+        "CONFIG GET databases",
+        "CONFIG GET",
+        "COMMAND GETKEYS MSET a 1 b 2",
+        "COMMAND GETKEYS GET",
+        "COMMAND GETKEYS PING",
+        "COMMAND GETKEYS NONSENSE",
+        "COMMAND NONSENSE",
+        "COMMAND INFO nonsense",
+        "SCRIPT EXISTS 0123456789012345678901234567890123456789",
+        "SCRIPT KILL",
+        "EVALSHA 0123456789012345678901234567890123456789 0",
+        "EVALSHA 0123456789012345678901234567890123456789 x",
+        "UNSUBSCRIBE",
+        "WAIT 0 0",
+        "WAIT x 0",
+        "WAIT 0 -1",
+        "FLUSHALL NONSENSE",
+        "OBJECT",
+        "OBJECT ENCODING",
+        "MEMORY",
+        "MEMORY USAGE",
+        "MEMORY USAGE k0 SAMPLES -1",
+        "MEMORY NONSENSE",
+        "NONSENSE a b",
+        "GET",
+        "SCAN x",
+        "SCAN 0 COUNT 0",
+        "SCAN 0 TYPE list",
+        "EXEC",
+        "DISCARD",
+        "UNWATCH",
+        "RESET",
+    ];
+    lines[random.usize(..lines.len())].split(' ').map(|word| word.as_bytes().to_vec()).collect()
+}
