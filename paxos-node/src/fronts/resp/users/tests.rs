@@ -138,9 +138,9 @@ fn what_is_not_understood_is_refused_with_its_line_and_without_secrets() {
     assert!(Users::parse(b"user a \xff").is_err());
     let long = format!("user a >{}", "x".repeat(MAX_PASSWORD_BYTES + 1));
     assert!(problem(&long).contains("a password has more than 1024 bytes"));
-    let many: String = (0..=MAX_PASSWORDS).map(|number| format!(" >{number}")).collect();
+    let many: String = (0..=MAX_PASSWORDS).map(|number| format!(" >{number}")).collect::<Vec<_>>().concat();
     assert!(problem(&format!("user a{many}")).contains("more than 64 passwords"));
-    let many: String = (0..5000).map(|number| format!("user u{number}\n")).collect();
+    let many: String = (0..5000).map(|number| format!("user u{number}\n")).collect::<Vec<_>>().concat();
     assert!(problem(&many).contains("more than 4096 users"));
     assert!(problem(&"#\n".repeat(1 << 20)).contains("more than 1048576 bytes"));
 }
