@@ -146,10 +146,7 @@ pub(super) struct Command {
     pub(super) name: &'static str,
     arity: Arity,
     holds: Holds,
-    /// Where its keys are, if what it holds does not tell.
-    keys: Option<Keys>,
-    /// Its second argument is the number of keys that follow.
-    counts_keys: bool,
+    keys: KeyPlaces,
     check_subcommand: Option<CheckSubcommand>,
     /// The subcommands, for rules of users; empty if the command has none.
     subcommands: &'static [Subcommand],
@@ -164,6 +161,16 @@ pub(super) struct Command {
     /// May be sent before the client has logged in.
     pub(super) is_before_login: bool,
     pub(super) action: Action,
+}
+
+/// Where the keys of a request are.
+#[derive(Clone, Copy, Debug)]
+enum KeyPlaces {
+    /// Where what the command holds tells.
+    Held,
+    At(Keys),
+    /// Behind the second argument, which is their number.
+    Counted,
 }
 
 /// A subcommand, such as `LIST` of `CLIENT LIST`.
@@ -264,8 +271,7 @@ const fn row(name: &'static str, arity: Arity, action: Action) -> Command {
         name,
         arity,
         holds: Neither,
-        keys: None,
-        counts_keys: false,
+        keys: KeyPlaces::Held,
         check_subcommand: None,
         subcommands: &[],
         categories: categories::NONE,
@@ -315,7 +321,7 @@ impl Command {
     }
 
     const fn with_counted_keys(self) -> Command {
-        Command { counts_keys: true, ..self }
+        Command { keys: KeyPlaces::Counted, ..self }
     }
 
     const fn before_login(self) -> Command {
@@ -323,18 +329,18 @@ impl Command {
     }
 
     const fn with_keys(self, first: usize, last: isize, step: usize) -> Command {
-        Command { keys: Some(Keys { first, last, step }), ..self }
+        Command { keys: KeyPlaces::At(Keys { first, last, step }), ..self }
     }
 
     /// Where the keys of a request are, as the row says or what it holds tells.
     pub(super) fn keys(&self) -> Keys {
         let (first, last, step) = match (self.keys, self.holds, self.arity) {
-            (Some(keys), ..) => return keys,
-            (None, Neither, _) => return Keys::default(),
-            (None, KeysAndValues, _) => (1, -1, 2),
+            (KeyPlaces::At(keys), ..) => return keys,
+            (KeyPlaces::Counted, ..) | (KeyPlaces::Held, Neither, _) => return Keys::default(),
+            (KeyPlaces::Held, KeysAndValues, _) => (1, -1, 2),
             // All arguments are keys, and not one key with what belongs to it.
-            (None, OnlyKeys, AtLeast(1)) => (1, -1, 1),
-            (None, OnlyKeys | KeyAndValue, _) => (1, 1, 1),
+            (KeyPlaces::Held, OnlyKeys, AtLeast(1)) => (1, -1, 1),
+            (KeyPlaces::Held, OnlyKeys | KeyAndValue, _) => (1, 1, 1),
         };
         Keys { first, last, step }
     }
@@ -435,7 +441,10 @@ impl Command {
 
     /// The arguments that are keys.
     pub(super) fn keys_among<'a>(&self, arguments: &'a [Bytes]) -> impl Iterator<Item = &'a Bytes> + use<'a> {
-        let keys = if self.counts_keys { Keys::counted(arguments) } else { self.keys() };
+        let keys = match self.keys {
+            KeyPlaces::Counted => Keys::counted(arguments),
+            KeyPlaces::Held | KeyPlaces::At(_) => self.keys(),
+        };
         keys.among(arguments)
     }
 }
