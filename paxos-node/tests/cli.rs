@@ -118,7 +118,7 @@ fn certificates_are_made_once_and_for_new_nodes_later() {
     std::fs::remove_file(format!("{certs}/ca-key.pem")).expect("it is there");
     let (code, line) = refused(&["certs", "--out", &certs, "--add", "8"].map(str::to_owned));
     assert_eq!(code, Some(2), "{line}");
-    assert!(line.contains("ca-key.pem: is missing: the key of the CA is needed to add nodes"), "{line}");
+    assert!(line.contains("ca-key.pem: is missing: the key of the CA is needed to sign certificates"), "{line}");
     let (code, line) = refused(&["certs", "--out", &certs].map(str::to_owned));
     assert_eq!(code, Some(2), "{line}");
 }

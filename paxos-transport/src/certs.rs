@@ -9,6 +9,8 @@
 //! | `admin.pem` | the certificate of the cluster's operators | operators |
 //! | `admin-key.pem` | its key, with which anybody could operate the cluster | operators; no node |
 
+mod renew;
+
 use std::fmt::Display;
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
@@ -18,12 +20,19 @@ use std::path::{Path, PathBuf};
 use paxos_core::NodeId;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose, SanType,
+    KeyUsagePurpose, SanType, SerialNumber,
 };
+use ring::rand::{SecureRandom, SystemRandom};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, DnsName, UnixTime};
 
+pub use self::renew::{RenewedKeys, renew};
 use crate::Error;
+
+const MODE_OF_CERTIFICATES: u32 = 0o644;
+const MODE_OF_KEYS: u32 = 0o600;
+/// How long serial numbers are. The standard allows 20 bytes.
+const SERIAL_BYTES: usize = 16;
 
 /// Certificates and keys of a cluster, in PEM form.
 #[derive(Debug)]
@@ -47,14 +56,14 @@ pub struct ClusterCerts {
 /// [`Error::Name`] if the name of the cluster or of a host is not valid in a certificate. [`Error::Tls`] if
 /// keys or certificates can't be made.
 pub fn make_cluster(cluster: &str, nodes: &[NodeId], hosts: &[String]) -> Result<ClusterCerts, Error> {
-    let authority = Authority::new(cluster, KeyPair::generate().map_err(tls_error)?)?;
+    let authority = Authority::new(cluster, new_key()?)?;
     let nodes = nodes.iter().map(|node| {
-        let (certificate, key) = authority.certify(*node, hosts)?;
+        let (certificate, key) = authority.certify(*node, hosts, new_key()?)?;
         Ok((*node, certificate, key))
     });
     Ok(ClusterCerts {
         nodes: nodes.collect::<Result<_, Error>>()?,
-        operator: authority.certify_operator()?,
+        operator: authority.certify_operator(new_key()?)?,
         authority: authority.issuer.pem(),
         authority_key: authority.issuer.key().serialize_pem(),
     })
@@ -82,7 +91,7 @@ pub fn write_cluster(
     let authority = if let Some((certificate, key)) = pair.read()? {
         Authority::load(cluster, &pair, &certificate, &key)?
     } else {
-        let authority = Authority::new(cluster, KeyPair::generate().map_err(tls_error)?)?;
+        let authority = Authority::new(cluster, new_key()?)?;
         missing.push(pair, (authority.issuer.pem(), authority.issuer.key().serialize_pem()));
         authority
     };
@@ -91,7 +100,7 @@ pub fn write_cluster(
     if let Some((certificate, _)) = pair.read()? {
         authority.check_issued(&pair.certificate, &certificate, webpki::KeyUsage::client_auth())?;
     } else {
-        missing.push(pair, authority.certify_operator()?);
+        missing.push(pair, authority.certify_operator(new_key()?)?);
     }
     missing.write()
 }
@@ -108,21 +117,10 @@ pub fn add_nodes(
     nodes: &[NodeId],
     hosts: &[String],
 ) -> Result<Vec<PathBuf>, Error> {
-    let pair = FilePair::new(directory, "ca");
-    let problem = match (read(&pair.certificate)?, read(&pair.key)?) {
-        (Some(certificate), Some(key)) => {
-            let authority = Authority::load(cluster, &pair, &certificate, &key)?;
-            let mut missing = MissingFiles::default();
-            missing.add_nodes(directory, &authority, nodes, hosts)?;
-            return missing.write();
-        }
-        (None, None) => wrong(&pair.certificate, "is missing: nodes can be added only to a CA made before"),
-        (None, Some(_)) => wrong(&pair.certificate, "is missing: put it back beside its key"),
-        (Some(_), None) => {
-            wrong(&pair.key, "is missing: the key of the CA is needed to add nodes; put it back")
-        }
-    };
-    Err(problem)
+    let authority = Authority::read(directory, cluster, "nodes can be added only to a CA made before")?;
+    let mut missing = MissingFiles::default();
+    missing.add_nodes(directory, &authority, nodes, hosts)?;
+    missing.write()
 }
 
 /// Files to write, each with its text and mode.
@@ -131,8 +129,8 @@ struct MissingFiles(Vec<(PathBuf, String, u32)>);
 
 impl MissingFiles {
     fn push(&mut self, pair: FilePair, (certificate, key): (String, String)) {
-        self.0.push((pair.certificate, certificate, 0o644));
-        self.0.push((pair.key, key, 0o600));
+        self.0.push((pair.certificate, certificate, MODE_OF_CERTIFICATES));
+        self.0.push((pair.key, key, MODE_OF_KEYS));
     }
 
     /// Adds the files of those of `nodes` that have none.
@@ -148,7 +146,7 @@ impl MissingFiles {
             if let Some((certificate, _)) = pair.read()? {
                 authority.check_issued(&pair.certificate, &certificate, webpki::KeyUsage::server_auth())?;
             } else {
-                self.push(pair, authority.certify(node, hosts)?);
+                self.push(pair, authority.certify(node, hosts, new_key()?)?);
             }
         }
         Ok(())
@@ -176,8 +174,23 @@ impl Authority {
         params.distinguished_name.push(DnType::CommonName, format!("{cluster} cluster CA"));
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+        params.serial_number = Some(serial_number()?);
         let issuer = CertifiedIssuer::self_signed(params, key).map_err(tls_error)?;
         Ok(Authority { cluster: cluster.to_owned(), issuer })
+    }
+
+    /// Reads the CA from a directory, where its key must be, too. `why` tells why there must be one.
+    fn read(directory: &Path, cluster: &str, why: &str) -> Result<Authority, Error> {
+        let pair = FilePair::new(directory, "ca");
+        match (read(&pair.certificate)?, read(&pair.key)?) {
+            (Some(certificate), Some(key)) => Authority::load(cluster, &pair, &certificate, &key),
+            (None, None) => Err(wrong(&pair.certificate, format!("is missing: {why}"))),
+            (None, Some(_)) => Err(wrong(&pair.certificate, "is missing: put it back beside its key")),
+            (Some(_), None) => Err(wrong(
+                &pair.key,
+                "is missing: the key of the CA is needed to sign certificates; put it back",
+            )),
+        }
     }
 
     /// Reads an existing CA, and checks that it belongs to `cluster` and that its key fits.
@@ -202,9 +215,13 @@ impl Authority {
         Ok(authority)
     }
 
-    /// Makes a certificate for a node, and its key.
-    fn certify(&self, node: NodeId, hosts: &[String]) -> Result<(String, String), Error> {
-        let name = format!("node-{node}.{}", self.cluster);
+    fn node_name(&self, node: NodeId) -> String {
+        format!("node-{node}.{}", self.cluster)
+    }
+
+    /// Makes a certificate for a node with this key; returns both as text.
+    fn certify(&self, node: NodeId, hosts: &[String], key: KeyPair) -> Result<(String, String), Error> {
+        let name = self.node_name(node);
         let mut names = vec![name.clone()];
         for host in hosts.iter().filter(|host| !host.is_empty()) {
             if host.parse::<IpAddr>().is_err() {
@@ -213,17 +230,18 @@ impl Authority {
             names.push(host.clone());
         }
         let params = CertificateParams::new(names).map_err(tls_error)?;
-        self.sign(params, name, &[ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth])
+        let usages = [ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        self.sign(params, name, &usages, &key)
     }
 
-    /// Makes a certificate for operators, and its key. It can't be that of a node: its name is of another
-    /// kind, and it is not for servers.
-    fn certify_operator(&self) -> Result<(String, String), Error> {
+    /// Makes a certificate for operators with this key; returns both as text. It can't be that of a node: its
+    /// name is of another kind, and it is not for servers.
+    fn certify_operator(&self, key: KeyPair) -> Result<(String, String), Error> {
         let mut params = CertificateParams::default();
         let name = format!("paxos://{}/operator", self.cluster);
         params.subject_alt_names.push(SanType::URI(name.try_into().map_err(tls_error)?));
         let common_name = format!("{} cluster operator", self.cluster);
-        self.sign(params, common_name, &[ExtendedKeyUsagePurpose::ClientAuth])
+        self.sign(params, common_name, &[ExtendedKeyUsagePurpose::ClientAuth], &key)
     }
 
     fn sign(
@@ -231,27 +249,48 @@ impl Authority {
         mut params: CertificateParams,
         common_name: String,
         usages: &[ExtendedKeyUsagePurpose],
+        key: &KeyPair,
     ) -> Result<(String, String), Error> {
         params.use_authority_key_identifier_extension = true;
         params.distinguished_name.push(DnType::CommonName, common_name);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = usages.to_vec();
-        let key = KeyPair::generate().map_err(tls_error)?;
-        let certificate = params.signed_by(&key, &self.issuer).map_err(tls_error)?;
+        // rcgen would take it from the key, and some stores of certificates refuse a second one of an issuer
+        // with the same serial number.
+        params.serial_number = Some(serial_number()?);
+        let certificate = params.signed_by(key, &self.issuer).map_err(tls_error)?;
         Ok((certificate.pem(), key.serialize_pem()))
     }
 
     /// Checks that this CA has signed an existing certificate.
     fn check_issued(&self, file: &Path, certificate: &str, usage: webpki::KeyUsage) -> Result<(), Error> {
         let parsed = parse(file, certificate)?;
+        let parsed = webpki::EndEntityCert::try_from(&parsed).map_err(|error| wrong(file, error))?;
+        self.check_issued_at(file, &parsed, usage, UnixTime::now(), false)
+    }
+
+    /// Does the same as of some time. With `at_any_time` the certificate may be valid at another time only.
+    fn check_issued_at(
+        &self,
+        file: &Path,
+        certificate: &webpki::EndEntityCert<'_>,
+        usage: webpki::KeyUsage,
+        now: UnixTime,
+        at_any_time: bool,
+    ) -> Result<(), Error> {
         let anchor =
             webpki::anchor_from_trusted_cert(self.issuer.der()).map_err(|error| wrong(file, error))?;
-        let parsed = webpki::EndEntityCert::try_from(&parsed).map_err(|error| wrong(file, error))?;
         let algorithms = webpki::ALL_VERIFICATION_ALGS;
-        parsed
-            .verify_for_usage(algorithms, &[anchor], &[], UnixTime::now(), usage, None, None)
-            .map(drop)
-            .map_err(|error| wrong(file, format!("not signed by the CA beside it ({error})")))
+        let verified =
+            certificate.verify_for_usage(algorithms, &[anchor], &[], now, usage, None, None).map(drop);
+        match verified {
+            Err(
+                webpki::Error::CertExpired { not_after: valid_at, .. }
+                | webpki::Error::CertNotValidYet { not_before: valid_at, .. },
+            ) if at_any_time => self.check_issued_at(file, certificate, usage, valid_at, false),
+            Err(error) => Err(wrong(file, format!("not signed by the CA beside it ({error})"))),
+            Ok(()) => Ok(()),
+        }
     }
 }
 
@@ -309,12 +348,30 @@ fn check_name(name: &str) -> Result<(), Error> {
     }
 }
 
+fn new_key() -> Result<KeyPair, Error> {
+    KeyPair::generate().map_err(tls_error)
+}
+
+/// A random number that no other certificate has: positive, and without zeros in front.
+fn serial_number() -> Result<SerialNumber, Error> {
+    let mut bytes = [0; SERIAL_BYTES];
+    let filled = SystemRandom::new().fill(&mut bytes);
+    filled.map_err(|_| Error::Tls { problem: String::from("the system has no random numbers") })?;
+    bytes[0] = bytes[0] & 0x7f | 0x40;
+    Ok(SerialNumber::from_slice(&bytes))
+}
+
 fn write(file: &Path, text: &str, mode: u32) -> Result<(), Error> {
+    let written = restricted(mode).open(file).and_then(|mut file| file.write_all(text.as_bytes()));
+    written.map_err(|source| Error::Write { file: file.to_owned(), source })
+}
+
+/// How a new file is made.
+fn restricted(mode: u32) -> OpenOptions {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     restrict(&mut options, mode);
-    let written = options.open(file).and_then(|mut file| file.write_all(text.as_bytes()));
-    written.map_err(|source| Error::Write { file: file.to_owned(), source })
+    options
 }
 
 #[cfg(unix)]

@@ -59,6 +59,14 @@ pub enum Error {
         /// The system's error.
         source: io::Error,
     },
+    /// A certificate or key could not be replaced.
+    #[error("{}: {source}; the old file is still there", file.display())]
+    Replace {
+        /// The file.
+        file: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
 }
 
 /// Why the peers of a transport could not be changed.

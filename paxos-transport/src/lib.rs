@@ -103,13 +103,14 @@ mod validity;
 pub use error::{Error, SetPeersError};
 pub use lane::{Lane, LaneLimit, LaneLimits, MAX_FRAME_BYTES};
 #[cfg(feature = "network")]
-#[cfg(feature = "network")]
 pub use network::calls;
 #[cfg(all(feature = "network", any(test, feature = "fuzz")))]
 #[doc(hidden)]
 pub use network::calls::fuzzing;
 #[cfg(feature = "network")]
-pub use network::{NetworkConfig, NetworkTransport, Resolve, SystemResolver, TlsIdentity};
+pub use network::expiry::ExpiryWatch;
+#[cfg(feature = "network")]
+pub use network::{NetworkConfig, NetworkTransport, Resolve, SharedIdentity, SystemResolver, TlsIdentity};
 pub use status::{Dropped, PeerCounters, PeerStatus, Traffic};
 pub use transport::{MAX_PEERS, Peer, Received, SendOutcome, Transport, TransportExt};
 pub use unreachable::{Carrier, CertificateProblem, Unreachable};

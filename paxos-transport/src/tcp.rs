@@ -18,7 +18,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use crate::calls::{self, CallDialer, CallError, CallIdentity, CallProblem, Caller};
@@ -30,7 +30,7 @@ use crate::network::link::{Claim, Class, Ended};
 use crate::network::peers::{Network, Refusal, SIGN_OF_LIFE_INTERVAL};
 use crate::network::queue::LaneQueue;
 use crate::network::tls::{CALL_PROTOCOL, problems};
-use crate::{Carrier, Error, NetworkConfig, NetworkTransport, Unreachable};
+use crate::{Carrier, Error, NetworkConfig, NetworkTransport, TlsIdentity, Unreachable};
 
 /// The pause after a failed accept, for example because too many files are open.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -103,17 +103,16 @@ impl Listen for TcpListener {
 /// Does what [`bind`] does, over any kind of streams.
 pub(crate) async fn bind_over<L: Listen>(config: NetworkConfig) -> Result<NetworkTransport, Error> {
     config.check()?;
-    let acceptor = config.identity.server_config()?;
-    let connector = |class: Class| config.identity.client_config(class.protocol()).map(Arc::new);
-    let (main, bulk) = (connector(Class::Main)?.into(), connector(Class::Bulk)?.into());
+    let identities = config.identity.subscribe();
+    let acceptor = config.identity.current().server_config()?;
     let listen = |source| Error::Listen { address: config.listen, source };
     let listener = L::bind(config.listen).await.map_err(listen)?;
     let local_address = listener.local_address().map_err(listen)?;
     let (sender, inbox) = inbox();
     let network = Arc::new(Network::new(config, sender));
-    let dialer = TcpDialer { main, bulk, network: Arc::clone(&network), streams: PhantomData::<L> };
+    let dialer = TcpDialer { network: Arc::clone(&network), streams: PhantomData::<L> };
     let keeper = network.start(&Arc::new(dialer), local_address);
-    network.spawn_until_closing(accept(Arc::clone(&network), listener, acceptor));
+    network.spawn_until_closing(accept(Arc::clone(&network), listener, acceptor, identities));
     Ok(NetworkTransport::new(network, keeper, inbox, local_address, None))
 }
 
@@ -160,8 +159,6 @@ impl CallDialer for TcpCaller {
 }
 
 struct TcpDialer<L> {
-    main: TlsConnector,
-    bulk: TlsConnector,
     network: Arc<Network>,
     streams: PhantomData<L>,
 }
@@ -178,12 +175,11 @@ impl<L: Listen> Dialer for TcpDialer<L> {
         class: Class,
     ) -> Result<Self::Connection, Unreachable> {
         let stream = L::connect(address).await.map_err(|error| no_connection(&error, address))?;
-        let name = self.network.config.identity.server_name(peer);
-        let name = name.map_err(|error| Unreachable::Lost { problem: error.to_string() })?;
-        let connector = match class {
-            Class::Main => &self.main,
-            Class::Bulk => &self.bulk,
-        };
+        let identity = self.network.config.identity.current();
+        let not_set_up = |error: Error| Unreachable::Lost { problem: error.to_string() };
+        let name = identity.server_name(peer).map_err(not_set_up)?;
+        let config = identity.client_config(class.protocol()).map_err(not_set_up)?;
+        let connector = TlsConnector::from(Arc::new(config));
         let connected = connector.connect(name, stream).await.map_err(|error| broken(&error, address))?;
         let idle_timeout = self.network.config.idle_timeout;
         Ok(TcpConnection { stream: connected.into(), address, idle_timeout })
@@ -232,15 +228,20 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Connection for TcpConne
         self.address
     }
 
-    fn peer_certificate(&self) -> Option<CertificateDer<'static>> {
+    fn peer_chain(&self) -> Vec<CertificateDer<'static>> {
         let (_, session) = self.stream.get_ref();
-        session.peer_certificates()?.first().cloned()
+        session.peer_certificates().unwrap_or_default().to_vec()
     }
 }
 
 /// Accepts connections of peers.
-async fn accept(network: Arc<Network>, listener: impl Listen, tls: ServerConfig) {
-    let acceptor = TlsAcceptor::from(Arc::new(tls));
+async fn accept(
+    network: Arc<Network>,
+    listener: impl Listen,
+    tls: ServerConfig,
+    mut identities: watch::Receiver<Arc<TlsIdentity>>,
+) {
+    let mut acceptor = TlsAcceptor::from(Arc::new(tls));
     let handshakes = Arc::new(Semaphore::new(network.config.max_handshakes));
     let mut has_failed = false;
     loop {
@@ -259,6 +260,12 @@ async fn accept(network: Arc<Network>, listener: impl Listen, tls: ServerConfig)
         }
         // Dropping the stream closes a connection beyond the limit.
         let Ok(permit) = Arc::clone(&handshakes).try_acquire_owned() else { continue };
+        if identities.has_changed().unwrap_or_default() {
+            match identities.borrow_and_update().server_config() {
+                Ok(tls) => acceptor = TlsAcceptor::from(Arc::new(tls)),
+                Err(error) => tracing::error!(%error, "the new certificate is not used"),
+            }
+        }
         let (admitting, acceptor) = (Arc::clone(&network), acceptor.clone());
         network.spawn_until_closing(async move {
             admit(&admitting, &acceptor, stream, address).await;

@@ -22,6 +22,14 @@ impl CertificateStatus {
     pub fn new(owner: CertificateOwner, not_before: SystemTime, not_after: SystemTime) -> CertificateStatus {
         CertificateStatus { owner, not_before, not_after }
     }
+
+    /// Reads the status of the first certificate in PEM form; `None` if there is none, or it is malformed.
+    #[cfg(feature = "network")]
+    #[must_use]
+    pub fn from_pem(owner: CertificateOwner, pem: &[u8]) -> Option<CertificateStatus> {
+        let certificate = rustls::pki_types::pem::PemObject::from_pem_slice(pem).ok()?;
+        crate::network::expiry::of_certificate(owner, &certificate)
+    }
 }
 
 /// The owner of a certificate.
@@ -33,6 +41,8 @@ pub enum CertificateOwner {
     Authority,
     /// A node: this one, or a peer, whose certificate was seen when it last connected.
     Node(NodeId),
+    /// The port for clients, if it has a certificate of its own. No transport knows of it.
+    Clients,
 }
 
 impl std::fmt::Display for CertificateOwner {
@@ -40,6 +50,7 @@ impl std::fmt::Display for CertificateOwner {
         match self {
             CertificateOwner::Authority => formatter.write_str("the CA"),
             CertificateOwner::Node(node) => write!(formatter, "node {node}"),
+            CertificateOwner::Clients => formatter.write_str("the port for clients"),
         }
     }
 }

@@ -192,7 +192,7 @@ fn nodes_are_added_only_to_a_ca_with_its_key() {
     assert!(problem().contains("ca.pem: is missing: nodes can be added only to a CA made before"));
     write_cluster(directory, CLUSTER, &[ONE], &[]).expect("certificates are made");
     std::fs::rename(directory.join("ca-key.pem"), directory.join("kept.pem")).expect("it is there");
-    assert!(problem().contains("ca-key.pem: is missing: the key of the CA is needed to add nodes"));
+    assert!(problem().contains("ca-key.pem: is missing: the key of the CA is needed to sign certificates"));
     std::fs::rename(directory.join("kept.pem"), directory.join("ca-key.pem")).expect("it is there");
     std::fs::remove_file(directory.join("admin.pem")).expect("it is there");
     std::fs::remove_file(directory.join("admin-key.pem")).expect("it is there");

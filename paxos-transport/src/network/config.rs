@@ -9,7 +9,7 @@ use paxos_core::NodeId;
 
 use crate::lane::{LaneLimits, MAX_FRAME_BYTES};
 use crate::network::calls::CallSender;
-use crate::{Error, Resolve, SystemResolver, TlsIdentity};
+use crate::{Error, Resolve, SharedIdentity, SystemResolver};
 
 /// The most streams of QUIC that [`Lane::Log`](crate::Lane::Log) can be spread over.
 pub(crate) const MAX_LOG_STREAMS: usize = 7;
@@ -41,8 +41,9 @@ pub struct NetworkConfig {
     /// The address of each node, as `HOST:PORT`. It is looked up again for each attempt to connect. If a host
     /// has several addresses, attempts take turns. This node's own entry is ignored.
     pub peers: BTreeMap<NodeId, String>,
-    /// The certificate and key of this node, and the CA that it trusts.
-    pub identity: TlsIdentity,
+    /// The certificate and key of this node, and the CA that it trusts. It can be replaced while the
+    /// transport runs.
+    pub identity: SharedIdentity,
     /// The longest frame that is sent or received, in bytes; at most [`MAX_FRAME_BYTES`]. All nodes should
     /// have the same.
     pub max_frame_bytes: usize,
@@ -86,13 +87,13 @@ impl NetworkConfig {
         node: NodeId,
         listen: SocketAddr,
         peers: BTreeMap<NodeId, String>,
-        identity: TlsIdentity,
+        identity: impl Into<SharedIdentity>,
     ) -> NetworkConfig {
         NetworkConfig {
             node,
             listen,
             peers,
-            identity,
+            identity: identity.into(),
             max_frame_bytes: 16 << 20,
             lanes: LaneLimits::default(),
             log_streams: 4,

@@ -15,6 +15,6 @@ pub(crate) trait Connection: Send + 'static {
     /// The peer's address.
     fn peer_address(&self) -> SocketAddr;
 
-    /// The peer's certificate.
-    fn peer_certificate(&self) -> Option<CertificateDer<'static>>;
+    /// The certificates that the peer has shown, its own first.
+    fn peer_chain(&self) -> Vec<CertificateDer<'static>>;
 }

@@ -84,6 +84,7 @@ impl Network {
         local_address: SocketAddr,
     ) -> Box<dyn KeepLinks> {
         self.spawn_until_closing(Reporter::default().run(Arc::clone(self), local_address));
+        self.spawn_until_closing(Arc::clone(self).follow_identity(self.config.identity.subscribe()));
         let keeper = Keeper(Arc::clone(dialer));
         self.peer_table().values().for_each(|peer| keeper.keep(self, peer));
         Box::new(keeper)
@@ -100,11 +101,12 @@ impl Network {
             };
             match attempted {
                 Ok(connection) => {
-                    self.on_connection(link.peer, &connection);
+                    self.on_connection(link, &connection);
                     let claim = Arc::new(link.claim());
+                    self.check_shown(link);
                     let ended = tokio::select! {
                         ended = connection.carry(&claim) => ended,
-                        () = link.redialed() => Ended::lost("its address has changed"),
+                        () = link.redialed() => Ended::lost("it is dialed anew"),
                     };
                     if claim.is_opened() {
                         backoff = self.config.min_backoff;
@@ -192,7 +194,7 @@ impl Network {
     /// Serves a connection to a peer that should have dialed, unless it has done so meanwhile.
     fn serve_as_guest<C: Connection>(&self, link: &Arc<Link>, connection: C, carrier: Carrier) {
         let Some(claim) = link.claim_if_free() else { return };
-        self.on_connection(link.peer, &connection);
+        self.on_connection(link, &connection);
         let address = connection.peer_address();
         let number = claim.number();
         let (claim, served) = (Arc::new(claim), Arc::clone(link));
@@ -208,6 +210,7 @@ impl Network {
             }
         });
         link.served_by(number, task);
+        self.check_shown(link);
     }
 
     async fn find(self: &Arc<Self>, peer: NodeId) -> Found {

@@ -43,9 +43,10 @@ pub(crate) fn of_certificate(
     Some(CertificateStatus { owner, not_before, not_after })
 }
 
-/// Reports certificates that expire soon or are not valid, each once a day.
+/// Tells of certificates that expire soon or are not valid, each once a day. Transports watch those of nodes
+/// and their CA by themselves.
 #[derive(Debug, Default)]
-pub(crate) struct ExpiryWatch {
+pub struct ExpiryWatch {
     /// The last report of each certificate, and the days in it.
     told: BTreeMap<CertificateOwner, (Stage, u64)>,
 }
@@ -59,7 +60,7 @@ enum Stage {
 
 /// A line for the log.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Notice {
+enum Notice {
     /// Something will stop working soon.
     Warning(String),
     /// Something does not work.
@@ -67,13 +68,18 @@ pub(crate) enum Notice {
 }
 
 impl ExpiryWatch {
-    /// The lines that are due at `now`; `own` is this node.
-    pub(crate) fn look(
-        &mut self,
-        now: SystemTime,
-        own: NodeId,
-        certificates: &[CertificateStatus],
-    ) -> Vec<Notice> {
+    /// Logs the lines that are due now; `own` is this node.
+    pub fn log(&mut self, own: NodeId, certificates: &[CertificateStatus]) {
+        for notice in self.look(SystemTime::now(), own, certificates) {
+            match notice {
+                Notice::Warning(line) => tracing::warn!(node = own.0, "{line}"),
+                Notice::Error(line) => tracing::error!(node = own.0, "{line}"),
+            }
+        }
+    }
+
+    /// The lines that are due at `now`.
+    fn look(&mut self, now: SystemTime, own: NodeId, certificates: &[CertificateStatus]) -> Vec<Notice> {
         certificates.iter().filter_map(|certificate| self.look_at(now, own, certificate)).collect()
     }
 
@@ -102,7 +108,7 @@ impl ExpiryWatch {
         };
         let renew = match certificate.owner {
             CertificateOwner::Authority => "renew it, and give it to all nodes",
-            CertificateOwner::Node(_) => "renew it and start the node again, or others will refuse it",
+            CertificateOwner::Node(_) | CertificateOwner::Clients => "renew it, or others will refuse it",
         };
         Some(match stage {
             Stage::NotYet => Notice::Error(format!(
@@ -146,8 +152,7 @@ mod tests {
         assert_eq!(told(&mut watch, 101..170, 200), [], "there are 30 days left");
         let near = told(&mut watch, 170..200, 200);
         assert_eq!(near.len(), 30, "once a day: {near:?}");
-        let text = "the certificate of this node expires in 29 days: renew it and start the node again, or others will \
-                    refuse it";
+        let text = "the certificate of this node expires in 29 days: renew it, or others will refuse it";
         assert_eq!(near[0], (170, Notice::Warning(text.to_owned())));
         let over = told(&mut watch, 200..203, 200);
         assert_eq!(over.len(), 3, "{over:?}");

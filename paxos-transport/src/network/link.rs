@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use paxos_core::NodeId;
+use rustls::pki_types::CertificateDer;
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
@@ -98,6 +99,8 @@ struct LatestConnection {
     is_opened: bool,
     /// The task that serves the connection, if the peer has dialed.
     task: Option<AbortHandle>,
+    /// The certificates that the peer has shown; empty while there is no connection.
+    chain: Vec<CertificateDer<'static>>,
     /// When the link was connected or disconnected last.
     changed_at: Instant,
     /// Why there is no connection, and when that was found out.
@@ -158,6 +161,7 @@ impl Link {
                 is_claimed: false,
                 is_opened: false,
                 task: None,
+                chain: Vec::new(),
                 changed_at: Instant::now(),
                 problem: (Unreachable::NotYet, Instant::now()),
             }),
@@ -238,6 +242,26 @@ impl Link {
     /// Waits until the link is to be dialed anew.
     pub(crate) async fn redialed(&self) {
         self.is_redialed.notified().await;
+    }
+
+    /// Remembers the certificates that the peer has shown for the connection that is about to be claimed.
+    pub(crate) fn on_shown(&self, chain: Vec<CertificateDer<'static>>) {
+        self.latest().chain = chain;
+    }
+
+    /// Checks the certificates that the peer has shown, if there is a connection.
+    pub(crate) fn check_shown<T>(&self, check: impl FnOnce(&[CertificateDer<'static>]) -> T) -> Option<T> {
+        let chain = self.latest().chain.clone();
+        (!chain.is_empty()).then(|| check(&chain))
+    }
+
+    /// Ends the present connection, whichever side has dialed.
+    pub(crate) fn hang_up(&self) {
+        if let Some(task) = self.latest().task.take() {
+            task.abort();
+        } else {
+            self.redial();
+        }
     }
 
     /// Registers the task that keeps the link connected.
@@ -374,6 +398,7 @@ impl Drop for Claim {
         let mut latest = self.link.latest();
         if latest.number == self.number {
             latest.is_claimed = false;
+            latest.chain = Vec::new();
             if self.link.is_open() {
                 latest.changed_at = Instant::now();
             }

@@ -24,7 +24,7 @@ mod complaints;
 pub(crate) mod config;
 pub(crate) mod connection;
 pub(crate) mod dialing;
-mod expiry;
+pub(crate) mod expiry;
 pub(crate) mod frames;
 mod guests;
 pub(crate) mod link;
@@ -39,5 +39,5 @@ pub(crate) mod transport;
 
 pub use config::NetworkConfig;
 pub use resolve::{Resolve, SystemResolver};
-pub use tls::TlsIdentity;
+pub use tls::{SharedIdentity, TlsIdentity};
 pub use transport::NetworkTransport;

@@ -28,7 +28,7 @@ use crate::network::link::{Class, Link, Role};
 use crate::network::resolve::Lookups;
 use crate::network::table::{PeerLinks, PeerTable};
 use crate::network::{expiry, rivals};
-use crate::{CertificateOwner, CertificateStatus, NetworkConfig, PeerStatus, Unreachable};
+use crate::{CertificateOwner, CertificateStatus, NetworkConfig, PeerStatus, TlsIdentity, Unreachable};
 
 /// After this time without a frame, a node sends a sign of life.
 pub(crate) const SIGN_OF_LIFE_INTERVAL: Duration = Duration::from_secs(1);
@@ -89,9 +89,7 @@ impl Network {
             )),
             calls: CallDesk::new(config.calls.clone()),
             complaints: Complaints::new(config.node),
-            certificates: Mutex::new(
-                config.identity.certificates().iter().map(|status| (status.owner, *status)).collect(),
-            ),
+            certificates: Mutex::new(by_owner(&config.identity.current())),
             is_closing: watch::Sender::new(false),
             runtime: Handle::current(),
             tasks: Mutex::default(),
@@ -180,7 +178,9 @@ impl Network {
     ///
     /// Why the call is refused.
     pub(crate) fn admit_caller(&self, chain: &[CertificateDer<'_>]) -> Result<Caller, Refusal> {
-        self.config.identity.prove_caller(chain).map_err(Refusal::fault)
+        let identity = self.config.identity.current();
+        // It may have been replaced during the handshake.
+        identity.verify(chain).and_then(|()| identity.prove_caller(chain)).map_err(Refusal::fault)
     }
 
     /// Finds the link for an accepted connection, by the peer's certificate and the negotiated protocol.
@@ -193,7 +193,7 @@ impl Network {
         chain: &[CertificateDer<'_>],
         protocol: &[u8],
     ) -> Result<Arc<Link>, Refusal> {
-        let node = self.config.identity.prove(chain).map_err(Refusal::fault)?;
+        let node = self.config.identity.current().prove(chain).map_err(Refusal::fault)?;
         let class = Class::of_protocol(protocol)
             .ok_or_else(|| Refusal::fault("it speaks another version of the protocol"))?;
         if node == self.config.node {
@@ -246,7 +246,8 @@ impl Network {
             let links = table.get(peer);
             *peer > self.config.node && links.is_some_and(|links| !links.link(Class::Main).is_open())
         });
-        let claimed = self.config.identity.take_refused_node().filter(|peer| *peer > self.config.node);
+        let claimed = self.config.identity.current().take_refused_node();
+        let claimed = claimed.filter(|peer| *peer > self.config.node);
         let peer = match candidates[..] {
             [only] => Some(only),
             _ => claimed,
@@ -263,12 +264,43 @@ impl Network {
         }
     }
 
-    /// Remembers the validity of the certificate of a peer.
-    pub(crate) fn on_connection(&self, peer: NodeId, connection: &impl Connection) {
-        let certificate = connection.peer_certificate();
-        let owner = CertificateOwner::Node(peer);
-        if let Some(status) = certificate.and_then(|der| expiry::of_certificate(owner, &der)) {
+    /// Remembers the certificates that a peer has shown, and their validity.
+    pub(crate) fn on_connection(&self, link: &Link, connection: &impl Connection) {
+        let chain = connection.peer_chain();
+        let owner = CertificateOwner::Node(link.peer);
+        if let Some(status) = chain.first().and_then(|der| expiry::of_certificate(owner, der)) {
             lock(&self.certificates).insert(owner, status);
+        }
+        link.on_shown(chain);
+    }
+
+    /// Follows the identity of this node: when it is replaced, connections end with nodes for whose
+    /// certificates the CA does not vouch any more.
+    pub(crate) async fn follow_identity(self: Arc<Self>, mut identities: watch::Receiver<Arc<TlsIdentity>>) {
+        while identities.changed().await.is_ok() {
+            let identity = Arc::clone(&identities.borrow_and_update());
+            lock(&self.certificates).extend(by_owner(&identity));
+            let nodes = lock(&self.nodes);
+            let all: Vec<_> = nodes.peers.values().chain(nodes.guests.values()).cloned().collect();
+            drop(nodes);
+            all.iter().flat_map(|links| links.links()).for_each(|link| self.check_shown(link));
+        }
+    }
+
+    /// Ends the connection of a link if the present CA does not vouch for the peer's certificate. To be called
+    /// for each new connection once hanging up can end it: the identity may have been replaced during the
+    /// handshake.
+    pub(crate) fn check_shown(&self, link: &Link) {
+        let identity = self.config.identity.current();
+        if let Some(Err(problem)) = link.check_shown(|chain| identity.verify(chain)) {
+            let (peer, class) = (link.peer.0, link.class);
+            tracing::warn!(
+                peer,
+                ?class,
+                problem,
+                "connection ended: the CA does not vouch for the peer any more"
+            );
+            link.hang_up();
         }
     }
 
@@ -289,7 +321,7 @@ impl Network {
         if !verdict.is_served {
             return;
         }
-        self.on_connection(link.peer, &connection);
+        self.on_connection(link, &connection);
         let claim = Arc::new(link.claim());
         let number = claim.number();
         let served = Arc::clone(link);
@@ -298,6 +330,8 @@ impl Network {
             served.on_ended(ended);
         });
         link.served_by(number, task);
+        drop(tasks);
+        self.check_shown(link);
     }
 
     /// Sends queued frames for at most the configured time, then ends all connections.
@@ -322,4 +356,9 @@ impl Network {
         let nodes = lock(&self.nodes);
         nodes.peers.values().chain(nodes.guests.values()).for_each(|links| links.close());
     }
+}
+
+/// The validity of the certificates of an identity.
+fn by_owner(identity: &TlsIdentity) -> BTreeMap<CertificateOwner, CertificateStatus> {
+    identity.certificates().iter().map(|status| (status.owner, *status)).collect()
 }

@@ -8,11 +8,11 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use paxos_core::NodeId;
 
-use crate::network::expiry::{ExpiryWatch, Notice};
+use crate::network::expiry::ExpiryWatch;
 use crate::network::peers::Network;
 use crate::{Dropped, PeerStatus, Unreachable};
 
@@ -78,12 +78,7 @@ impl Reporter {
             for line in lines {
                 tracing::warn!(node = node.0, "{line}");
             }
-            for notice in self.expiry.look(SystemTime::now(), node, &network.certificates()) {
-                match notice {
-                    Notice::Warning(line) => tracing::warn!(node = node.0, "{line}"),
-                    Notice::Error(line) => tracing::error!(node = node.0, "{line}"),
-                }
-            }
+            self.expiry.log(node, &network.certificates());
         }
     }
 

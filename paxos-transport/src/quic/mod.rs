@@ -25,10 +25,10 @@ use std::sync::Arc;
 
 use paxos_core::NodeId;
 use quinn::crypto::rustls::HandshakeData;
-use quinn::{AsyncUdpSocket, ClientConfig, ConnectionError, Endpoint, Incoming, VarInt};
+use quinn::{AsyncUdpSocket, ConnectionError, Endpoint, Incoming, VarInt};
 use rustls::AlertDescription;
 use rustls::pki_types::CertificateDer;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -43,7 +43,7 @@ use crate::network::link::{Claim, Class};
 use crate::network::peers::Network;
 use crate::network::tls::CALL_PROTOCOL;
 use crate::network::tls::problems::{self, printable};
-use crate::{Carrier, Error, Lane, NetworkConfig, NetworkTransport, Unreachable};
+use crate::{Carrier, Error, Lane, NetworkConfig, NetworkTransport, TlsIdentity, Unreachable};
 
 /// QUIC's error codes for TLS alerts start here.
 const CRYPTO_ERRORS: u64 = 0x100;
@@ -81,24 +81,23 @@ fn start(
     seed: Option<[u8; 32]>,
 ) -> Result<NetworkTransport, Error> {
     let listen = |source| Error::Listen { address: config.listen, source };
+    let identities = config.identity.subscribe();
     let server = setup::server_config(&config)?;
     let endpoint = setup::endpoint(&config, Some(server), socket, seed).map_err(listen)?;
     let local_address = endpoint.local_addr().map_err(listen)?;
-    let main = setup::client_config(&config, Class::Main)?;
-    let bulk = setup::client_config(&config, Class::Bulk)?;
     let (sender, inbox) = inbox();
     let network = Arc::new(Network::new(config, sender));
     let endpoints = Arc::new(Endpoints::new(endpoint, local_address, send_errors));
-    let dialer = QuicDialer { endpoints: Arc::clone(&endpoints), main, bulk, network: Arc::clone(&network) };
+    let dialer = QuicDialer { endpoints: Arc::clone(&endpoints), network: Arc::clone(&network) };
     let keeper = network.start(&Arc::new(dialer), local_address);
     network.spawn_until_closing(accept(Arc::clone(&network), endpoints.listening().clone()));
+    let endpoint = endpoints.listening().clone();
+    network.spawn_until_closing(accept_with_present_identity(Arc::clone(&network), endpoint, identities));
     Ok(NetworkTransport::new(network, keeper, inbox, local_address, Some(Box::new(endpoints))))
 }
 
 struct QuicDialer {
     endpoints: Arc<Endpoints>,
-    main: ClientConfig,
-    bulk: ClientConfig,
     network: Arc<Network>,
 }
 
@@ -113,13 +112,10 @@ impl Dialer for QuicDialer {
         address: SocketAddr,
         class: Class,
     ) -> Result<quinn::Connection, Unreachable> {
-        let config = match class {
-            Class::Main => self.main.clone(),
-            Class::Bulk => self.bulk.clone(),
-        };
         let lost = |problem: String| Unreachable::Lost { problem };
-        let name = self.network.config.identity.server_name(peer);
-        let name = name.map_err(|error| lost(error.to_string()))?;
+        let not_set_up = |error: Error| lost(error.to_string());
+        let config = setup::client_config(&self.network.config, class).map_err(not_set_up)?;
+        let name = self.network.config.identity.current().server_name(peer).map_err(not_set_up)?;
         let endpoint = self.endpoints.towards(address, &self.network.config)?;
         let connecting = endpoint.connect_with(config, address, &name.to_str());
         let connecting = connecting
@@ -184,8 +180,8 @@ impl Connection for quinn::Connection {
         self.remote_address()
     }
 
-    fn peer_certificate(&self) -> Option<CertificateDer<'static>> {
-        chain(self).into_iter().next()
+    fn peer_chain(&self) -> Vec<CertificateDer<'static>> {
+        chain(self)
     }
 }
 
@@ -206,6 +202,20 @@ async fn write_stream(connection: quinn::Connection, claim: Arc<Claim>, index: u
     // Wait until the peer has acknowledged everything.
     stream.stopped().await?;
     Ok(())
+}
+
+/// Has the endpoint use each new identity of this node.
+async fn accept_with_present_identity(
+    network: Arc<Network>,
+    endpoint: Endpoint,
+    mut identities: watch::Receiver<Arc<TlsIdentity>>,
+) {
+    while identities.changed().await.is_ok() {
+        match setup::server_config(&network.config) {
+            Ok(server) => endpoint.set_server_config(Some(server)),
+            Err(error) => tracing::error!(%error, "the new certificate is not used"),
+        }
+    }
 }
 
 /// Accepts connections of peers.

@@ -92,7 +92,8 @@ pub(super) fn endpoint(
     socket: Arc<dyn AsyncUdpSocket>,
     seed: Option<[u8; 32]>,
 ) -> io::Result<Endpoint> {
-    let secret = hmac::Key::new(hmac::HMAC_SHA256, config.identity.secret());
+    // It stays the same if the identity is replaced: peers remember the resets of this endpoint.
+    let secret = hmac::Key::new(hmac::HMAC_SHA256, config.identity.current().secret());
     let reset_secret = hmac::sign(&secret, b"paxos-transport: QUIC stateless resets");
     let reset_key = hmac::Key::new(hmac::HMAC_SHA256, reset_secret.as_ref());
     let mut endpoint = EndpointConfig::new(Arc::new(reset_key));
@@ -111,7 +112,7 @@ pub(super) fn calling_endpoint(address: SocketAddr) -> io::Result<Endpoint> {
 }
 
 pub(super) fn client_config(config: &NetworkConfig, class: Class) -> Result<ClientConfig, Error> {
-    let tls = config.identity.client_config(class.protocol())?;
+    let tls = config.identity.current().client_config(class.protocol())?;
     client_config_of(tls, transport_config(config.idle_timeout))
 }
 
@@ -132,7 +133,7 @@ fn client_config_of(tls: rustls::ClientConfig, transport: TransportConfig) -> Re
 }
 
 pub(super) fn server_config(config: &NetworkConfig) -> Result<ServerConfig, Error> {
-    let tls = config.identity.server_config()?;
+    let tls = config.identity.current().server_config()?;
     let tls = QuicServerConfig::try_from(tls).map_err(|error| Error::Tls { problem: error.to_string() })?;
     let mut server = ServerConfig::with_crypto(Arc::new(tls));
     server.transport_config(Arc::new(transport_config(config.idle_timeout)));

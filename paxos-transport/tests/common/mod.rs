@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use paxos_core::NodeId;
 use paxos_transport::certs::write_cluster;
-use paxos_transport::{Error, Lane, NetworkConfig, TlsIdentity, Transport, TransportExt, quic, tcp};
+use paxos_transport::{
+    Error, Lane, NetworkConfig, SharedIdentity, TlsIdentity, Transport, TransportExt, quic, tcp,
+};
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
@@ -79,7 +81,7 @@ impl Cluster {
         self.config_as(node, identity(self.certs.path(), node, CLUSTER))
     }
 
-    pub(crate) fn config_as(&self, node: NodeId, identity: TlsIdentity) -> NetworkConfig {
+    pub(crate) fn config_as(&self, node: NodeId, identity: impl Into<SharedIdentity>) -> NetworkConfig {
         let peers = self.addresses.iter().map(|(node, address)| (*node, address.to_string())).collect();
         let listen = self.addresses.get(&node).copied();
         NetworkConfig::new(node, listen.unwrap_or(([127, 0, 0, 1], 0).into()), peers, identity)

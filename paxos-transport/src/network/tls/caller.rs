@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error as TlsError, RootCertStore, SignatureScheme,
@@ -86,6 +86,7 @@ impl CallIdentity {
             .with_client_auth_cert(self.chain.clone(), self.key.clone_key())
             .map_err(tls_error)?;
         config.alpn_protocols = vec![CALL_PROTOCOL.to_vec()];
+        config.resumption = Resumption::disabled();
         config.enable_early_data = false; // What is sent early can be replayed.
         Ok(config)
     }

@@ -4,26 +4,34 @@
 //! connection send theirs, and a node's id is taken from there alone. An operator's certificate holds the
 //! name `paxos://CLUSTER/operator` instead. The negotiated protocol (ALPN) carries the version of the framing, and
 //! tells calls and the two connections between a pair of nodes apart.
+//!
+//! No session of TLS is resumed. A resumed handshake shows no certificates, so it would let in a node whose
+//! certificate has expired since, or was signed by a CA that is trusted no longer. Handshakes between nodes
+//! are rare, and a whole one takes no more round trips.
 
 mod caller;
 mod names;
 pub(crate) mod problems;
 mod refusals;
+mod shared;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use paxos_core::NodeId;
+use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::server::WebPkiClientVerifier;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 pub use self::caller::CallIdentity;
 use self::names::{named_node, names, node_name, operator_name, uri_names};
 use self::refusals::{RefusalRecorder, RefusedNode};
+pub use self::shared::SharedIdentity;
 use crate::network::calls::Caller;
 use crate::network::expiry;
 use crate::{CertificateOwner, CertificateStatus, Error};
@@ -177,6 +185,23 @@ impl TlsIdentity {
         }
     }
 
+    /// Checks that the CA vouches now for a certificate, that of a node or an operator.
+    ///
+    /// # Errors
+    ///
+    /// Why it does not.
+    pub(crate) fn verify(&self, chain: &[CertificateDer<'_>]) -> Result<(), String> {
+        let (certificate, intermediates) = chain.split_first().ok_or("there is no certificate")?;
+        let verifier = self.verifier().map_err(|error| error.to_string())?;
+        let verified = verifier.verify_client_cert(certificate, intermediates, UnixTime::now());
+        verified.map(drop).map_err(|error| error.to_string())
+    }
+
+    fn verifier(&self) -> Result<Arc<dyn ClientCertVerifier>, Error> {
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(&self.roots), provider());
+        verifier.build().map_err(|error| Error::Tls { problem: error.to_string() })
+    }
+
     /// The node named by the certificate that was refused last, if any was since the last call.
     pub(crate) fn take_refused_node(&self) -> Option<NodeId> {
         self.refused.take()
@@ -190,13 +215,13 @@ impl TlsIdentity {
         let mut config =
             builder.with_client_auth_cert(self.chain.clone(), self.key.clone_key()).map_err(tls_error)?;
         config.alpn_protocols = vec![protocol.to_vec()];
+        config.resumption = Resumption::disabled();
         config.enable_early_data = false; // What is sent early can be replayed.
         Ok(config)
     }
 
     pub(crate) fn server_config(&self) -> Result<ServerConfig, Error> {
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(&self.roots), provider());
-        let verifier = verifier.build().map_err(|error| Error::Tls { problem: error.to_string() })?;
+        let verifier = self.verifier()?;
         let (cluster, refused) = (self.cluster.clone(), self.refused.clone());
         let verifier = Arc::new(RefusalRecorder { verifier, cluster, refused });
         let mut config = ServerConfig::builder_with_provider(provider())
@@ -205,6 +230,8 @@ impl TlsIdentity {
             .with_client_cert_verifier(verifier)
             .with_single_cert(self.chain.clone(), self.key.clone_key())
             .map_err(tls_error)?;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
         config.alpn_protocols = [MAIN_PROTOCOL, BULK_PROTOCOL, CALL_PROTOCOL].map(<[u8]>::to_vec).to_vec();
         Ok(config)
     }
