@@ -3,6 +3,7 @@
 pub use crate::cli::options::fuzz_config as config;
 pub use crate::fronts::operator::fuzz as operator;
 pub use crate::fronts::resp::fuzzing::resp;
+pub use crate::fronts::resp::users::fuzz as users;
 pub use crate::kv::fuzzing::{command, snapshot};
 pub use crate::runtime::introductions::fuzz as introduction;
 
@@ -47,6 +48,11 @@ mod tests {
     #[test]
     fn operators_requests_and_their_answers_that_were_found_are_harmless() {
         replay("operator", operator);
+    }
+
+    #[test]
+    fn files_of_users_that_were_found_are_harmless() {
+        replay("users", users);
     }
 
     #[test]

@@ -167,8 +167,16 @@ const GOLDEN: &[(&str, &str, Option<&str>)] = &[
     ),
     ("CLIENT GETNAME", "$6\r\ntester\r\n", None),
     ("CLIENT ID", ":1\r\n", Some(":2\r\n")),
-    ("CLIENT INFO", "$21\r\nid=1 name=tester db=0\r\n", Some("$21\r\nid=2 name=tester db=0\r\n")),
-    ("CLIENT LIST", "$22\r\nid=1 name=tester db=0\n\r\n", Some("$22\r\nid=2 name=tester db=0\n\r\n")),
+    (
+        "CLIENT INFO",
+        "$34\r\nid=1 name=tester user=default db=0\r\n",
+        Some("$34\r\nid=2 name=tester user=default db=0\r\n"),
+    ),
+    (
+        "CLIENT LIST",
+        "$35\r\nid=1 name=tester user=default db=0\n\r\n",
+        Some("$35\r\nid=2 name=tester user=default db=0\n\r\n"),
+    ),
     ("CLIENT SETINFO LIB-NAME lib", "+OK\r\n", None),
     (
         "CLIENT SETINFO LIB-VER 1\\s2",

@@ -87,12 +87,12 @@ impl Listener {
                 _ = stop.wait_for(|stop| *stop) => break,
             };
             let Some((stream, _)) = accept_errors.check(accepted).await else { continue };
-            let Some(open) = OpenConnection::new(&self.counts, self.max_connections) else {
+            let Some((open, number)) = OpenConnection::new(&self.counts, self.max_connections) else {
                 // It fits into the socket's buffer, to which nothing was written; the client may not read it.
                 let _ = stream.try_write(self.refusal);
                 continue;
             };
-            let served = serve(stream, self.counts.accepted());
+            let served = serve(stream, number);
             connections.spawn(async move {
                 served.await;
                 drop(open);
@@ -106,16 +106,16 @@ impl Listener {
 struct OpenConnection(Arc<ConnectionCounts>);
 
 impl OpenConnection {
-    /// `None` if as many are open as may be.
-    fn new(counts: &Arc<ConnectionCounts>, max_connections: usize) -> Option<OpenConnection> {
-        // Only the accept loop adds to the counts.
-        if counts.open() >= max_connections {
+    /// The connection with its number; `None` if as many are open as may be.
+    fn new(counts: &Arc<ConnectionCounts>, max_connections: usize) -> Option<(OpenConnection, u64)> {
+        // Several accept loops may count together.
+        let one_more = |open: usize| (open < max_connections).then_some(open + 1);
+        if counts.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_err() {
             counts.refused.fetch_add(1, Ordering::Relaxed);
             return None;
         }
-        counts.open.fetch_add(1, Ordering::Relaxed);
-        counts.accepted.fetch_add(1, Ordering::Relaxed);
-        Some(OpenConnection(Arc::clone(counts)))
+        let number = counts.accepted.fetch_add(1, Ordering::Relaxed) + 1;
+        Some((OpenConnection(Arc::clone(counts)), number))
     }
 }
 

@@ -7,12 +7,14 @@
 //!
 //! If you run one:
 //!
+//! - [`access`]: who may talk to a node: TLS, users, and certificates that are replaced while it runs;
 //! - [`monitor`]: what to monitor, and what is worth an alarm;
 //! - [`clients`]: what Redis clients do when an answer is lost, and what that means for commands that may not
 //!   be applied twice;
 //! - [`faults`]: the kinds of faults around the protocol, what a node does about each, and which test shows
 //!   it.
 
+pub mod access;
 pub mod clients;
 pub mod embed;
 pub mod faults;

@@ -36,7 +36,8 @@
 //! | memory short | `paxos_memory_counted_bytes > 0.45 * paxos_memory_limit_bytes` | from 0.5 on, commands that need memory are refused |
 //! | requests refused | `rate(paxos_refused_total[1m]) > 0` for minutes | clients ask for more than the cluster carries, or memory or disk is full |
 //! | a node is faulty | `increase(paxos_messages_malformed_total[5m]) > 0`, or that of `paxos_connections_nonsense_total` | a peer sends what can't be decoded: a version that is too old or new, or faulty memory |
-//! | certificates end | `paxos_certificate_expiry_timestamp_seconds - time() < 14 * 86400` | make new ones and restart the nodes one after the other |
+//! | certificates end | `paxos_certificate_expiry_timestamp_seconds - time() < 14 * 86400` | make new ones: running nodes [take them up](super::access) |
+//! | passwords are tried | `rate(paxos_logins_refused_total[5m]) > 1` | somebody tries passwords, or a program has an old one: the log names the address |
 //! | log lines lost | `increase(paxos_log_lines_dropped_total[5m]) > 0` | nobody reads the program's output fast enough |
 //!
 //! # All metrics
@@ -68,4 +69,6 @@
 //! | `paxos_slow_applies_total` | counter | slots that took the state machine more than 100 ms |
 //! | `paxos_diverged_peers` | gauge | peers whose state differs at an equal slot |
 //! | `paxos_certificate_expiry_timestamp_seconds{certificate}` | gauge | when a certificate ends to be valid, in seconds since 1970 |
+//! | `paxos_client_handshakes_total`, `paxos_client_handshakes_failed_total` | counter | of the program: TLS handshakes of Redis clients |
+//! | `paxos_logins_refused_total`, `paxos_commands_denied_total` | counter | of the program: logins with a wrong password or user; commands that clients may not run |
 //! | `paxos_client_buffer_bytes`, `paxos_log_lines_dropped_total` | gauge, counter | of the program: memory for requests and replies of Redis clients; log lines that nobody read in time |

@@ -4,11 +4,13 @@
 //! its nodes looks healthy, and ends with the next failure.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use metrics::gauge;
 use paxos_core::{Config, NodeId};
 use paxos_transport::{CertificateStatus, PeerStatus, Transport};
+
+use crate::runtime::metrics::show_certificate;
 
 /// How often the transport is asked.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -128,16 +130,9 @@ impl Mesh {
             gauge!("paxos_peer_connected", "peer" => status.peer.to_string()).set(connected);
         }
         for certificate in self.certificates.iter() {
-            let owner = certificate.owner.to_string();
-            gauge!("paxos_certificate_expiry_timestamp_seconds", "certificate" => owner)
-                .set(seconds_since_epoch(certificate.not_after));
+            show_certificate(certificate);
         }
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "exact for millions of years")]
-fn seconds_since_epoch(time: SystemTime) -> f64 {
-    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs() as f64)
 }
 
 #[cfg(test)]

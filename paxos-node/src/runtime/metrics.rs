@@ -2,9 +2,12 @@
 //!
 //! [`guide::monitor`](crate::guide::monitor) explains them to whoever runs a node.
 
+use std::time::SystemTime;
+
 use metrics::{counter, gauge, histogram};
 
 use paxos_core::{NodeId, Slot};
+use paxos_transport::CertificateStatus;
 
 use crate::status::{MemberProgress, Status};
 
@@ -168,11 +171,56 @@ pub(crate) fn show_memory(counted_bytes: u64, limit_bytes: Option<u64>) {
     }
 }
 
+/// Shows until when a certificate is valid.
+#[expect(clippy::cast_precision_loss, reason = "exact for millions of years")]
+pub(crate) fn show_certificate(status: &CertificateStatus) {
+    let since = status.not_after.duration_since(SystemTime::UNIX_EPOCH);
+    gauge!("paxos_certificate_expiry_timestamp_seconds", "certificate" => status.owner.to_string())
+        .set(since.map_or(0.0, |since| since.as_secs() as f64));
+}
+
 /// Shows how much memory requests and replies of clients take.
 #[cfg(feature = "server")]
 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
 pub(crate) fn show_client_buffers(bytes: usize) {
     gauge!("paxos_client_buffer_bytes").set(bytes as f64);
+}
+
+/// Explains the metrics of Redis clients, and shows those that nothing has changed yet.
+#[cfg(feature = "server")]
+pub(crate) fn describe_clients() {
+    use metrics::describe_counter;
+    describe_counter!("paxos_client_handshakes_total", "TLS handshakes of Redis clients that were completed");
+    describe_counter!(
+        "paxos_client_handshakes_failed_total",
+        "TLS handshakes of Redis clients that have failed"
+    );
+    describe_counter!("paxos_logins_refused_total", "Logins of Redis clients with a wrong password or user");
+    describe_counter!("paxos_commands_denied_total", "Commands that Redis clients may not run");
+    counter!("paxos_client_handshakes_total").increment(0);
+    counter!("paxos_client_handshakes_failed_total").increment(0);
+    counter!("paxos_logins_refused_total").increment(0);
+    counter!("paxos_commands_denied_total").increment(0);
+}
+
+#[cfg(feature = "server")]
+pub(crate) fn on_client_handshake() {
+    counter!("paxos_client_handshakes_total").increment(1);
+}
+
+#[cfg(feature = "server")]
+pub(crate) fn on_client_handshake_failed() {
+    counter!("paxos_client_handshakes_failed_total").increment(1);
+}
+
+#[cfg(feature = "server")]
+pub(crate) fn on_login_refused() {
+    counter!("paxos_logins_refused_total").increment(1);
+}
+
+#[cfg(feature = "server")]
+pub(crate) fn on_command_denied() {
+    counter!("paxos_commands_denied_total").increment(1);
 }
 
 #[cfg(test)]

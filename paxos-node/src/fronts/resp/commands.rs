@@ -8,6 +8,10 @@
 use bytes::Bytes;
 
 use super::RespSettings;
+use super::acl;
+use super::categories::{
+    self, ADMIN, CONNECTION, Categories, DANGEROUS, FAST, KEYSPACE, READ, SLOW, STRING, TRANSACTION, WRITE,
+};
 use super::errors::{too_long, wrong_arity};
 use super::local::{self, AnswerLocally, ClientInfo};
 use super::operations::{self, ToOperation};
@@ -22,48 +26,51 @@ use Holds::{KeyAndValue, KeysAndValues, Neither, OnlyKeys};
 /// All commands. A look-up goes through them from the first on, so the most frequent ones stand there.
 pub(super) static COMMANDS: &[Command] = &[
     // Values.
-    store("get", Exactly(1), OnlyKeys, operations::get),
-    store("set", AtLeast(2), KeyAndValue, operations::set),
-    store("mget", AtLeast(1), OnlyKeys, operations::mget),
-    store("mset", Pairs, KeysAndValues, operations::mset),
-    store("setnx", Exactly(2), KeyAndValue, operations::setnx),
-    store("getset", Exactly(2), KeyAndValue, operations::getset),
-    store("getdel", Exactly(1), OnlyKeys, operations::getdel),
-    store("append", Exactly(2), KeyAndValue, operations::append),
-    store("strlen", Exactly(1), OnlyKeys, operations::strlen),
+    store("get", Exactly(1), OnlyKeys, operations::get).reads(STRING.and(FAST)),
+    store("set", AtLeast(2), KeyAndValue, operations::set).writes(STRING.and(SLOW)).reading_with_get(),
+    store("mget", AtLeast(1), OnlyKeys, operations::mget).reads(STRING.and(FAST)),
+    store("mset", Pairs, KeysAndValues, operations::mset).writes(STRING.and(SLOW)),
+    store("setnx", Exactly(2), KeyAndValue, operations::setnx).writes(STRING.and(FAST)),
+    store("getset", Exactly(2), KeyAndValue, operations::getset).changes(STRING.and(FAST)),
+    store("getdel", Exactly(1), OnlyKeys, operations::getdel).changes(STRING.and(FAST)),
+    store("append", Exactly(2), KeyAndValue, operations::append).writes(STRING.and(FAST)),
+    store("strlen", Exactly(1), OnlyKeys, operations::strlen).reads(STRING.and(FAST)),
     // Integers.
-    store("incr", Exactly(1), OnlyKeys, operations::incr),
-    store("decr", Exactly(1), OnlyKeys, operations::decr),
-    store("incrby", Exactly(2), OnlyKeys, operations::incrby),
-    store("decrby", Exactly(2), OnlyKeys, operations::decrby),
+    store("incr", Exactly(1), OnlyKeys, operations::incr).changes(STRING.and(FAST)),
+    store("decr", Exactly(1), OnlyKeys, operations::decr).changes(STRING.and(FAST)),
+    store("incrby", Exactly(2), OnlyKeys, operations::incrby).changes(STRING.and(FAST)).on_first_key(),
+    store("decrby", Exactly(2), OnlyKeys, operations::decrby).changes(STRING.and(FAST)).on_first_key(),
     // Keys.
-    store("del", AtLeast(1), OnlyKeys, operations::del),
-    store("unlink", AtLeast(1), OnlyKeys, operations::del),
-    store("exists", AtLeast(1), OnlyKeys, operations::exists),
-    store("type", Exactly(1), OnlyKeys, operations::type_of),
-    store("scan", AtLeast(1), Neither, operations::scan),
-    store("dbsize", Exactly(0), Neither, operations::dbsize),
-    store("flushall", Between(0, 1), Neither, operations::flush),
-    store("flushdb", Between(0, 1), Neither, operations::flush),
+    store("del", AtLeast(1), OnlyKeys, operations::del).writes(KEYSPACE.and(SLOW)),
+    store("unlink", AtLeast(1), OnlyKeys, operations::del).writes(KEYSPACE.and(FAST)),
+    store("exists", AtLeast(1), OnlyKeys, operations::exists).reads(KEYSPACE.and(FAST)),
+    store("type", Exactly(1), OnlyKeys, operations::type_of).reads(KEYSPACE.and(FAST)),
+    store("scan", AtLeast(1), Neither, operations::scan).reads(KEYSPACE.and(SLOW)),
+    store("dbsize", Exactly(0), Neither, operations::dbsize).reads(KEYSPACE.and(FAST)),
+    store("flushall", Between(0, 1), Neither, operations::flush).writes(KEYSPACE.and(SLOW).and(DANGEROUS)),
+    store("flushdb", Between(0, 1), Neither, operations::flush).writes(KEYSPACE.and(SLOW).and(DANGEROUS)),
     // Transactions.
-    row("multi", Exactly(0), Action::Multi),
-    row("exec", Exactly(0), Action::Exec),
-    row("discard", Exactly(0), Action::Discard),
-    row("watch", AtLeast(1), Action::Watch),
-    row("unwatch", Exactly(0), Action::Local(local::unwatch)),
+    row("multi", Exactly(0), Action::Multi).of(TRANSACTION.and(FAST)),
+    row("exec", Exactly(0), Action::Exec).of(TRANSACTION.and(SLOW)),
+    row("discard", Exactly(0), Action::Discard).of(TRANSACTION.and(FAST)),
+    row("watch", AtLeast(1), Action::Watch).of(TRANSACTION.and(FAST)),
+    row("unwatch", Exactly(0), Action::Local(local::unwatch)).of(TRANSACTION.and(FAST)),
     // The connection and the node.
-    row("ping", Between(0, 1), Action::Ping),
-    row("echo", Exactly(1), Action::Local(local::echo)),
-    row("hello", Any, Action::Local(local::hello)),
-    row("auth", AtLeast(1), Action::Local(local::auth)),
-    row("select", Exactly(1), Action::Local(local::select)),
-    row("client", AtLeast(1), Action::Local(local::client)).with_subcommands(local::check_client),
-    row("config", AtLeast(1), Action::Local(local::config)).with_subcommands(local::check_config),
-    row("command", Any, Action::Local(describe)),
-    row("info", Any, Action::Info),
-    row("role", Exactly(0), Action::Role),
-    row("reset", Exactly(0), Action::Reset),
-    row("quit", Any, Action::Quit),
+    row("ping", Between(0, 1), Action::Ping).of(CONNECTION.and(FAST)),
+    row("echo", Exactly(1), Action::Local(local::echo)).of(CONNECTION.and(FAST)),
+    row("hello", Any, Action::Hello).of(CONNECTION.and(FAST)).before_login(),
+    row("auth", AtLeast(1), Action::Auth).of(CONNECTION.and(FAST)).before_login(),
+    row("select", Exactly(1), Action::Local(local::select)).of(CONNECTION.and(FAST)),
+    row("client", AtLeast(1), Action::Local(local::client))
+        .with_subcommands(local::check_client, local::CLIENT_SUBCOMMANDS),
+    row("config", AtLeast(1), Action::Local(local::config))
+        .with_subcommands(local::check_config, local::CONFIG_SUBCOMMANDS),
+    row("acl", AtLeast(1), Action::Acl).with_subcommands(acl::check, acl::SUBCOMMANDS),
+    row("command", Any, Action::Local(describe)).of(CONNECTION.and(SLOW)),
+    row("info", Any, Action::Info).of(SLOW.and(DANGEROUS)),
+    row("role", Exactly(0), Action::Role).of(ADMIN.and(FAST).and(DANGEROUS)),
+    row("reset", Exactly(0), Action::Reset).of(CONNECTION.and(FAST)).before_login(),
+    row("quit", Any, Action::Quit).of(CONNECTION.and(FAST)).before_login(),
 ];
 
 /// A row of the table.
@@ -74,7 +81,42 @@ pub(super) struct Command {
     arity: Arity,
     holds: Holds,
     check_subcommand: Option<CheckSubcommand>,
+    /// The subcommands, for rules of users; empty if the command has none.
+    subcommands: &'static [Subcommand],
+    /// For rules of users. Those of subcommands stand there.
+    categories: Categories,
+    /// What it does with its keys.
+    access: Access,
+    /// With the argument `GET` it also reads.
+    reads_with_get: bool,
+    /// Only its first argument is a key, whatever it holds.
+    has_one_key: bool,
+    /// May be sent before the client has logged in.
+    pub(super) is_before_login: bool,
     pub(super) action: Action,
+}
+
+/// A subcommand, such as `LIST` of `CLIENT LIST`.
+#[derive(Debug)]
+pub(super) struct Subcommand {
+    /// In lower case.
+    pub(super) name: &'static str,
+    pub(super) categories: Categories,
+}
+
+/// What a command does with its keys, and a user may do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Access {
+    Read,
+    Write,
+    ReadWrite,
+}
+
+impl Access {
+    /// Whether who may do this may do `other`.
+    pub(super) fn includes(self, other: Access) -> bool {
+        self == Access::ReadWrite || self == other
+    }
 }
 
 /// How many arguments a command takes, its name not counted.
@@ -115,6 +157,11 @@ pub(super) enum Action {
     /// What the node says about itself.
     Info,
     Role,
+    /// Who the client is.
+    Auth,
+    Hello,
+    /// What users there are.
+    Acl,
     Multi,
     Exec,
     Discard,
@@ -129,13 +176,57 @@ const fn store(name: &'static str, arity: Arity, holds: Holds, to_operation: ToO
     Command { holds, ..row(name, arity, Action::Store(to_operation)) }
 }
 
+/// Without rights of its own, a command is in no category, and reads and writes its keys.
 const fn row(name: &'static str, arity: Arity, action: Action) -> Command {
-    Command { name, arity, holds: Neither, check_subcommand: None, action }
+    Command {
+        name,
+        arity,
+        holds: Neither,
+        check_subcommand: None,
+        subcommands: &[],
+        categories: categories::NONE,
+        access: Access::ReadWrite,
+        reads_with_get: false,
+        has_one_key: false,
+        is_before_login: false,
+        action,
+    }
 }
 
 impl Command {
-    const fn with_subcommands(self, check: CheckSubcommand) -> Command {
-        Command { check_subcommand: Some(check), ..self }
+    const fn with_subcommands(self, check: CheckSubcommand, subcommands: &'static [Subcommand]) -> Command {
+        Command { check_subcommand: Some(check), subcommands, ..self }
+    }
+
+    const fn of(self, categories: Categories) -> Command {
+        Command { categories, ..self }
+    }
+
+    /// It only reads its keys.
+    const fn reads(self, others: Categories) -> Command {
+        Command { access: Access::Read, ..self.of(others.and(READ)) }
+    }
+
+    /// It only writes its keys: its answer tells nothing about values.
+    const fn writes(self, others: Categories) -> Command {
+        Command { access: Access::Write, ..self.of(others.and(WRITE)) }
+    }
+
+    /// It writes its keys, and answers with what they held.
+    const fn changes(self, others: Categories) -> Command {
+        Command { access: Access::ReadWrite, ..self.of(others.and(WRITE)) }
+    }
+
+    const fn reading_with_get(self) -> Command {
+        Command { reads_with_get: true, ..self }
+    }
+
+    const fn on_first_key(self) -> Command {
+        Command { has_one_key: true, ..self }
+    }
+
+    const fn before_login(self) -> Command {
+        Command { is_before_login: true, ..self }
     }
 
     /// Refuses arguments whose number does not fit, before anything else is looked at.
@@ -153,6 +244,74 @@ impl Command {
             Some(check) => check(arguments),
             None => Ok(()),
         }
+    }
+}
+
+/// What rules of users need to know. The units of a command are its subcommands, a bit for each; a command
+/// without subcommands has one.
+impl Command {
+    /// The place in the table.
+    pub(super) fn index(&self) -> usize {
+        COMMANDS.iter().position(|row| row.name == self.name).expect("every command is a row of the table")
+    }
+
+    pub(super) fn all_units(&self) -> u64 {
+        u64::MAX >> (u64::BITS as usize - self.subcommands.len().max(1))
+    }
+
+    /// The unit of the subcommand with this name.
+    pub(super) fn unit_named(&self, name: &[u8]) -> Option<u64> {
+        let place = self.subcommands.iter().position(|known| is(name, known.name))?;
+        Some(1 << place)
+    }
+
+    /// The units that are in a category.
+    pub(super) fn units_in(&self, category: Categories) -> u64 {
+        if self.subcommands.is_empty() {
+            return u64::from(self.categories.has(category));
+        }
+        let units = self.subcommands.iter().enumerate();
+        units.map(|(place, known)| u64::from(known.categories.has(category)) << place).sum()
+    }
+
+    /// The units that running the command with these arguments takes.
+    pub(super) fn units_of(&self, arguments: &[Bytes]) -> u64 {
+        let named = arguments.first().and_then(|name| self.unit_named(name));
+        named.unwrap_or(self.all_units())
+    }
+
+    /// The name, with that of the subcommand: `client|list`.
+    pub(super) fn full_name(&self, arguments: &[Bytes]) -> String {
+        let named =
+            arguments.first().and_then(|name| self.subcommands.iter().find(|known| is(name, known.name)));
+        named.map_or_else(|| self.name.to_owned(), |known| format!("{}|{}", self.name, known.name))
+    }
+
+    /// The names of the command, or of its subcommands, as far as they are in a category.
+    pub(super) fn names_in(&self, category: Categories) -> Vec<String> {
+        if self.subcommands.is_empty() {
+            return self.categories.has(category).then(|| self.name.to_owned()).into_iter().collect();
+        }
+        let known = self.subcommands.iter().filter(|known| known.categories.has(category));
+        known.map(|known| format!("{}|{}", self.name, known.name)).collect()
+    }
+
+    /// What the command does with its keys.
+    pub(super) fn access(&self, arguments: &[Bytes]) -> Access {
+        let reads = self.reads_with_get && arguments.iter().skip(2).any(|flag| is(flag, "get"));
+        if reads { Access::ReadWrite } else { self.access }
+    }
+
+    /// The arguments that are keys.
+    pub(super) fn keys<'a>(&self, arguments: &'a [Bytes]) -> impl Iterator<Item = &'a Bytes> + use<'a> {
+        let (step, count) = match self.holds {
+            _ if self.has_one_key => (1, 1),
+            KeyAndValue => (1, 1),
+            OnlyKeys => (1, usize::MAX),
+            KeysAndValues => (2, usize::MAX),
+            Neither => (1, 0),
+        };
+        arguments.iter().step_by(step).take(count)
     }
 }
 
@@ -269,6 +428,40 @@ mod tests {
         let names: BTreeSet<&str> = COMMANDS.iter().map(|command| command.name).collect();
         assert_eq!(names.len(), COMMANDS.len());
         assert!(names.iter().all(|name| name.len() < CUT_NAME_BYTES && *name == name.to_lowercase()));
+    }
+
+    #[test]
+    fn every_command_of_the_store_reads_or_writes() {
+        for command in COMMANDS.iter().filter(|command| matches!(command.action, Action::Store(_))) {
+            let (reads, writes) = (command.categories.has(READ), command.categories.has(WRITE));
+            assert!(reads != writes, "{} needs one of reads, writes and changes", command.name);
+            assert_eq!(reads, command.access == Access::Read, "{}", command.name);
+        }
+    }
+
+    #[test]
+    fn rules_of_users_find_the_keys_and_subcommands_of_commands() {
+        let words = |line: &str| -> Vec<Bytes> {
+            line.split(' ').map(|word| Bytes::copy_from_slice(word.as_bytes())).collect()
+        };
+        let keys = |line: &str| {
+            let words = words(line);
+            let command = find(&words[0]).expect("it is in the table");
+            command.keys(&words[1..]).map(|key| String::from_utf8_lossy(key).into_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(keys("mget a b"), ["a", "b"]);
+        assert_eq!(keys("mset a 1 b 2"), ["a", "b"]);
+        assert_eq!(keys("set a 1 nx get"), ["a"]);
+        assert_eq!(keys("incrby a 5"), ["a"]);
+        assert_eq!(keys("scan 0 match x"), [""; 0]);
+        let set = find(b"set").expect("it is in the table");
+        assert_eq!(set.access(&words("a get")), Access::Write, "that is the value");
+        assert_eq!(set.access(&words("a 1 nx GET")), Access::ReadWrite);
+        let client = find(b"client").expect("it is in the table");
+        assert_eq!(client.full_name(&words("LIST")), "client|list");
+        assert_eq!(client.units_of(&words("LIST")).count_ones(), 1);
+        assert_eq!(client.units_of(&words("nonsense")), client.all_units());
+        assert_eq!(set.all_units(), 1);
     }
 
     #[test]

@@ -14,6 +14,26 @@ pub(super) const SYNTAX: &str = "ERR syntax error";
 pub(super) const NOT_AN_INTEGER: &str = "ERR value is not an integer or out of range";
 pub(super) const NO_MEMORY_LEFT: &str = "OOM command not allowed when used memory > 'maxmemory'.";
 
+pub(super) const WRONG_PASSWORD: &str = "WRONGPASS invalid username-password pair or user is disabled.";
+pub(super) const NOT_LOGGED_IN: &str = "NOAUTH Authentication required.";
+pub(super) const HELLO_WITHOUT_LOGIN: &str = "NOAUTH HELLO must be called with the client already authenticated, otherwise \
+                                              the HELLO AUTH <user> <pass> option can be used to \
+                                              authenticate the client and select the RESP protocol version at \
+                                              the same time";
+pub(super) const NOT_IN_TRANSACTION: &str = "ERR Command not allowed inside a transaction";
+pub(super) const TOO_MANY_WRONG_PASSWORDS: &str = "ERR too many wrong passwords from this address: try again in a few \
+                                                   seconds";
+
+/// The user may not run a command.
+pub(super) fn no_permission_to_run(command: &str) -> Reply {
+    Reply::error(&format!("NOPERM this user has no permissions to run the '{command}' command"))
+}
+
+/// The user may not do that with one of the keys.
+pub(super) fn no_permission_for_key() -> Reply {
+    Reply::error("NOPERM this user has no permissions to access one of the keys used as arguments")
+}
+
 /// The error of a command that the cluster has not carried out, or may not have.
 pub(super) fn client_error(error: ClientError) -> Reply {
     let code = match error {

@@ -5,7 +5,7 @@ use paxos_core::Slot;
 
 use super::RespSettings;
 use super::commands::{self, Action, Meaning};
-use super::local::ClientInfo;
+use super::local::{self, ClientInfo};
 use super::parse::{Parsed, Parser, ProtocolError, Request};
 use super::words::{CUT_NAME_BYTES, lower_case};
 use super::write::{Protocol, Writer};
@@ -42,9 +42,13 @@ pub fn resp(bytes: &[u8]) {
                     assert_ne!(replies[0], Reply::error("ERR malformed command in the log"));
                 }
             }
-            Action::Local(answer) => {
+            Action::Local(_) | Action::Hello | Action::Auth => {
                 let mut out = Writer { buffer: &mut output, protocol: Protocol::Resp2 };
-                answer(&mut client, arguments, &mut out);
+                match command.action {
+                    Action::Local(answer) => answer(&mut client, arguments, &mut out),
+                    Action::Hello => local::hello(&mut client, arguments, &mut out),
+                    _ => local::auth(arguments, &mut out),
+                }
                 assert!(output.ends_with(b"\r\n"), "there is an answer, and it is whole");
                 output.clear();
             }

@@ -6,7 +6,9 @@
 
 use bytes::Bytes;
 
-use super::errors::{self, MAX_ECHO_BYTES, NOT_AN_INTEGER, SYNTAX};
+use super::categories::{ADMIN, CONNECTION, DANGEROUS, SLOW};
+use super::commands::Subcommand;
+use super::errors::{self, MAX_ECHO_BYTES, NOT_AN_INTEGER, SYNTAX, WRONG_PASSWORD};
 use super::info::REDIS_VERSION;
 use super::words::is;
 use super::write::{Protocol, Writer};
@@ -16,11 +18,26 @@ use crate::status::Status;
 /// Writes the answer to a command with these arguments.
 pub(super) type AnswerLocally = fn(&mut ClientInfo, &[Bytes], &mut Writer<'_>);
 
+/// The subcommands of `CLIENT`.
+pub(super) const CLIENT_SUBCOMMANDS: &[Subcommand] = &[
+    Subcommand { name: "setname", categories: CONNECTION.and(SLOW) },
+    Subcommand { name: "getname", categories: CONNECTION.and(SLOW) },
+    Subcommand { name: "id", categories: CONNECTION.and(SLOW) },
+    Subcommand { name: "info", categories: CONNECTION.and(SLOW) },
+    Subcommand { name: "list", categories: CONNECTION.and(SLOW).and(ADMIN).and(DANGEROUS) },
+    Subcommand { name: "setinfo", categories: CONNECTION.and(SLOW) },
+    Subcommand { name: "no-evict", categories: CONNECTION.and(SLOW).and(ADMIN).and(DANGEROUS) },
+    Subcommand { name: "no-touch", categories: CONNECTION.and(SLOW) },
+    Subcommand { name: "reply", categories: CONNECTION.and(SLOW) },
+];
+/// The subcommands of `CONFIG`.
+pub(super) const CONFIG_SUBCOMMANDS: &[Subcommand] =
+    &[Subcommand { name: "get", categories: ADMIN.and(SLOW).and(DANGEROUS) }];
+
 const NO_PASSWORD: &[u8] =
     b"ERR AUTH <password> called without any password configured for the default user. \
     Are you sure your configuration is correct?";
-const WRONG_PASSWORD: &[u8] = b"WRONGPASS invalid username-password pair or user is disabled.";
-const NOT_A_NAME: &[u8] = b"ERR Client names cannot contain spaces, newlines or special characters.";
+const NOT_A_NAME: &str = "ERR Client names cannot contain spaces, newlines or special characters.";
 
 /// What a client has told about itself.
 #[derive(Debug, Default)]
@@ -28,6 +45,17 @@ pub(super) struct ClientInfo {
     id: u64,
     pub(super) protocol: Protocol,
     name: Bytes,
+    /// Who it is; `None` for `default`.
+    pub(super) user: Option<String>,
+}
+
+/// What a client says in `HELLO`.
+#[derive(Debug)]
+pub(super) struct Greeting {
+    protocol: Protocol,
+    name: Option<Bytes>,
+    /// Name and password of a user.
+    pub(super) login: Option<(Bytes, Bytes)>,
 }
 
 impl ClientInfo {
@@ -47,11 +75,12 @@ pub(super) fn echo(_: &mut ClientInfo, arguments: &[Bytes], out: &mut Writer<'_>
     out.bulk(&arguments[0]);
 }
 
-pub(super) fn auth(_: &mut ClientInfo, arguments: &[Bytes], out: &mut Writer<'_>) {
+/// `AUTH` where there are no users: as in a Redis without passwords.
+pub(super) fn auth(arguments: &[Bytes], out: &mut Writer<'_>) {
     match arguments {
         [_] => out.error(NO_PASSWORD),
         [user, _] if is_known_user(user) => out.simple("OK"),
-        [_, _] => out.error(WRONG_PASSWORD),
+        [_, _] => out.error(WRONG_PASSWORD.as_bytes()),
         _ => out.error(SYNTAX.as_bytes()),
     }
 }
@@ -86,13 +115,29 @@ pub(super) fn role(status: &Status, out: &mut Writer<'_>) {
     out.array(0);
 }
 
+/// `HELLO` where there are no users.
 pub(super) fn hello(client: &mut ClientInfo, arguments: &[Bytes], out: &mut Writer<'_>) {
-    let (mut rest, mut protocol, mut name, mut user) = (arguments, client.protocol, None, None);
+    match read_greeting(client, arguments) {
+        Err(error) => out.head(&error),
+        Ok(Greeting { login: Some((user, _)), .. }) if !is_known_user(&user) => {
+            out.error(WRONG_PASSWORD.as_bytes());
+        }
+        Ok(greeting) => greet(client, greeting, out),
+    }
+}
+
+/// Reads the arguments of `HELLO`.
+///
+/// # Errors
+///
+/// The answer if they are wrong.
+pub(super) fn read_greeting(client: &ClientInfo, arguments: &[Bytes]) -> Result<Greeting, Reply> {
+    let (mut rest, mut protocol, mut name, mut login) = (arguments, client.protocol, None, None);
     if let [version, after @ ..] = rest {
         protocol = match &version[..] {
             b"2" => Protocol::Resp2,
             b"3" => Protocol::Resp3,
-            _ => return out.error(b"NOPROTO unsupported protocol version"),
+            _ => return Err(Reply::error("NOPROTO unsupported protocol version")),
         };
         rest = after;
     }
@@ -102,32 +147,31 @@ pub(super) fn hello(client: &mut ClientInfo, arguments: &[Bytes], out: &mut Writ
                 name = Some(given.clone());
                 rest = after;
             }
-            [given, _, after @ ..] if is(option, "auth") => {
-                user = Some(given);
+            [user, password, after @ ..] if is(option, "auth") => {
+                login = Some((user.clone(), password.clone()));
                 rest = after;
             }
             _ => {
                 let shown = &option[..option.len().min(MAX_ECHO_BYTES)];
-                return out.error(&[b"ERR Syntax error in HELLO option '", shown, b"'"].concat());
+                let error = [b"ERR Syntax error in HELLO option '", shown, b"'"].concat();
+                return Err(Reply::Error(Bytes::from(error)));
             }
         }
     }
-    if user.is_some_and(|user| !is_known_user(user)) {
-        return out.error(WRONG_PASSWORD);
-    }
     if name.as_ref().is_some_and(|name| !is_plain(name)) {
-        return out.error(NOT_A_NAME);
+        return Err(Reply::error(NOT_A_NAME));
     }
-    // Only now: a client whose greeting is refused goes on in the protocol that it had.
-    client.protocol = protocol;
-    if let Some(name) = name {
-        client.name = Bytes::copy_from_slice(&name);
-    }
-    out.protocol = protocol;
-    greet(client, out);
+    Ok(Greeting { protocol, name, login })
 }
 
-fn greet(client: &ClientInfo, out: &mut Writer<'_>) {
+/// Takes over what the client has said, and greets it. A client whose greeting is refused goes on in the
+/// protocol that it had.
+pub(super) fn greet(client: &mut ClientInfo, greeting: Greeting, out: &mut Writer<'_>) {
+    client.protocol = greeting.protocol;
+    if let Some(name) = greeting.name {
+        client.name = Bytes::copy_from_slice(&name);
+    }
+    out.protocol = client.protocol;
     out.map(7);
     for (key, value) in [("server", "redis"), ("version", REDIS_VERSION)] {
         out.bulk(key.as_bytes());
@@ -148,9 +192,13 @@ fn greet(client: &ClientInfo, out: &mut Writer<'_>) {
 
 pub(super) fn client(client: &mut ClientInfo, arguments: &[Bytes], out: &mut Writer<'_>) {
     let (subcommand, rest) = (&arguments[0], &arguments[1..]);
-    let line = || format!("id={} name={} db=0", client.id, String::from_utf8_lossy(&client.name));
+    let line = || {
+        let (name, user) =
+            (String::from_utf8_lossy(&client.name), client.user.as_deref().unwrap_or("default"));
+        format!("id={} name={name} user={user} db=0", client.id)
+    };
     match rest {
-        [name] if is(subcommand, "setname") && !is_plain(name) => out.error(NOT_A_NAME),
+        [name] if is(subcommand, "setname") && !is_plain(name) => out.error(NOT_A_NAME.as_bytes()),
         [name] if is(subcommand, "setname") => {
             // A copy: the bytes are a small part of all that was read with them.
             client.name = Bytes::copy_from_slice(name);

@@ -10,10 +10,15 @@
 //!
 //! [`RespSettings`] bounds everything: connections, requests, runs and buffers of replies.
 //!
+//! [`Ports`] says where clients come in, plainly or by TLS, and who they may be. Without users everybody who
+//! reaches a port may do everything.
+//!
 //! Where a command goes: `parse` cuts the stream into requests, `commands` finds the command's row,
 //! `operations` makes an operation of it, and `run` has the cluster carry it out; `local` answers what does
-//! not concern the store.
+//! not concern the store. What a client may do is checked between the first two, by the rules in `users`.
 
+mod acl;
+mod categories;
 mod commands;
 mod connection;
 mod errors;
@@ -23,10 +28,15 @@ mod info;
 mod inline;
 mod keepalive;
 mod local;
+mod logins;
 mod operations;
 mod parse;
 mod run;
+mod stream;
+mod tls;
 mod transaction;
+pub mod users;
+mod warnings;
 mod words;
 mod write;
 
@@ -35,16 +45,23 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
 use self::connection::Connection;
+use self::logins::Logins;
+use self::stream::Stream;
+use self::tls::Handshakes;
+pub use self::tls::{ClientTls, ClientTlsError};
+use self::users::SharedUsers;
+use self::warnings::Warnings;
 use super::budget::{Budget, SWEEP_INTERVAL};
 use super::listener::{ConnectionCounts, Listener};
 use crate::client::Client;
 use crate::kv::Store;
 use crate::runtime::metrics;
 
+const TOO_MANY_CLIENTS: &[u8] = b"-ERR max number of clients reached\r\n";
 /// How long a node that stops waits for requests under way.
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(300);
 
@@ -124,13 +141,52 @@ impl RespSettings {
     }
 }
 
+/// Where clients come in, and who they may be.
+///
+/// All ports together serve [`RespSettings::max_clients`].
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct Ports {
+    /// For clients without TLS. Whoever is between them and the node reads and changes everything, passwords
+    /// included.
+    pub plain: Option<TcpListener>,
+    /// For clients with TLS 1.3.
+    pub tls: Option<(TcpListener, ClientTls)>,
+    /// Who clients may be. Without users everybody may do everything.
+    pub users: Option<SharedUsers>,
+}
+
+impl Ports {
+    /// These ports with a change.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Ports)) -> Ports {
+        change(&mut self);
+        self
+    }
+}
+
+/// Serves Redis clients on one port, plainly and without users. See [`serve_on`].
+///
+/// # Errors
+///
+/// As [`serve_on`].
+pub async fn serve(
+    socket: TcpListener,
+    client: Client<Store>,
+    settings: RespSettings,
+    stop: watch::Receiver<bool>,
+) -> io::Result<()> {
+    serve_on(Ports { plain: Some(socket), ..Ports::default() }, client, settings, stop).await
+}
+
 /// Serves Redis clients until `stop` turns true, then finishes the requests under way.
 ///
 /// # Errors
 ///
-/// None at present: a connection that can't be accepted is tried again.
-pub async fn serve(
-    socket: TcpListener,
+/// If the thread for the handshakes of TLS can't be started. A connection that can't be accepted is none: that
+/// is tried again.
+pub async fn serve_on(
+    ports: Ports,
     client: Client<Store>,
     settings: RespSettings,
     stop: watch::Receiver<bool>,
@@ -142,32 +198,91 @@ pub async fn serve(
         long_runs: Semaphore::new(run::LONG_RUNS),
         settings,
         budget: Budget::new(settings.buffer_bytes),
+        users: ports.users,
+        logins: Logins::default(),
+        login_warnings: Warnings::default(),
+        handshake_warnings: Warnings::default(),
     });
-    let listener = Listener {
-        socket,
-        clients: "Redis clients",
-        max_connections: settings.max_clients,
-        refusal: b"-ERR max number of clients reached\r\n",
-        upkeep_interval: SWEEP_INTERVAL,
-        counts: Arc::clone(&front.counts),
-    };
-    let budget = Arc::clone(&front.budget);
-    let upkeep = move || {
-        budget.sweep();
-        metrics::show_client_buffers(budget.used_bytes());
-    };
-    let stopped = stop.clone();
-    let serve_connection = move |stream, id| {
-        let (front, client, stop) = (Arc::clone(&front), client.clone(), stopped.clone());
-        async move {
-            if let Ok(connection) = Connection::new(stream, client, front, id) {
-                let result = connection.run(stop).await;
-                tracing::debug!(client = id, ?result, "a client's connection has ended");
-            }
+    metrics::describe_clients();
+    let plain = async {
+        if let Some(socket) = ports.plain {
+            front.listen(socket, None, client.clone(), stop.clone()).await;
         }
     };
-    listener.serve(stop, upkeep, serve_connection).await;
+    let handshakes = match ports.tls {
+        Some((socket, tls)) => Some((socket, Arc::new(Handshakes::start(tls)?))),
+        None => None,
+    };
+    let tls = async {
+        if let Some((socket, handshakes)) = handshakes {
+            front.listen(socket, Some(handshakes), client.clone(), stop.clone()).await;
+        }
+    };
+    tokio::join!(plain, tls);
     Ok(())
+}
+
+impl RespFront {
+    /// Serves the clients of a port: with TLS if there are `handshakes`.
+    async fn listen(
+        self: &Arc<Self>,
+        socket: TcpListener,
+        handshakes: Option<Arc<Handshakes>>,
+        client: Client<Store>,
+        stop: watch::Receiver<bool>,
+    ) {
+        let listener = Listener {
+            socket,
+            clients: "Redis clients",
+            max_connections: self.settings.max_clients,
+            // Without a handshake nothing can be said to a client with TLS.
+            refusal: if handshakes.is_some() { &[] } else { TOO_MANY_CLIENTS },
+            upkeep_interval: SWEEP_INTERVAL,
+            counts: Arc::clone(&self.counts),
+        };
+        let budget = Arc::clone(&self.budget);
+        let upkeep = move || {
+            budget.sweep();
+            metrics::show_client_buffers(budget.used_bytes());
+        };
+        let stopped = stop.clone();
+        let serve_connection = move |stream: TcpStream, id| {
+            let (front, client, mut stop) = (Arc::clone(self), client.clone(), stopped.clone());
+            let handshakes = handshakes.clone();
+            async move {
+                let stream = tokio::select! {
+                    stream = front.set_up(stream, handshakes.as_deref()) => stream,
+                    _ = stop.wait_for(|stop| *stop) => return,
+                };
+                let Some(stream) = stream else { return };
+                let result = Connection::new(stream, client, front, id).run(stop).await;
+                tracing::debug!(client = id, ?result, "a client's connection has ended");
+            }
+        };
+        listener.serve(stop, upkeep, serve_connection).await;
+    }
+
+    /// Sets up the stream to a client; `None` if that fails.
+    async fn set_up(&self, socket: TcpStream, handshakes: Option<&Handshakes>) -> Option<Stream> {
+        let from = socket.peer_addr().ok()?.ip().to_canonical();
+        keepalive::set_up(&socket, self.settings.keepalive).ok()?;
+        let Some(handshakes) = handshakes else { return Some(Stream::Plain(socket)) };
+        let error = match handshakes.make(socket).await {
+            Ok(stream) => {
+                metrics::on_client_handshake();
+                return Some(stream);
+            }
+            Err(error) => error,
+        };
+        metrics::on_client_handshake_failed();
+        // Whoever only looks whether the port is open is no trouble.
+        if error.kind() != io::ErrorKind::UnexpectedEof
+            && let Some(count) = self.handshake_warnings.count(Instant::now())
+        {
+            tracing::warn!(%from, count, %error, "clients have failed in their TLS handshake, the last one from there");
+        }
+        None
+    }
 }
 
 /// What all connections of the front share.
@@ -181,4 +296,8 @@ struct RespFront {
     settings: RespSettings,
     /// For what connections buffer.
     budget: Arc<Budget>,
+    users: Option<SharedUsers>,
+    logins: Logins,
+    login_warnings: Warnings,
+    handshake_warnings: Warnings,
 }

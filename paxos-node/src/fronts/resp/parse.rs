@@ -32,7 +32,7 @@ pub(super) type Request = Vec<Bytes>;
 /// Takes requests from the front of a buffer.
 #[derive(Debug)]
 pub(super) struct Parser {
-    limits: RespSettings,
+    limits: Limits,
     /// How much of the request at the front was parsed.
     at: usize,
     /// How many arguments it has; `None` before its first line has arrived.
@@ -41,6 +41,27 @@ pub(super) struct Parser {
     places: Vec<Range<usize>>,
     /// Set while a request with too much of something is read and dropped.
     dropping: Option<Dropping>,
+}
+
+/// What a request may have.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    arguments: usize,
+    argument_bytes: usize,
+    request_bytes: usize,
+}
+
+impl Limits {
+    /// Before a client has logged in: enough for a long greeting.
+    const BEFORE_LOGIN: Limits = Limits { arguments: 16, argument_bytes: 4 << 10, request_bytes: 8 << 10 };
+
+    fn of(settings: RespSettings) -> Limits {
+        Limits {
+            arguments: settings.max_arguments,
+            argument_bytes: settings.max_argument_bytes(),
+            request_bytes: settings.max_request_bytes(),
+        }
+    }
 }
 
 /// What comes out of the stream.
@@ -84,8 +105,13 @@ struct Dropping {
 pub(super) struct ProtocolError(pub(super) String);
 
 impl Parser {
-    pub(super) fn new(limits: RespSettings) -> Parser {
-        Parser { limits, at: 0, arguments: None, places: Vec::new(), dropping: None }
+    pub(super) fn new(settings: RespSettings) -> Parser {
+        Parser { limits: Limits::of(settings), at: 0, arguments: None, places: Vec::new(), dropping: None }
+    }
+
+    /// Changes what requests may have from the next one on.
+    pub(super) fn set_limits(&mut self, settings: RespSettings, is_before_login: bool) {
+        self.limits = if is_before_login { Limits::BEFORE_LOGIN } else { Limits::of(settings) };
     }
 
     /// How much memory it takes beside the buffer.
@@ -117,7 +143,7 @@ impl Parser {
                 Some((count, end)) => {
                     let count = usize::try_from(count).unwrap_or(0);
                     self.at = end;
-                    if count > self.limits.max_arguments {
+                    if count > self.limits.arguments {
                         if count > MAX_ANNOUNCED_ARGUMENTS {
                             return Err(protocol_error("invalid multibulk length"));
                         }
@@ -132,9 +158,9 @@ impl Parser {
             let Some((length, start)) = bulk_length(buffer, self.at)? else { return Ok(false) };
             let end = start + length;
             let next = end + LINE_END.len();
-            let excess = if length > self.limits.max_argument_bytes() {
+            let excess = if length > self.limits.argument_bytes {
                 Some(Excess::Argument { name: self.name(buffer), place: self.places.len() })
-            } else if next > self.limits.max_request_bytes() {
+            } else if next > self.limits.request_bytes {
                 Some(Excess::Bytes)
             } else {
                 None

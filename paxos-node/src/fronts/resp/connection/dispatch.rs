@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::{Broken, Connection, Next};
 use crate::fronts::resp::commands::{self, Action, Command, Meaning};
-use crate::fronts::resp::errors::{client_error, unknown_command};
+use crate::fronts::resp::errors::{NOT_IN_TRANSACTION, NOT_LOGGED_IN, client_error, unknown_command};
 use crate::fronts::resp::info::{self, Facts};
 use crate::fronts::resp::local;
 use crate::fronts::resp::parse::{Parsed, Request};
@@ -34,7 +34,11 @@ impl Connection {
                     }
                 }
                 Parsed::Excess(excess) => {
-                    let error = commands::excessive(&excess, &self.front.settings);
+                    let error = if self.is_logged_out() {
+                        Reply::error(NOT_LOGGED_IN)
+                    } else {
+                        commands::excessive(&excess, &self.front.settings)
+                    };
                     self.refuse(&error).await?;
                 }
             }
@@ -49,6 +53,10 @@ impl Connection {
             return Ok(Next::GoOn);
         };
         if let Err(error) = command.check_arity(arguments) {
+            self.refuse(&error).await?;
+            return Ok(Next::GoOn);
+        }
+        if let Err(error) = self.check_rights(command, arguments) {
             self.refuse(&error).await?;
             return Ok(Next::GoOn);
         }
@@ -102,6 +110,11 @@ impl Connection {
                     self.writer().error(b"ERR WATCH inside MULTI is not allowed");
                     return Ok(Next::GoOn);
                 }
+                // The commands before it were checked for another user.
+                Action::Auth | Action::Hello if self.session.is_some() => {
+                    self.refuse(&Reply::error(NOT_IN_TRANSACTION)).await?;
+                    return Ok(Next::GoOn);
+                }
                 _ => {
                     self.queue(Queued::Local { command, arguments: arguments.to_vec() });
                     return Ok(Next::GoOn);
@@ -113,6 +126,10 @@ impl Connection {
             && let Err(error) = self.check_recovered().await
         {
             self.writer().head(&client_error(error)); // As Redis does.
+            return Ok(Next::GoOn);
+        }
+        if matches!(command.action, Action::Auth | Action::Hello) {
+            self.greet(command, arguments).await;
             return Ok(Next::GoOn);
         }
         let next = self.answer(command, arguments).await;
@@ -128,7 +145,14 @@ impl Connection {
             Action::Ping => local::ping(arguments, &mut out),
             Action::Info => out.bulk(info::text(arguments, &facts.unwrap_or_default()).as_bytes()),
             Action::Role => local::role(&self.client.status().borrow(), &mut out),
-            Action::Reset => local::reset(&mut self.client_info, &mut out),
+            Action::Reset => {
+                local::reset(&mut self.client_info, &mut out);
+                self.reset_login();
+            }
+            // Where there are users, these two do not come here.
+            Action::Auth => local::auth(arguments, &mut out),
+            Action::Hello => local::hello(&mut self.client_info, arguments, &mut out),
+            Action::Acl => self.answer_about_users(arguments),
             Action::Watch => {
                 out.error(b"ERR WATCH is not supported: use SET with NX, XX or GET, or one MULTI/EXEC block");
             }

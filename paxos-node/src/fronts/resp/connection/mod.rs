@@ -1,28 +1,27 @@
 //! One client: reads what has come, carries it out in order, and answers.
 
+mod access;
 mod dispatch;
 mod sending;
 mod transactions;
 
-use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncReadExt, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::AsyncReadExt;
 use tokio::sync::watch;
 
+use self::access::Session;
 use super::RespFront;
 use super::errors::client_error;
-use super::keepalive;
 use super::local::ClientInfo;
 use super::parse::{Parser, ProtocolError};
 use super::run;
+use super::stream::Stream;
 use super::transaction::Transaction;
 use super::write::Writer;
 use crate::client::{Client, ClientError};
@@ -37,10 +36,12 @@ const LARGE_BYTES: usize = 256 << 10;
 /// How many operations a run may have.
 const MAX_RUN: usize = 4096;
 pub(super) struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     client: Client<Store>,
     front: Arc<RespFront>,
     client_info: ClientInfo,
+    /// `None` where there are no users.
+    session: Option<Session>,
     parser: Parser,
     input: BytesMut,
     /// The largest capacity that `input` has had since it was made: operations may still share parts of it.
@@ -68,17 +69,12 @@ struct Run {
 }
 
 impl Connection {
-    pub(super) fn new(
-        stream: TcpStream,
-        client: Client<Store>,
-        front: Arc<RespFront>,
-        id: u64,
-    ) -> io::Result<Connection> {
-        keepalive::set_up(&stream, front.settings.keepalive)?;
-        Ok(Connection {
+    pub(super) fn new(stream: Stream, client: Client<Store>, front: Arc<RespFront>, id: u64) -> Connection {
+        let mut connection = Connection {
             stream,
             client,
             client_info: ClientInfo::new(id),
+            session: front.users.as_ref().map(Session::new),
             parser: Parser::new(front.settings),
             lease: front.budget.lease(id),
             front,
@@ -92,7 +88,9 @@ impl Connection {
             is_told_loading: false,
             turn_bytes: 0,
             requests: 0,
-        })
+        };
+        connection.limit_requests();
+        connection
     }
 
     /// Serves the client until it leaves or the node stops.
@@ -101,7 +99,7 @@ impl Connection {
         let mut stopping = pin!(stop.wait_for(|stop| *stop));
         loop {
             if self.is_told_loading {
-                self.is_told_loading = self.has_unread().await;
+                self.is_told_loading = self.stream.has_unread().await;
             }
             self.input.reserve(self.read_bytes);
             self.input_bytes = self.input_bytes.max(self.input.capacity());
@@ -110,12 +108,13 @@ impl Connection {
             }
             self.lease.waits_for_client(true);
             let is_held = self.lease.is_held();
+            let silence_timeout = self.silence_timeout();
             let event = tokio::select! {
                 biased;
                 _ = &mut stopping => return Ok(()),
                 read = self.stream.read_buf(&mut self.input) => Event::Read(read?),
                 told = self.lease.told(), if is_held => Event::Told(told),
-                () = silence(self.front.settings.idle_timeout) => return Ok(()),
+                () = silence(silence_timeout) => return Ok(()),
             };
             self.lease.waits_for_client(false);
             let read = match event {
@@ -221,15 +220,6 @@ impl Connection {
         let recovered = run::check_recovered(&self.client).await;
         self.is_told_loading = matches!(recovered, Err(ClientError::Recovering));
         recovered
-    }
-
-    /// Whether the client has sent more than was read so far.
-    async fn has_unread(&self) -> bool {
-        let mut next = [0];
-        let peeked = poll_fn(|context| {
-            Poll::Ready(self.stream.poll_peek(context, &mut ReadBuf::new(&mut next)).is_ready())
-        });
-        peeked.await
     }
 
     fn writer(&mut self) -> Writer<'_> {

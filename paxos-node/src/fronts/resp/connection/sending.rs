@@ -9,7 +9,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{Connection, MAX_READ_BYTES};
 use crate::fronts::budget::{NoMemory, Told};
-use crate::fronts::resp::parse::Parser;
 use crate::fronts::resp::write::flatten;
 use crate::kv::Reply;
 
@@ -48,8 +47,7 @@ impl Connection {
     /// If the client reads nothing for too long, or the connection is broken.
     pub(super) async fn flush(&mut self) -> io::Result<()> {
         while !self.output.is_empty() {
-            // The socket almost always has room, so a time-out would cost more than it is worth.
-            match self.stream.try_write(&self.output) {
+            match self.stream.write_now(&self.output).await {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => {
                     self.output.advance(written);
@@ -59,7 +57,10 @@ impl Connection {
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        match self.stream.flush_now().await {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.await_room().await,
+            flushed => flushed,
+        }
     }
 
     /// Lets other tasks run now and then. As long as there is something to read and room to write, neither
@@ -76,12 +77,13 @@ impl Connection {
         let out_of_memory = || io::Error::new(io::ErrorKind::OutOfMemory, NEVER_READS);
         self.lease.hold(self.held_bytes()).await.map_err(|NoMemory| out_of_memory())?;
         self.lease.waits_for_client(true);
+        let (stream, lease) = (&mut self.stream, &self.lease);
         let room = tokio::time::timeout(self.front.settings.write_timeout, async {
             loop {
                 tokio::select! {
-                    room = self.stream.writable() => return room,
+                    room = stream.room() => return room,
                     // Buffers that hold replies can't shrink.
-                    told = self.lease.told() => if told == Told::Leave { return Err(out_of_memory()) },
+                    told = lease.told() => if told == Told::Leave { return Err(out_of_memory()) },
                 }
             }
         })
@@ -94,7 +96,7 @@ impl Connection {
     pub(super) async fn leave(&mut self) -> io::Result<()> {
         self.writer().error(NO_MEMORY.as_bytes());
         self.input = BytesMut::new();
-        self.parser = Parser::new(self.front.settings);
+        self.parser = self.new_parser();
         self.transaction = None;
         self.flush().await?;
         self.output = BytesMut::new();
