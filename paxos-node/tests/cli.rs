@@ -78,6 +78,8 @@ fn what_is_wrong_with_the_configuration_is_told_in_one_line() {
         ("--config", "/nonexistent.toml", "/nonexistent.toml"),
         ("--log", "===", "--log"),
         ("--max-value-bytes", "0", "--max-value-bytes"),
+        ("--client-key", "key.pem", "--client-tls"),
+        ("--users", "/nonexistent.acl", "--users /nonexistent.acl: No such file"),
     ] {
         let (code, line) = refused(&with(&cluster, option, value));
         assert_eq!(code, Some(2), "{option} {value}: {line}");
@@ -118,7 +120,10 @@ fn certificates_are_made_once_and_for_new_nodes_later() {
     std::fs::remove_file(format!("{certs}/ca-key.pem")).expect("it is there");
     let (code, line) = refused(&["certs", "--out", &certs, "--add", "8"].map(str::to_owned));
     assert_eq!(code, Some(2), "{line}");
-    assert!(line.contains("ca-key.pem: is missing: the key of the CA is needed to sign certificates"), "{line}");
+    assert!(
+        line.contains("ca-key.pem: is missing: the key of the CA is needed to sign certificates"),
+        "{line}"
+    );
     let (code, line) = refused(&["certs", "--out", &certs].map(str::to_owned));
     assert_eq!(code, Some(2), "{line}");
 }

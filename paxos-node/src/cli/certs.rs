@@ -1,12 +1,12 @@
 //! `paxos-node certs`: the certificates by which nodes and operators prove who they are.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use paxos_core::NodeId;
 #[cfg(any(feature = "quic", feature = "tcp"))]
 use paxos_transport::TlsIdentity;
-use paxos_transport::certs;
+use paxos_transport::certs::{self, RenewedKeys};
 
 use super::Failure;
 use super::terminal::say;
@@ -18,10 +18,13 @@ use super::terminal::say;
 /// later, run this with --add in the same directory, or again with a higher --nodes, which makes the files
 /// that are missing.
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true, after_help = EXAMPLES)]
 pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// The directory to write to, made if it does not exist. No file in it is overwritten.
-    #[arg(long, value_name = "DIR")]
-    out: PathBuf,
+    #[arg(long, value_name = "DIR", required = true)]
+    out: Option<PathBuf>,
     /// How many nodes: the ids are 1 to N.
     #[arg(
         long,
@@ -47,8 +50,59 @@ pub(crate) struct Arguments {
     hosts: Vec<String>,
 }
 
+const EXAMPLES: &str = "\
+Examples:
+  paxos-node certs --out certs --nodes 3 --hosts a.example.org,10.0.0.1
+  paxos-node certs --out certs --add 4      for one more node
+  paxos-node certs renew --out certs        then give each node its new files; running nodes take them up";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Replace the certificates of all nodes and of the operators by new ones of the same CA.
+    ///
+    /// They have the names of the old ones, and serial numbers of their own. Give each node its new files: a
+    /// node that runs takes them up within seconds, or at once on SIGHUP, and serves on meanwhile.
+    Renew(Renew),
+}
+
+#[derive(Args)]
+struct Renew {
+    /// The directory with the CA, its key, and the certificates to replace.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Make new keys, too; else the certificates are for the old ones.
+    #[arg(long)]
+    new_keys: bool,
+    /// The cluster's name.
+    #[arg(long, value_name = "NAME", default_value = "paxos")]
+    cluster: String,
+}
+
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let Arguments { out, cluster, hosts, .. } = arguments;
+    match (&arguments.command, &arguments.out) {
+        (Some(Command::Renew(renew)), _) => run_renew(renew),
+        (None, Some(out)) => make(arguments, out),
+        (None, None) => Err(Failure::usage("--out is missing: name the directory to write to")),
+    }
+}
+
+fn run_renew(arguments: &Renew) -> Result<(), Failure> {
+    let keys = if arguments.new_keys { RenewedKeys::New } else { RenewedKeys::Same };
+    let written = certs::renew(&arguments.out, &arguments.cluster, keys).map_err(Failure::usage)?;
+    for file in &written {
+        say!("wrote {}", file.display());
+    }
+    if written.is_empty() {
+        return Err(Failure::usage(format!(
+            "{} has no certificates of nodes or operators: make them with 'paxos-node certs --nodes'",
+            arguments.out.display()
+        )));
+    }
+    Ok(())
+}
+
+fn make(arguments: &Arguments, out: &Path) -> Result<(), Failure> {
+    let Arguments { cluster, hosts, .. } = arguments;
     let nodes: Vec<NodeId> = match arguments.nodes {
         Some(count) => (1..=count).map(NodeId).collect(),
         None => arguments.add.iter().copied().map(NodeId).collect(),
@@ -66,14 +120,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         say!("{} has all of them already: nothing was written", out.display());
     }
     #[cfg(any(feature = "quic", feature = "tcp"))]
-    say_validity(arguments, &nodes);
+    say_validity(out, cluster, &nodes);
     Ok(())
 }
 
 /// Prints which certificate expires first; nodes warn of that 30 days before.
 #[cfg(any(feature = "quic", feature = "tcp"))]
-fn say_validity(arguments: &Arguments, nodes: &[NodeId]) {
-    let load = |node: &NodeId| TlsIdentity::load(&arguments.out, *node, &arguments.cluster).ok();
+fn say_validity(out: &Path, cluster: &str, nodes: &[NodeId]) {
+    let load = |node: &NodeId| TlsIdentity::load(out, *node, cluster).ok();
     let identities: Vec<TlsIdentity> = nodes.iter().filter_map(load).collect();
     let certificates = identities.iter().flat_map(TlsIdentity::certificates);
     if let Some(first) = certificates.min_by_key(|certificate| certificate.not_after) {

@@ -14,12 +14,15 @@ mod join;
 mod listen;
 #[cfg(feature = "file")]
 mod local;
+mod logging;
 #[cfg(any(feature = "quic", feature = "tcp"))]
 mod member;
 mod memory;
 pub(crate) mod options;
 #[cfg(feature = "file")]
 mod refound;
+#[cfg(any(feature = "quic", feature = "tcp"))]
+mod reread;
 mod runtime;
 #[cfg(any(feature = "quic", feature = "tcp"))]
 mod serve;
@@ -29,13 +32,12 @@ mod terminal;
 mod wal;
 
 use std::fmt;
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
 
-use self::options::{LogFormat, LogOptions};
+use self::logging::start_log;
+use self::options::LogOptions;
 
 /// Why the program ends with an error: one line for the user, and a code for scripts.
 #[derive(Debug)]
@@ -120,6 +122,8 @@ Examples:
   paxos-node format --id 1 --data data
   paxos-node serve --id 1 --peers 1=a:9001,2=b:9001,3=c:9001 \\
       --client 0.0.0.0:6379 --http 0.0.0.0:8001 --data data --certs certs
+  paxos-node serve ... --client-tls 0.0.0.0:6380 --users users.acl     for clients with TLS who log in
+  paxos-node certs renew --out certs        new certificates by the same CA; running nodes take them up
   paxos-node status a:8001,b:8001,c:8001
   paxos-node member replace --id 2 --with 4 --address d:9001 --via a:9001,c:9001 --certs certs
   paxos-node bench                          what transports and storages cost on this machine
@@ -211,19 +215,4 @@ use serve::run as run_node;
 #[cfg(not(any(feature = "quic", feature = "tcp")))]
 fn run_node(serve: options::Serve) -> Result<(), Failure> {
     Err(Failure::usage(paxos_node::backends::BackendError::NotCompiledIn { name: serve.transport.name() }))
-}
-
-/// Sends the log to standard error through a queue, so that logging never waits for the reader of the stream.
-fn start_log(options: &LogOptions) -> Result<(), Failure> {
-    let filter = options.log.as_deref().unwrap_or("warn");
-    let filter = EnvFilter::try_new(filter)
-        .map_err(|error| Failure::usage(format!("--log {filter}: {error}; try for example --log info")))?;
-    let lines = terminal::queue_error().map_err(Failure::other)?;
-    let has_colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(has_colours).with_writer(lines);
-    match options.log_format.unwrap_or_default() {
-        LogFormat::Text => builder.init(),
-        LogFormat::Json => builder.json().init(),
-    }
-    Ok(())
 }

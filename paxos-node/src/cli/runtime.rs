@@ -33,3 +33,8 @@ impl StopSignals {
         }
     }
 }
+
+/// SIGHUP, which no longer ends the process once this is registered.
+pub(super) fn hangups() -> Result<Signal, Failure> {
+    signal(SignalKind::hangup()).map_err(Failure::other)
+}

@@ -7,11 +7,12 @@ use paxos_node::backends::BackendError;
 #[cfg(any(feature = "file", feature = "memory"))]
 use paxos_node::backends::StorageKind;
 use paxos_node::fronts::operator::OperatorSettings;
+use paxos_node::fronts::resp::Ports;
 use paxos_node::fronts::{http, operator, resp};
 use paxos_node::kv::Store;
 use paxos_storage::Storage;
 use paxos_transport::calls::{self, CallSender};
-use paxos_transport::{NetworkConfig, TlsIdentity, Transport};
+use paxos_transport::{NetworkConfig, SharedIdentity, TlsIdentity, Transport};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -20,6 +21,7 @@ use super::Failure;
 use super::descriptors::{self, Demand};
 use super::join;
 use super::options::Serve;
+use super::reread::{self, ClientExpiry, Source};
 use super::runtime::{self, StopSignals};
 use super::terminal::{self, say};
 
@@ -45,6 +47,7 @@ async fn run_node(mut serve: Serve) -> Result<(), Failure> {
     let front = resp::RespSettings { max_clients: share_descriptors(&serve)?, ..serve.front };
     let (storage, cluster) = open_storage(&serve)?;
     let mut stop_signals = StopSignals::register()?;
+    let hangups = runtime::hangups()?;
     let stop_with_stdin = serve.stop_with_stdin;
     tokio::select! {
         joined = join::look_up_members(&mut serve, storage.as_ref(), &cluster) => joined?,
@@ -53,10 +56,12 @@ async fn run_node(mut serve: Serve) -> Result<(), Failure> {
             return Ok(());
         }
     }
-    let clients = listen("client", serve.client).await?;
+    let (identity, of_node) = Source::of_node(&serve.certs, id, &cluster)?;
+    let mut sources = vec![of_node];
+    let ports = open_ports(&serve, &mut sources).await?;
     let web = listen("http", serve.http).await?;
     let (calls_from, calls) = calls::channel();
-    let transport = bind_transport(&serve, &cluster, calls_from).await?;
+    let transport = bind_transport(&serve, identity, calls_from).await?;
     let recorder = http::recorder();
     let metrics = recorder.handle();
     metrics::set_global_recorder(recorder).map_err(Failure::other)?;
@@ -82,18 +87,22 @@ async fn run_node(mut serve: Serve) -> Result<(), Failure> {
     });
     let mut node = Node::start(settings, transport, storage, Store::default())?;
     let (stop_fronts, stopped) = watch::channel(false);
-    let resp_front = tokio::spawn(resp::serve(clients, node.client(), front, stopped.clone()));
+    let resp_front = tokio::spawn(resp::serve_on(ports, node.client(), front, stopped.clone()));
     let http_front = tokio::spawn(http::serve(web, node.client(), metrics, stopped.clone()));
     let operator_front = tokio::spawn(operator::serve(calls, node.client(), operators, stopped));
+    let own_certificate = serve.certs.join(format!("node-{id}.pem"));
+    let certificate = serve.client_tls.as_ref().map(|(_, files)| files.certificate.clone());
+    let expiry = ClientExpiry::new(certificate.filter(|file| *file != own_certificate));
+    let rereading = tokio::spawn(reread::run(id, sources, expiry, serve.log_file.clone(), hangups));
     let life = async {
         if let Err(error) = node.recovered().await {
             return error;
         }
-        let Serve { client, http, .. } = &serve;
+        let (clients, http) = (clients_in_words(&serve), serve.http);
         let memory =
             memory_limit.map_or_else(|| String::from("any amount"), |bytes| format!("{} MiB", bytes >> 20));
         say!(
-            "node {id} of cluster {cluster} serves Redis clients on {client} and HTTP on {http}, within {memory} of memory"
+            "node {id} of cluster {cluster} serves Redis clients on {clients} and HTTP on {http}, within {memory} of memory"
         );
         node.failed().await
     };
@@ -101,6 +110,7 @@ async fn run_node(mut serve: Serve) -> Result<(), Failure> {
         error = life => Some(error),
         () = told_to_stop(&mut stop_signals, stop_with_stdin) => None,
     };
+    rereading.abort();
     let _ = stop_fronts.send(true);
     let fronts = async { tokio::join!(resp_front, http_front, operator_front) };
     let _ = tokio::time::timeout(resp::SHUTDOWN_TIMEOUT, fronts).await;
@@ -110,6 +120,35 @@ async fn run_node(mut serve: Serve) -> Result<(), Failure> {
     node.stop().await?;
     say!("node {id} has stopped");
     Ok(())
+}
+
+/// Opens the ports for Redis clients, and adds the files that they use to `sources`.
+async fn open_ports(serve: &Serve, sources: &mut Vec<Source>) -> Result<Ports, Failure> {
+    let mut ports = Ports::default();
+    if let Some(file) = &serve.users {
+        let (users, source) = Source::of_users(file)?;
+        if users.is_empty() {
+            tracing::warn!(file = %file.display(), "there are no users, so no client can do anything");
+        }
+        ports.users = Some(users);
+        sources.push(source);
+    }
+    if let Some((address, files)) = &serve.client_tls {
+        let (tls, source) = Source::of_clients(files)?;
+        ports.tls = Some((listen("client-tls", *address).await?, tls));
+        sources.push(source);
+    }
+    if let Some(address) = serve.client {
+        ports.plain = Some(listen("client", address).await?);
+    }
+    Ok(ports)
+}
+
+/// Where Redis clients come in.
+fn clients_in_words(serve: &Serve) -> String {
+    let plain = serve.client.map(|address| address.to_string());
+    let tls = serve.client_tls.as_ref().map(|(address, _)| format!("{address} (TLS)"));
+    plain.into_iter().chain(tls).collect::<Vec<_>>().join(", ")
 }
 
 /// Resolves when the node is to stop.
@@ -197,11 +236,10 @@ fn open_file(serve: &Serve) -> Result<(Box<dyn Storage>, String), Failure> {
 
 async fn bind_transport(
     serve: &Serve,
-    cluster: &str,
+    identity: SharedIdentity,
     calls: CallSender,
 ) -> Result<Box<dyn Transport>, Failure> {
-    let config =
-        network_config(serve, load_identity(serve, cluster)?)?.with(|config| config.calls = Some(calls));
+    let config = network_config(serve, identity)?.with(|config| config.calls = Some(calls));
     serve.transport.bind(config).await.map_err(|error| not_bound(&error))
 }
 
@@ -223,7 +261,7 @@ pub(super) fn load_identity(serve: &Serve, cluster: &str) -> Result<TlsIdentity,
     })
 }
 
-fn network_config(serve: &Serve, identity: TlsIdentity) -> Result<NetworkConfig, Failure> {
+fn network_config(serve: &Serve, identity: SharedIdentity) -> Result<NetworkConfig, Failure> {
     let listen = serve
         .listen
         .ok_or_else(|| Failure::usage("--listen is missing: name where peers reach this node"))?;

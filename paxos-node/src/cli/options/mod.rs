@@ -5,14 +5,14 @@
 
 mod resolved;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use paxos_node::backends::{StorageKind, TransportKind};
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::resolved::{Serve, parse_addresses};
+pub(crate) use self::resolved::{ClientTlsFiles, Serve, parse_addresses};
 use super::Failure;
 use super::choice::one_of;
 
@@ -103,10 +103,30 @@ pub(crate) struct ServeOptions {
     #[arg(long, env = "PAXOS_LISTEN", value_name = "HOST:PORT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     listen: Option<String>,
-    /// Where to listen for Redis clients.
+    /// Where to listen for Redis clients without TLS. May be left out if --client-tls is given.
     #[arg(long, env = "PAXOS_CLIENT", value_name = "HOST:PORT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     client: Option<String>,
+    /// Where to listen for Redis clients with TLS.
+    #[arg(long, env = "PAXOS_CLIENT_TLS", value_name = "HOST:PORT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_tls: Option<String>,
+    /// The certificate that clients are shown, in PEM form [default: this node's own in --certs].
+    #[arg(long, env = "PAXOS_CLIENT_CERT", value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_cert: Option<PathBuf>,
+    /// The key of --client-cert.
+    #[arg(long, env = "PAXOS_CLIENT_KEY", value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_key: Option<PathBuf>,
+    /// Clients with TLS must show a certificate by this CA [default: they need none].
+    #[arg(long, env = "PAXOS_CLIENT_CA", value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_ca: Option<PathBuf>,
+    /// Who Redis clients may be, in the format of Redis's ACL files [default: everybody may do everything].
+    #[arg(long, env = "PAXOS_USERS", value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    users: Option<PathBuf>,
     /// Where to serve /healthz, /readyz, /status and /metrics.
     #[arg(long, env = "PAXOS_HTTP", value_name = "HOST:PORT")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -231,6 +251,12 @@ impl ServeOptions {
         table.extend(given);
         table.try_into()
     }
+}
+
+/// What a file with options says about the log.
+pub(crate) fn log_in_file(file: &Path) -> Result<Option<String>, Failure> {
+    let options = ServeOptions { config: Some(file.to_owned()), ..ServeOptions::default() };
+    Ok(options.with_file(LogOptions::default())?.log.log)
 }
 
 /// For the fuzz target: reads the bytes as a file with options. Options that are accepted mean the same when

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use paxos_core::{NodeId, ReadMode};
 use paxos_node::NodeSettings;
@@ -26,7 +26,12 @@ pub(crate) struct Serve {
     pub(crate) peers: BTreeMap<NodeId, String>,
     /// Addresses of members of a running cluster that this node joins.
     pub(crate) join: Vec<String>,
-    pub(crate) client: SocketAddr,
+    /// Where Redis clients come in without TLS, if they may.
+    pub(crate) client: Option<SocketAddr>,
+    /// Where they come in with TLS, if they may, and the files for that.
+    pub(crate) client_tls: Option<(SocketAddr, ClientTlsFiles)>,
+    /// The file of users.
+    pub(crate) users: Option<PathBuf>,
     pub(crate) http: SocketAddr,
     pub(crate) data: Option<PathBuf>,
     pub(crate) certs: PathBuf,
@@ -37,14 +42,27 @@ pub(crate) struct Serve {
     pub(crate) front: RespSettings,
     pub(crate) segment_bytes: u64,
     pub(crate) stop_with_stdin: bool,
+    /// The file that says what the log has, if no flag or variable does.
+    pub(crate) log_file: Option<PathBuf>,
+}
+
+/// The files of a port for clients with TLS.
+#[derive(Clone, Debug)]
+#[allow(dead_code, reason = "without a network the program runs no node")]
+pub(crate) struct ClientTlsFiles {
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+    /// The CA of clients, if they must show certificates.
+    pub(crate) authority: Option<PathBuf>,
 }
 
 impl ServeOptions {
     /// Adds the options of the file, checks everything, and starts the log.
     pub(crate) fn resolve(self, log: LogOptions) -> Result<Serve, Failure> {
         let stop_with_stdin = self.stop_with_stdin;
+        let log_file = self.config.clone().filter(|_| log.log.is_none());
         let options = self.with_file(log)?;
-        crate::cli::start_log(&options.log)?;
+        crate::cli::logging::start_log(&options.log)?;
         let id = NodeId(required(options.id, "id")?);
         let peers = parse_peers(options.peers.as_deref().unwrap_or_default())?;
         if options.peers.is_some() && !peers.contains_key(&id) {
@@ -80,22 +98,59 @@ impl ServeOptions {
         if storage == StorageKind::File && options.data.is_none() {
             return Err(Failure::usage("--data is missing: name a directory made by 'paxos-node format'"));
         }
+        let client =
+            options.client.as_deref().map(|address| listen::resolve("client", address)).transpose()?;
+        let certs = required(options.certs.clone(), "certs")?;
+        let client_tls = options.client_tls(id, &certs)?;
+        if client.is_none() && client_tls.is_none() {
+            return Err(Failure::usage(
+                "--client and --client-tls are missing: name where to listen for clients, plainly or with TLS",
+            ));
+        }
         Ok(Serve {
             settings,
             listen,
             peers,
             join,
-            client: listen::resolve("client", &required(options.client, "client")?)?,
+            client,
+            client_tls,
+            users: options.users,
             http: listen::resolve("http", &required(options.http, "http")?)?,
             data: options.data,
-            certs: required(options.certs, "certs")?,
+            certs,
             cluster: options.cluster,
             transport,
             storage,
             front,
             segment_bytes,
             stop_with_stdin,
+            log_file,
         })
+    }
+
+    /// Where clients come in with TLS, and by which files.
+    fn client_tls(&self, id: NodeId, certs: &Path) -> Result<Option<(SocketAddr, ClientTlsFiles)>, Failure> {
+        let Some(address) = &self.client_tls else {
+            let given = [("cert", &self.client_cert), ("key", &self.client_key), ("ca", &self.client_ca)];
+            return match given.iter().find(|(_, file)| file.is_some()) {
+                None => Ok(None),
+                Some((name, _)) => Err(Failure::usage(format!(
+                    "--client-{name} is for clients with TLS: name where to listen for them with --client-tls"
+                ))),
+            };
+        };
+        let (certificate, key) = match (&self.client_cert, &self.client_key) {
+            (Some(certificate), Some(key)) => (certificate.clone(), key.clone()),
+            (None, None) => (certs.join(format!("node-{id}.pem")), certs.join(format!("node-{id}-key.pem"))),
+            (Some(_), None) => {
+                return Err(Failure::usage("--client-key is missing: the key of --client-cert"));
+            }
+            (None, Some(_)) => {
+                return Err(Failure::usage("--client-cert is missing: the certificate of --client-key"));
+            }
+        };
+        let files = ClientTlsFiles { certificate, key, authority: self.client_ca.clone() };
+        Ok(Some((listen::resolve("client-tls", address)?, files)))
     }
 
     fn node_settings(&self, id: NodeId, peers: &BTreeMap<NodeId, String>) -> Result<NodeSettings, Failure> {
