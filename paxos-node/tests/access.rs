@@ -124,11 +124,9 @@ struct Client<S>(S);
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     async fn send(&mut self, line: &str) {
         let words: Vec<&str> = line.split(' ').collect();
-        let mut request = format!("*{}\r\n", words.len());
-        for word in words {
-            request += &format!("${}\r\n{word}\r\n", word.len());
-        }
-        self.0.write_all(request.as_bytes()).await.expect("it is sent");
+        let mut parts = vec![format!("*{}\r\n", words.len())];
+        parts.extend(words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len())));
+        self.0.write_all(parts.concat().as_bytes()).await.expect("it is sent");
         self.0.flush().await.expect("it is sent");
     }
 
@@ -318,8 +316,8 @@ async fn without_users_everybody_is_default() {
 #[tokio::test]
 async fn wrong_passwords_slow_down_whoever_tries_many_and_nothing_else() {
     let server = Server::start(Some(users("user app on >secret ~* +@all").into()), false).await;
-    let mut served = server.client().await;
-    served.expect("AUTH app secret", "+OK\r\n").await;
+    let mut user = server.client().await;
+    user.expect("AUTH app secret", "+OK\r\n").await;
     let started = Instant::now();
     let mut attackers = tokio::task::JoinSet::new();
     for _ in 0..20 {
@@ -336,7 +334,7 @@ async fn wrong_passwords_slow_down_whoever_tries_many_and_nothing_else() {
     while let Some(reply) = attackers.join_next().await {
         replies.push(reply.expect("it is answered"));
         let asked = Instant::now();
-        served.expect("GET a", "$-1\r\n").await;
+        user.expect("GET a", "$-1\r\n").await;
         assert!(asked.elapsed() < Duration::from_secs(1), "others are served meanwhile");
     }
     let wrong = replies.iter().filter(|reply| *reply == "-WRONGPASS").count();

@@ -92,6 +92,9 @@ const GOLDEN: &[(&str, &str, Option<&str>)] = &[
     ("AUTH user secret", "-WRONGPASS invalid username-password pair or user is disabled.\r\n", None),
     ("AUTH", "-ERR wrong number of arguments for 'auth' command\r\n", None),
     ("AUTH a b c", "-ERR syntax error\r\n", None),
+    ("ACL WHOAMI", "$7\r\ndefault\r\n", None),
+    ("ACL LIST", "*1\r\n$31\r\nuser default on nopass ~* +@all\r\n", None),
+    ("ACL", "-ERR wrong number of arguments for 'acl' command\r\n", None),
     // Strings.
     ("GET k", "$-1\r\n", Some("_\r\n")),
     ("SET k v", "+OK\r\n", None),

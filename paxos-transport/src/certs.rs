@@ -58,12 +58,12 @@ pub struct ClusterCerts {
 pub fn make_cluster(cluster: &str, nodes: &[NodeId], hosts: &[String]) -> Result<ClusterCerts, Error> {
     let authority = Authority::new(cluster, new_key()?)?;
     let nodes = nodes.iter().map(|node| {
-        let (certificate, key) = authority.certify(*node, hosts, new_key()?)?;
+        let (certificate, key) = authority.certify(*node, hosts, &new_key()?)?;
         Ok((*node, certificate, key))
     });
     Ok(ClusterCerts {
         nodes: nodes.collect::<Result<_, Error>>()?,
-        operator: authority.certify_operator(new_key()?)?,
+        operator: authority.certify_operator(&new_key()?)?,
         authority: authority.issuer.pem(),
         authority_key: authority.issuer.key().serialize_pem(),
     })
@@ -100,7 +100,7 @@ pub fn write_cluster(
     if let Some((certificate, _)) = pair.read()? {
         authority.check_issued(&pair.certificate, &certificate, webpki::KeyUsage::client_auth())?;
     } else {
-        missing.push(pair, authority.certify_operator(new_key()?)?);
+        missing.push(pair, authority.certify_operator(&new_key()?)?);
     }
     missing.write()
 }
@@ -146,7 +146,7 @@ impl MissingFiles {
             if let Some((certificate, _)) = pair.read()? {
                 authority.check_issued(&pair.certificate, &certificate, webpki::KeyUsage::server_auth())?;
             } else {
-                self.push(pair, authority.certify(node, hosts, new_key()?)?);
+                self.push(pair, authority.certify(node, hosts, &new_key()?)?);
             }
         }
         Ok(())
@@ -220,7 +220,7 @@ impl Authority {
     }
 
     /// Makes a certificate for a node with this key; returns both as text.
-    fn certify(&self, node: NodeId, hosts: &[String], key: KeyPair) -> Result<(String, String), Error> {
+    fn certify(&self, node: NodeId, hosts: &[String], key: &KeyPair) -> Result<(String, String), Error> {
         let name = self.node_name(node);
         let mut names = vec![name.clone()];
         for host in hosts.iter().filter(|host| !host.is_empty()) {
@@ -231,17 +231,17 @@ impl Authority {
         }
         let params = CertificateParams::new(names).map_err(tls_error)?;
         let usages = [ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        self.sign(params, name, &usages, &key)
+        self.sign(params, name, &usages, key)
     }
 
     /// Makes a certificate for operators with this key; returns both as text. It can't be that of a node: its
     /// name is of another kind, and it is not for servers.
-    fn certify_operator(&self, key: KeyPair) -> Result<(String, String), Error> {
+    fn certify_operator(&self, key: &KeyPair) -> Result<(String, String), Error> {
         let mut params = CertificateParams::default();
         let name = format!("paxos://{}/operator", self.cluster);
         params.subject_alt_names.push(SanType::URI(name.try_into().map_err(tls_error)?));
         let common_name = format!("{} cluster operator", self.cluster);
-        self.sign(params, common_name, &[ExtendedKeyUsagePurpose::ClientAuth], &key)
+        self.sign(params, common_name, &[ExtendedKeyUsagePurpose::ClientAuth], key)
     }
 
     fn sign(

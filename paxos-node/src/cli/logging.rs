@@ -14,7 +14,9 @@ use super::terminal;
 const DEFAULT_FILTER: &str = "warn";
 
 /// Changes the filter of the log, once that has started.
-static CHANGE_FILTER: OnceLock<Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>> = OnceLock::new();
+static CHANGE_FILTER: OnceLock<Box<ChangeFilter>> = OnceLock::new();
+
+type ChangeFilter = dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync;
 
 /// Sends the log to standard error through a queue, so that logging never waits for the reader of the stream.
 pub(crate) fn start_log(options: &LogOptions) -> Result<(), Failure> {

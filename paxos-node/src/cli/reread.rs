@@ -220,7 +220,7 @@ mod tests {
             },
         );
         let (number, mut source) = made.expect("the file is there");
-        let mut looks = |source: &mut Source| (0..3).map(|_| source.look(false)).collect::<Vec<_>>();
+        let looks = |source: &mut Source| (0..3).map(|_| source.look(false)).collect::<Vec<_>>();
         assert_eq!(looks(&mut source), [None, None, None]);
         std::fs::write(&file, "22").expect("it is written");
         assert_eq!(looks(&mut source), [None, Some(Ok(())), None], "the second look finds it settled");

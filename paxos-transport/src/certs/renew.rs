@@ -43,12 +43,12 @@ pub fn renew(directory: &Path, cluster: &str, keys: RenewedKeys) -> Result<Vec<P
             return Err(wrong(&pair.certificate, format!("is for {}, not for {name}", names.join(", "))));
         }
         let hosts: Vec<String> = names.into_iter().filter(|host| *host != name).collect();
-        new.push((authority.certify(node, &hosts, key_for(&pair, &key, keys)?)?, pair));
+        new.push((authority.certify(node, &hosts, &key_for(&pair, &key, keys)?)?, pair));
     }
     let pair = FilePair::new(directory, "admin");
     if let Some((certificate, key)) = pair.read()? {
         names_by(&authority, &pair, &certificate, webpki::KeyUsage::client_auth())?;
-        new.push((authority.certify_operator(key_for(&pair, &key, keys)?)?, pair));
+        new.push((authority.certify_operator(&key_for(&pair, &key, keys)?)?, pair));
     }
     let mut written = Vec::new();
     for ((certificate, key), pair) in new {

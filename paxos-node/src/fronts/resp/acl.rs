@@ -63,7 +63,9 @@ pub(super) fn answer(name: &str, users: Option<&Users>, arguments: &[Bytes], out
         }
         [subcommand] if is(subcommand, "cat") => {
             out.array(NAMES.len());
-            NAMES.iter().for_each(|(name, _)| out.bulk(name.as_bytes()));
+            for (name, _) in NAMES {
+                out.bulk(name.as_bytes());
+            }
         }
         [_, category] if is(&arguments[0], "cat") => commands_in(category, out),
         [_, name] => match users.named(name) {
@@ -82,7 +84,9 @@ fn commands_in(name: &[u8], out: &mut Writer<'_>) {
     };
     let names: Vec<String> = COMMANDS.iter().flat_map(|command| command.names_in(category)).collect();
     out.array(names.len());
-    names.iter().for_each(|name| out.bulk(name.as_bytes()));
+    for name in names {
+        out.bulk(name.as_bytes());
+    }
 }
 
 /// The answer to `ACL GETUSER`.
@@ -94,7 +98,9 @@ fn describe(user: &User, out: &mut Writer<'_>) {
     ] {
         out.bulk(name.as_bytes());
         out.array(words.len());
-        words.iter().for_each(|word: &String| out.bulk(word.as_bytes()));
+        for word in words {
+            out.bulk(word.as_bytes());
+        }
     }
     // There are no channels here.
     for (name, text) in

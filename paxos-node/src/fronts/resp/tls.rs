@@ -115,7 +115,7 @@ impl Pem {
         }
     }
 
-    fn wrong(&self, problem: impl ToString) -> ClientTlsError {
+    fn wrong(&self, problem: impl std::fmt::Display) -> ClientTlsError {
         ClientTlsError::File { file: self.file.clone(), problem: problem.to_string() }
     }
 

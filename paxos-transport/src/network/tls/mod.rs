@@ -193,8 +193,8 @@ impl TlsIdentity {
     pub(crate) fn verify(&self, chain: &[CertificateDer<'_>]) -> Result<(), String> {
         let (certificate, intermediates) = chain.split_first().ok_or("there is no certificate")?;
         let verifier = self.verifier().map_err(|error| error.to_string())?;
-        let verified = verifier.verify_client_cert(certificate, intermediates, UnixTime::now());
-        verified.map(drop).map_err(|error| error.to_string())
+        let result = verifier.verify_client_cert(certificate, intermediates, UnixTime::now());
+        result.map(drop).map_err(|error| error.to_string())
     }
 
     fn verifier(&self) -> Result<Arc<dyn ClientCertVerifier>, Error> {
