@@ -196,7 +196,7 @@ const GOLDEN: &[(&str, &str, Option<&str>)] = &[
     ("CLIENT", "-ERR wrong number of arguments for 'client' command\r\n", None),
     // About the node.
     ("ROLE now", "-ERR wrong number of arguments for 'role' command\r\n", None),
-    ("COMMAND COUNT", ":38\r\n", None),
+    ("COMMAND COUNT", ":39\r\n", None),
     ("COMMAND DOCS", "*0\r\n", Some("%0\r\n")),
     ("COMMAND INFO get", "*1\r\n$-1\r\n", Some("*1\r\n_\r\n")),
     ("CONFIG GET save", "*2\r\n$4\r\nsave\r\n$0\r\n\r\n", Some("%1\r\n$4\r\nsave\r\n$0\r\n\r\n")),
