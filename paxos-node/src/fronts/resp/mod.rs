@@ -12,8 +12,8 @@
 //! [`RespSettings`] bounds everything: connections, requests, runs and buffers of replies.
 //!
 //! Where a command goes: `parse` cuts the stream into requests, `commands` finds the command's row,
-//! `operations` (with `conditions`, `values` and `keyspace`) makes an operation of it, and `run` has the cluster carry it out; `local` answers what does
-//! not concern the store.
+//! `operations` (with `conditions`, `values` and `keyspace`) makes an operation of it, and `run` has the
+//! cluster carry it out; `local` answers what does not concern the store.
 
 mod absent;
 mod client;
