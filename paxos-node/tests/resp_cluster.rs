@@ -77,7 +77,7 @@ fn a_watch_sees_what_other_nodes_have_changed() {
     let leader = cluster.wait_for_leader();
     let [follower, other] = [1, 2].map(|step| (leader - 1 + step) % 3 + 1);
     let (mut watching, mut meddling) = (cluster.client(follower), cluster.client(other));
-    let mut exec = |watching: &mut Client| {
+    let exec = |watching: &mut Client| {
         assert_eq!(watching.ask(&["MULTI"]), "OK");
         assert_eq!(watching.ask(&["INCR", "done"]), "QUEUED");
         watching.ask(&["EXEC"])

@@ -14,11 +14,11 @@
 //!
 //! Deliberately absent: expiry, which would need clocks that agree, and types other than strings.
 //!
-//! `store` holds the state: `records` found by key, their order in `creation`, and what `watch` has to know of
-//! `removals`. `operation` tells what can be asked of it, `execute` how that is done within the `work` that a
-//! command may take (`strings` and `keys` have what takes more than a few lines), `estimate` how long that
-//! will take here, `picture` how a state is read while it changes, `feed` who hears of what is applied, and
-//! `state_machine` how the log and snapshots drive all of it.
+//! `store` holds the state: `records` found by key, their order in `creation`, and what `watch` has to know
+//! of `removals`. `operation` tells what can be asked of it, `execute` how that is done within the `work`
+//! that a command may take (`strings` and `keys` have what takes more than a few lines), `estimate` how long
+//! that will take here, `picture` how a state is read while it changes, `feed` who hears of what is applied,
+//! and `state_machine` how the log and snapshots drive all of it.
 
 mod copied;
 mod creation;

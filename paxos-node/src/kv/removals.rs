@@ -1,9 +1,9 @@
 //! When keys were removed, as far as the watch of a missing key has to know it.
 //!
-//! A key that is there tells by its revision whether it has changed. One that is missing tells nothing: it may
-//! have been created and removed again. So the store remembers the last removal of a key, for groups of keys
-//! that share a place in a table. A watch of a missing key that meets the removal of another one of its group
-//! takes it for a change; it never misses one.
+//! A key that is there tells by its revision whether it has changed. One that is missing tells nothing: it
+//! may have been created and removed again. So the store remembers the last removal of a key, for groups of
+//! keys that share a place in a table. A watch of a missing key that meets the removal of another one of its
+//! group takes it for a change; it never misses one.
 //!
 //! The table is part of the replicated state and of snapshots: all nodes decide alike. It is left out of the
 //! digest, which nodes without it compare, too.
@@ -12,8 +12,8 @@ use std::io::{self, Read, Write};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-/// How many groups there are: with a hundred removals while a key is watched, every fortieth watch fails though
-/// nothing has changed.
+/// How many groups there are: with a hundred removals while a key is watched, every fortieth watch fails
+/// though nothing has changed.
 const GROUPS: usize = 1 << 12;
 /// How many bytes a group takes in a snapshot: its number, and a revision.
 const GROUP_BYTES: usize = 2 + 8;

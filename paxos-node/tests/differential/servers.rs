@@ -49,7 +49,9 @@ impl Redis {
                 "--appendonly",
                 "no",
             ]);
-            command.args(["--databases", "1", "--dir"]).arg(directory.path());
+            command
+                .args(["--databases", "1", "--slowlog-log-slower-than", "-1", "--dir"])
+                .arg(directory.path());
             let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
             let mut redis = Redis { process, port, _directory: directory };
             redis.wait();

@@ -90,7 +90,8 @@ pub(crate) fn shown(request: &[Vec<u8>]) -> String {
     words.join(" ")
 }
 
-/// What `COMMAND INFO` tells of one command: the number of its words, whether it writes, and where its keys are.
+/// What `COMMAND INFO` tells of one command: the number of its words, whether it writes, and where its keys
+/// are.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Description {
     words: i64,

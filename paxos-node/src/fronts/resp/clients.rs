@@ -245,11 +245,8 @@ impl Filter {
 
     fn parse_kill(words: &[Bytes], by: u64) -> Result<Filter, Reply> {
         let mut filter = Filter { except: Some(by), ..Filter::default() };
-        if words.is_empty() || !words.len().is_multiple_of(2) {
-            return Err(Reply::error(SYNTAX));
-        }
-        for pair in words.chunks_exact(2) {
-            let (word, value) = (&pair[0], &pair[1]);
+        for pair in words.chunks(2) {
+            let [word, value] = pair else { return Err(Reply::error(SYNTAX)) };
             match () {
                 () if is(word, "id") => filter.ids = Some(vec![parse_id(value)?]),
                 () if is(word, "type") => filter.kind = Some(parse_kind(value)?),

@@ -80,8 +80,8 @@ pub(super) static COMMANDS: &[Command] = &[
         .with_subcommands(keyspace::check_memory, &[]),
     store("scan", AtLeast(1), Neither, operations::scan).reads(KEYSPACE.and(SLOW)),
     store("dbsize", Exactly(0), Neither, operations::dbsize).reads(KEYSPACE.and(FAST)),
-    store("flushall", Between(0, 1), Neither, operations::flush).writes(KEYSPACE.and(SLOW).and(DANGEROUS)),
-    store("flushdb", Between(0, 1), Neither, operations::flush).writes(KEYSPACE.and(SLOW).and(DANGEROUS)),
+    store("flushall", Any, Neither, operations::flush).writes(KEYSPACE.and(SLOW).and(DANGEROUS)),
+    store("flushdb", Any, Neither, operations::flush).writes(KEYSPACE.and(SLOW).and(DANGEROUS)),
     // Transactions.
     row("multi", Exactly(0), Action::Multi).of(TRANSACTION.and(FAST)),
     row("exec", Exactly(0), Action::Exec).of(TRANSACTION.and(SLOW)),
@@ -116,7 +116,9 @@ pub(super) static COMMANDS: &[Command] = &[
     row("client", AtLeast(1), Action::Client).with_subcommands(client::check, client::SUBCOMMANDS),
     row("config", AtLeast(1), Action::Config).with_subcommands(config::check, config::SUBCOMMANDS),
     row("acl", AtLeast(1), Action::Acl).with_subcommands(acl::check, acl::SUBCOMMANDS),
-    row("command", Any, Action::Local(describe::command)).of(CONNECTION.and(SLOW)),
+    row("command", Any, Action::Local(describe::command))
+        .of(CONNECTION.and(SLOW))
+        .with_subcommands(describe::check, &[]),
     row("info", Any, Action::Info).of(SLOW.and(DANGEROUS)),
     row("role", Exactly(0), Action::Role).of(ADMIN.and(FAST).and(DANGEROUS)),
     row("wait", Exactly(2), Action::Wait).of(SLOW.and(CONNECTION)),
@@ -203,7 +205,7 @@ enum Arity {
     Exactly(usize),
     AtLeast(usize),
     Between(usize, usize),
-    /// One pair at least.
+    /// One pair at least; whether the last one is whole is seen by the command.
     Pairs,
 }
 
@@ -367,7 +369,7 @@ impl Command {
             Exactly(exact) => count == exact,
             AtLeast(least) => count >= least,
             Between(least, most) => (least..=most).contains(&count),
-            Pairs => count >= 2 && count.is_multiple_of(2),
+            Pairs => count >= 2,
         };
         match self.check_subcommand {
             _ if !fits => Err(wrong_arity(self.name)),
@@ -618,8 +620,8 @@ mod tests {
         for (name, right, wrong) in [
             ("get", &[1][..], &[0, 2][..]),
             ("set", &[2, 3, 6], &[0, 1]),
-            ("mset", &[2, 4], &[0, 1, 3]),
-            ("flushall", &[0, 1], &[2]),
+            ("mset", &[2, 3, 4], &[0, 1]),
+            ("ping", &[0, 1], &[2]),
             ("quit", &[0, 9], &[]),
             ("client", &[1], &[0, 2]),
         ] {

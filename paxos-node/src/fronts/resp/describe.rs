@@ -6,12 +6,13 @@
 use bytes::Bytes;
 
 use super::RespSettings;
+use super::absent;
 use super::commands::{Action, COMMANDS, Command, find};
 use super::errors::SYNTAX;
 use super::local::ClientInfo;
 use super::words::{CUT_NAME_BYTES, is, lower_case};
 use super::write::Writer;
-use crate::kv::{Operation, Pattern};
+use crate::kv::{Operation, Pattern, Reply};
 
 /// Where the keys of a request are, its name counted as the first word: none if `first` is 0.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -77,14 +78,17 @@ pub(super) fn command(_: &mut ClientInfo, arguments: &[Bytes], out: &mut Writer<
                 }
             }
         }
-        [subcommand, request @ ..] if is(subcommand, "getkeys") && !request.is_empty() => {
-            keys_of(request, out);
-        }
-        [subcommand, ..] => {
-            let shown = String::from_utf8_lossy(&subcommand[..subcommand.len().min(128)]);
-            out.error(format!("ERR unknown subcommand '{shown}'. Try COMMAND HELP.").as_bytes());
-        }
+        // The number of arguments and the subcommands have been checked.
+        [_, request @ ..] => keys_of(request, out),
     }
+}
+
+/// Refuses a subcommand of `COMMAND` that is unknown or has a wrong number of arguments.
+pub(super) fn check(arguments: &[Bytes]) -> Result<(), Reply> {
+    let many = usize::MAX;
+    let known =
+        [("count", 0, 0), ("list", 0, many), ("docs", 0, many), ("info", 0, many), ("getkeys", 1, many)];
+    if arguments.is_empty() { Ok(()) } else { absent::check("command", &known, arguments) }
 }
 
 fn named(name: &[u8]) -> Option<&'static Command> {
@@ -109,7 +113,7 @@ fn list(filter: &[Bytes], out: &mut Writer<'_>) {
 
 /// `COMMAND GETKEYS`.
 fn keys_of(request: &[Bytes], out: &mut Writer<'_>) {
-    let Some(command) = named(&request[0]) else {
+    let Some(command) = request.first().and_then(|name| named(name)) else {
         return out.error(b"ERR Invalid command specified");
     };
     if command.check_arity(&request[1..]).is_err() {

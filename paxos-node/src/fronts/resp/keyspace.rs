@@ -11,6 +11,8 @@ use super::operations::integer;
 use super::words::is;
 use crate::kv::{Operation, Property, Reply, parse_integer};
 
+const NOT_AN_INDEX: &str = "ERR value is out of range, value must between -2147483648 and 2147483647";
+
 pub(super) fn rename(arguments: &[Bytes], _: &RespSettings) -> Result<Operation, Reply> {
     Ok(Operation::Rename { from: arguments[0].clone(), to: arguments[1].clone(), only_if_missing: false })
 }
@@ -29,6 +31,7 @@ pub(super) fn copy(arguments: &[Bytes], _: &RespSettings) -> Result<Operation, R
         {
             match parse_integer(database) {
                 Some(0) => {}
+                Some(index) if i32::try_from(index).is_err() => return Err(Reply::error(NOT_AN_INDEX)),
                 Some(_) => return Err(Reply::error("ERR DB index is out of range")),
                 None => return Err(Reply::error(NOT_AN_INTEGER)),
             }

@@ -117,8 +117,8 @@ pub(super) fn role(status: &Status, out: &mut Writer<'_>) {
     out.array(0);
 }
 
-/// `WAIT` and `WAITAOF`: every write that was answered lies on the disks of a quorum, so there is nothing to wait
-/// for, and more is not known. Of the nodes of the quorum, one counts as the local one.
+/// `WAIT` and `WAITAOF`: every write that was answered lies on the disks of a quorum, so there is nothing to
+/// wait for, and more is not known. Of the nodes of the quorum, one counts as the local one.
 pub(super) fn wait(arguments: &[Bytes], others: usize, out: &mut Writer<'_>) {
     let numbers: Vec<_> = arguments.iter().map(|argument| parse_integer(argument)).collect();
     let others = i64::try_from(others).unwrap_or(i64::MAX);

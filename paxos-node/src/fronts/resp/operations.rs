@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::RespSettings;
 use super::conditions;
-use super::errors::{NOT_AN_INTEGER, SYNTAX};
+use super::errors::{NOT_AN_INTEGER, SYNTAX, wrong_arity};
 use super::words::is;
 use crate::kv::{Operation, Reply, parse_integer};
 
@@ -73,8 +73,7 @@ pub(super) fn mget(arguments: &[Bytes], _: &RespSettings) -> Result<Operation, R
 }
 
 pub(super) fn mset(arguments: &[Bytes], _: &RespSettings) -> Result<Operation, Reply> {
-    let pairs = arguments.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone()));
-    Ok(Operation::m_set(pairs.collect()))
+    pairs("mset", arguments).map(Operation::m_set)
 }
 
 pub(super) fn incr(arguments: &[Bytes], _: &RespSettings) -> Result<Operation, Reply> {
@@ -141,9 +140,19 @@ pub(super) fn dbsize(_: &[Bytes], _: &RespSettings) -> Result<Operation, Reply> 
 
 pub(super) fn flush(arguments: &[Bytes], _: &RespSettings) -> Result<Operation, Reply> {
     match arguments {
-        [mode] if !is(mode, "async") && !is(mode, "sync") => Err(Reply::error(SYNTAX)),
-        _ => Ok(Operation::FlushAll),
+        [] => Ok(Operation::FlushAll),
+        [mode] if is(mode, "async") || is(mode, "sync") => Ok(Operation::FlushAll),
+        _ => Err(Reply::error(SYNTAX)),
     }
+}
+
+/// Keys and their values, in turns.
+pub(super) fn pairs(name: &str, arguments: &[Bytes]) -> Result<Vec<(Bytes, Bytes)>, Reply> {
+    let pairs = arguments.chunks_exact(2);
+    if !pairs.remainder().is_empty() {
+        return Err(wrong_arity(name));
+    }
+    Ok(pairs.map(|pair| (pair[0].clone(), pair[1].clone())).collect())
 }
 
 pub(super) fn integer(text: &Bytes) -> Result<i64, Reply> {

@@ -1,8 +1,9 @@
 //! Carries out runs of operations that arrived together, in as many pieces as their work needs.
 //!
 //! Between two pieces of reads the other tasks of the node's thread run, above all the driver. Each operation
-//! reads one state, and none an older one than the operation before it. Writes that are too much work for one command of the log go into further
-//! commands: they are separate requests, and only a transaction must be one command.
+//! reads one state, and none an older one than the operation before it. Writes that are too much work for one
+//! command of the log go into further commands: they are separate requests, and only a transaction must be
+//! one command.
 
 use std::time::Duration;
 

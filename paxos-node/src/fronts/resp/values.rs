@@ -6,12 +6,11 @@
 use bytes::Bytes;
 
 use super::RespSettings;
-use super::operations::integer;
+use super::operations::{integer, pairs};
 use crate::kv::{Decimal, NotDecimal, Operation, Reply};
 
 pub(super) fn msetnx(arguments: &[Bytes], _: &RespSettings) -> Result<Operation, Reply> {
-    let pairs = arguments.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone()));
-    Ok(Operation::MSetNx { pairs: pairs.collect() })
+    Ok(Operation::MSetNx { pairs: pairs("msetnx", arguments)? })
 }
 
 pub(super) fn setrange(arguments: &[Bytes], settings: &RespSettings) -> Result<Operation, Reply> {

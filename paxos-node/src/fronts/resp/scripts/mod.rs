@@ -1,5 +1,5 @@
-//! `EVAL`, `EVALSHA` and `SCRIPT` for the scripts that lock libraries ship. There is no interpreter: a script is
-//! recognised by its text, and carried out as one operation of the store.
+//! `EVAL`, `EVALSHA` and `SCRIPT` for the scripts that lock libraries ship. There is no interpreter: a script
+//! is recognised by its text, and carried out as one operation of the store.
 //!
 //! `table` has the scripts that are known, `normal` is how their texts are compared. Deliberately absent: any
 //! other script. The error names commands that do what most others are for.
@@ -34,28 +34,34 @@ const MAX_REMEMBERED: usize = 1_000;
 /// The SHA-1 of a script's text, by which clients name it.
 type Sha = [u8; 20];
 
-/// The scripts of texts that clients have sent. A text means the same always and everywhere, so this only saves
-/// clients from sending it again; a node that does not remember it asks for it.
+/// The scripts of texts that clients have sent. A text means the same always and everywhere, so this only
+/// saves clients from sending it again; a node that does not remember it asks for it.
 static REMEMBERED: Mutex<BTreeMap<Sha, &'static Script>> = Mutex::new(BTreeMap::new());
 
 pub(super) fn eval(arguments: &[Bytes], _: &RespSettings) -> Result<Operation, Reply> {
+    let (keys, values) = keys_and_values(&arguments[1..])?;
     let (script, _) = known(&arguments[0])?;
-    operation(script, &arguments[1..])
+    operation(script, keys, values)
 }
 
 pub(super) fn evalsha(arguments: &[Bytes], _: &RespSettings) -> Result<Operation, Reply> {
+    let (keys, values) = keys_and_values(&arguments[1..])?;
     let script = parse_sha(&arguments[0]).and_then(loaded).ok_or_else(|| Reply::error(NO_SCRIPT))?;
-    operation(script, &arguments[1..])
+    operation(script, keys, values)
 }
 
-/// What a script does with its keys and arguments, which stand behind the number of keys.
-fn operation(script: &Script, arguments: &[Bytes]) -> Result<Operation, Reply> {
+/// The keys and the arguments of a script, which stand behind the number of keys.
+fn keys_and_values(arguments: &[Bytes]) -> Result<(&[Bytes], &[Bytes]), Reply> {
     let count = parse_integer(&arguments[0]).ok_or_else(|| Reply::error(NOT_AN_INTEGER))?;
     let count = usize::try_from(count).map_err(|_| Reply::error("ERR Number of keys can't be negative"))?;
     if count >= arguments.len() {
         return Err(Reply::error("ERR Number of keys can't be greater than number of args"));
     }
-    let (keys, values) = arguments[1..].split_at(count);
+    Ok(arguments[1..].split_at(count))
+}
+
+/// What a script does with its keys and arguments.
+fn operation(script: &Script, keys: &[Bytes], values: &[Bytes]) -> Result<Operation, Reply> {
     (script.operation)(keys, values)
         .ok_or_else(|| Reply::error(&format!("ERR this script needs {}, in this order", script.needs)))
 }

@@ -1,10 +1,12 @@
 //! The scripts that are known.
 //!
-//! A script that sets how long a key lives gets a row here with the operation that does the same: a function from
-//! keys and arguments to one [`Operation`], so that the script is one entry of the log. `forms` and `shipped`
-//! hold sums, not texts: that of a [normal form](super::normal), in any order of libraries, and that of the text
-//! exactly as a library sends it, by which `EVALSHA` finds it on a node that has never seen it. The test
-//! `the_sums_of_a_text` prints both for a file.
+//! Each has a row with the operation that does the same: a function from keys and arguments to one
+//! [`Operation`], so that the script is one entry of the log. `forms` and `shipped` hold sums, not texts:
+//! those of [normal forms](super::normal), and those of the texts exactly as libraries send them, by which
+//! `EVALSHA` finds a script on a node that has never seen it. The test `the_sums_of_a_text` prints both for a
+//! file.
+//!
+//! Deliberately absent so far: scripts that set how long a key lives.
 
 use bytes::Bytes;
 
@@ -76,14 +78,13 @@ mod tests {
     #[test]
     fn the_sums_of_a_text() {
         let file = std::env::var("SCRIPT_TEXT");
-        let text = file.map_or_else(
-            |_| String::from("return 1"),
-            |file| std::fs::read_to_string(file).expect("it is there"),
-        );
+        let known = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) else return 0 end";
+        let read = |file| std::fs::read_to_string(file).expect("it is there");
+        let text = file.as_ref().map_or_else(|_| String::from(known), read);
         let form = normal::form(&text).expect("it can be read");
         let (of_text, of_form) = (hex(sum(&text)), hex(sum(&form)));
         println!("text {of_text}\nform {of_form}\n{form}");
-        assert_ne!(of_text, of_form);
+        assert!(file.is_ok() || of_normal_form(&form).is_some(), "the first row has this form");
     }
 
     #[test]
