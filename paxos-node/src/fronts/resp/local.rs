@@ -16,22 +16,6 @@ use crate::status::Status;
 /// Writes the answer to a command with these arguments.
 pub(super) type AnswerLocally = fn(&mut ClientInfo, &[Bytes], &mut Writer<'_>);
 
-/// The subcommands of `CLIENT`.
-pub(super) const CLIENT_SUBCOMMANDS: &[Subcommand] = &[
-    Subcommand { name: "setname", categories: CONNECTION.and(SLOW) },
-    Subcommand { name: "getname", categories: CONNECTION.and(SLOW) },
-    Subcommand { name: "id", categories: CONNECTION.and(SLOW) },
-    Subcommand { name: "info", categories: CONNECTION.and(SLOW) },
-    Subcommand { name: "list", categories: CONNECTION.and(SLOW).and(ADMIN).and(DANGEROUS) },
-    Subcommand { name: "setinfo", categories: CONNECTION.and(SLOW) },
-    Subcommand { name: "no-evict", categories: CONNECTION.and(SLOW).and(ADMIN).and(DANGEROUS) },
-    Subcommand { name: "no-touch", categories: CONNECTION.and(SLOW) },
-    Subcommand { name: "reply", categories: CONNECTION.and(SLOW) },
-];
-/// The subcommands of `CONFIG`.
-pub(super) const CONFIG_SUBCOMMANDS: &[Subcommand] =
-    &[Subcommand { name: "get", categories: ADMIN.and(SLOW).and(DANGEROUS) }];
-
 const NO_PASSWORD: &[u8] =
     b"ERR AUTH <password> called without any password configured for the default user. \
     Are you sure your configuration is correct?";
