@@ -7,6 +7,7 @@
 //! An estimate that is too high costs a change of threads, one that is too low costs a late heartbeat.
 
 use bytes::Bytes;
+use paxos_core::Time;
 
 use super::Store;
 use super::operation::{self, Operation};
@@ -58,12 +59,18 @@ impl Estimate<'_> {
             Operation::Get { key } => self.copied(key),
             Operation::Set { key, value, returns_old: true, .. }
             | Operation::Set { key, value, condition: Some(_), .. }
+            | Operation::SetExpiring { key, value, .. }
             | Operation::Append { key, value, .. } => self.copied(key).saturating_add(self.written(value)),
             Operation::SetRange { key, offset, value, limit_bytes } => {
                 let zeros = usize::try_from(*offset.min(limit_bytes)).unwrap_or(usize::MAX);
                 self.bytes_written = self.bytes_written.saturating_add(zeros);
                 self.copied(key).saturating_add(self.written(value))
             }
+            // The value is hashed, and may be copied.
+            Operation::GetExpiring { key, .. } | Operation::ChangeDeadline { key, .. } => {
+                self.copied(key).saturating_mul(2).saturating_add(CHANGE)
+            }
+            Operation::Expire { at_most } => self.expired(*at_most),
             Operation::Set { value, .. } | Operation::SetNx { value, .. } => self.written(value),
             Operation::GetDel { key } | Operation::DeleteIf { key, .. } => {
                 self.copied(key).saturating_add(CHANGE)
@@ -75,14 +82,18 @@ impl Estimate<'_> {
             Operation::Rename { from, .. } | Operation::Copy { from, .. } => {
                 let copied = self.copied(from);
                 // The command may use the copy, too.
-                let value_bytes = self.store.value_bytes(from).unwrap_or(0);
+                let value_bytes = self.store.stored_bytes(from).unwrap_or(0);
                 self.bytes_written = self.bytes_written.saturating_add(value_bytes);
                 copied.saturating_add(2 * CHANGE)
             }
             Operation::Delete { keys } => CHANGE * keys.len() as u64,
             Operation::Exists { keys } => LOOKUP * keys.len() as u64,
             Operation::Add { .. } | Operation::AddDecimal { .. } => CHANGE,
-            Operation::StrLen { .. } | Operation::Type { .. } | Operation::Object { .. } => LOOKUP,
+            Operation::StrLen { .. }
+            | Operation::Type { .. }
+            | Operation::Object { .. }
+            | Operation::Deadline { .. }
+            | Operation::Created { .. } => LOOKUP,
             Operation::Unchanged { watched } => LOOKUP * watched.len() as u64,
             Operation::Publish { message, .. } => LOOKUP + BYTE * message.len() as u64,
             Operation::RandomKey { .. } => 2 * LOOKUP,
@@ -116,9 +127,14 @@ impl Estimate<'_> {
             | Operation::DeleteIf { key, .. }
             | Operation::SetRange { key, .. }
             | Operation::AddDecimal { key, .. }
+            | Operation::SetExpiring { key, .. }
+            | Operation::GetExpiring { key, .. }
+            | Operation::ChangeDeadline { key, .. }
             | Operation::Append { key, .. } => is_held(key),
             Operation::Rename { from, to, .. } => is_held(from) || is_held(to),
             Operation::Copy { to, .. } => is_held(to),
+            // Which keys they are is not looked up.
+            Operation::Expire { at_most } => *at_most > 0,
             Operation::Delete { keys } | Operation::DeleteEqual { keys, .. } => keys.iter().any(is_held),
             Operation::MSet { pairs } | Operation::MSetNx { pairs } => {
                 pairs.iter().any(|(key, _)| is_held(key))
@@ -128,6 +144,8 @@ impl Estimate<'_> {
             | Operation::StrLen { .. }
             | Operation::Type { .. }
             | Operation::MGet { .. }
+            | Operation::Deadline { .. }
+            | Operation::Created { .. }
             | Operation::DbSize
             | Operation::Digest { .. }
             | Operation::GetRange { .. }
@@ -143,8 +161,14 @@ impl Estimate<'_> {
 
     /// To find a value and copy it.
     fn copied(&self, key: &[u8]) -> u64 {
-        let value_bytes = self.bytes_written.saturating_add(self.store.value_bytes(key).unwrap_or(0));
+        let value_bytes = self.bytes_written.saturating_add(self.store.stored_bytes(key).unwrap_or(0));
         BYTE.saturating_mul(value_bytes as u64).saturating_add(LOOKUP)
+    }
+
+    /// To remove keys that have expired. When they will be removed is not known here; it is soon.
+    fn expired(&self, at_most: u32) -> u64 {
+        let count = self.store.deadlines.due(Time(u64::MAX)).take(at_most as usize).count();
+        CHANGE * count as u64
     }
 
     /// To change a key by a value that the command holds.

@@ -1,11 +1,14 @@
 //! Operations on whole keys that take more than a few lines: to rename, copy, list and describe them.
 
 use bytes::Bytes;
+use paxos_core::Time;
 
 use super::execute::{count, parse_integer};
 use super::glob::Pattern;
 use super::operation::Property;
-use super::records::{Value, memory_of};
+use super::records::Value;
+use super::store::NewDeadline;
+use super::view::View;
 use super::work::{self, CHANGE, LOOKUP, NEXT_KEY, REMOVAL, TooMuch, Work};
 use super::{Reply, Store};
 
@@ -26,14 +29,16 @@ impl Store {
         only_if_missing: bool,
         work: &mut Work,
     ) -> Result<Reply, TooMuch> {
-        let (bytes, replaced) = (self.value_bytes(from), self.value_bytes(to).unwrap_or(0));
-        let moved = work::copied(bytes.unwrap_or(0)) + work::freed(bytes.unwrap_or(0));
+        let [bytes, replaced] = [from, to].map(|key| self.stored_bytes(key).unwrap_or(0));
+        let moved = work::copied(bytes) + work::freed(bytes);
         work.take_for_one_key(work::operation(1, CHANGE + REMOVAL) + moved + work::freed(replaced))?;
-        let Some(value) = self.get(from) else { return Ok(Reply::error(NO_SUCH_KEY)) };
-        let may_set = from != to && !(only_if_missing && self.has(to));
+        let Some((value, deadline)) = self.now().value_and_deadline(from) else {
+            return Ok(Reply::error(NO_SUCH_KEY));
+        };
+        let may_set = from != to && !(only_if_missing && self.now().has(to));
         if may_set {
             self.remove(from);
-            self.put(to, &value);
+            self.put(to, &value, NewDeadline::Set(deadline));
         }
         Ok(if only_if_missing { Reply::Integer(i64::from(may_set)) } else { Reply::Ok })
     }
@@ -45,44 +50,61 @@ impl Store {
         replaces: bool,
         work: &mut Work,
     ) -> Result<Reply, TooMuch> {
-        let (bytes, replaced) = (self.value_bytes(from).unwrap_or(0), self.value_bytes(to).unwrap_or(0));
+        let [bytes, replaced] = [from, to].map(|key| self.stored_bytes(key).unwrap_or(0));
         let moved = work::copied(bytes) + work::freed(replaced);
         work.take_for_one_key(work::operation(2, CHANGE) + moved)?;
         if from == to {
             return Ok(Reply::error(SAME_KEY));
         }
-        let value = self.get(from).filter(|_| replaces || !self.has(to));
-        if let Some(value) = &value {
-            self.put(to, value);
+        let copied = self.now().value_and_deadline(from).filter(|_| replaces || !self.now().has(to));
+        if let Some((value, deadline)) = &copied {
+            self.put(to, value, NewDeadline::Set(*deadline));
         }
-        Ok(Reply::Integer(i64::from(value.is_some())))
+        Ok(Reply::Integer(i64::from(copied.is_some())))
+    }
+}
+
+impl View<'_> {
+    /// The value of a key, and when it expires, if it does.
+    fn value_and_deadline(&self, key: &[u8]) -> Option<(Bytes, Option<Time>)> {
+        self.look_at(key, |record| record.map(|record| (record.value.to_bytes(), record.deadline)))
     }
 
-    /// The key that was created last at or before a revision that the seed chooses.
+    /// The key that was created last at or before a revision that the seed chooses, or, if all of these have
+    /// expired, last of all.
     pub(super) fn random_key(&self, seed: u64, work: &mut Work) -> Result<Reply, TooMuch> {
         work.take(work::operation(1, LOOKUP + NEXT_KEY))?;
-        let newest = self.by_creation.newest_first(0..=u64::MAX).next();
-        let Some(((newest, _), oldest)) = newest.zip(self.by_creation.oldest()) else {
+        let by_creation = &self.store.by_creation;
+        let newest = by_creation.newest_first(0..=u64::MAX).next();
+        let Some(((newest, _), oldest)) = newest.zip(by_creation.oldest()) else {
             return Ok(Reply::Nil);
         };
         let chosen = oldest + seed % (newest - oldest + 1);
-        let found = self.by_creation.newest_first(0..=chosen).next();
-        let (created, hash) = found.expect("the oldest key was created no later");
-        Ok(self.records.look_created(hash, created, |record| {
-            Reply::Bulk(Bytes::copy_from_slice(record.expect("every key has a record").key))
-        }))
+        let others = by_creation.newest_first(chosen + 1..=u64::MAX);
+        for (created, hash) in by_creation.newest_first(0..=chosen).chain(others) {
+            let found = self.store.records.look_created(hash, created, |record| {
+                let record = record.expect("every key has a record");
+                self.shows(&record).then(|| Reply::Bulk(Bytes::copy_from_slice(record.key)))
+            });
+            if let Some(key) = found {
+                return Ok(key);
+            }
+            work.take(NEXT_KEY)?;
+        }
+        Ok(Reply::Nil)
     }
 
     pub(super) fn keys(&self, pattern: &[u8], work: &mut Work) -> Result<Reply, TooMuch> {
         work.take(work::operation(1, LOOKUP) + Pattern::parse_work(pattern))?;
         let pattern = Pattern::new(pattern);
         let mut keys = Vec::new();
-        for (created, hash) in self.by_creation.newest_first(0..=u64::MAX) {
-            self.records.look_created(hash, created, |record| {
-                let key = record.expect("every key has a record").key;
+        for (created, hash) in self.store.by_creation.newest_first(0..=u64::MAX) {
+            self.store.records.look_created(hash, created, |record| {
+                let record = record.expect("every key has a record");
+                let key = record.key;
                 let units = NEXT_KEY + work::answered(key.len());
                 work.take(units.saturating_add(pattern.work(key.len())))?;
-                if pattern.matches(key) {
+                if pattern.matches(key) && self.shows(&record) {
                     keys.push(Reply::Bulk(Bytes::copy_from_slice(key)));
                 }
                 Ok(())
@@ -93,16 +115,14 @@ impl Store {
 
     pub(super) fn object(&self, key: &[u8], property: Property, work: &mut Work) -> Result<Reply, TooMuch> {
         work.take(work::operation(1, LOOKUP))?;
-        Ok(self.look(key, |value| {
-            let Some(value) = value else { return Reply::Nil };
+        Ok(self.look_at(key, |record| {
+            let Some(record) = record else { return Reply::Nil };
             match property {
-                Property::Encoding => Reply::Bulk(Bytes::from_static(encoding(value).as_bytes())),
+                Property::Encoding => Reply::Bulk(Bytes::from_static(encoding(record.value).as_bytes())),
                 Property::Frequency => Reply::error(NO_FREQUENCY),
                 Property::IdleTime => Reply::error(NO_IDLE_TIME),
                 Property::References => Reply::Integer(1),
-                Property::MemoryBytes => {
-                    count(usize::try_from(memory_of(key.len(), value.len())).unwrap_or(usize::MAX))
-                }
+                Property::MemoryBytes => count(usize::try_from(record.memory_bytes()).unwrap_or(usize::MAX)),
             }
         }))
     }

@@ -12,19 +12,27 @@
 //! A command may begin with [`Operation::Unchanged`]: then it is carried out only if keys are as a client has
 //! seen them.
 //!
-//! Deliberately absent: expiry, which would need clocks that agree, and types other than strings.
+//! A key may have a deadline. It is missing for every command whose slot has that time or a later one, and is
+//! removed by a command that the leader proposes then ([`Operation::Expire`]). A key that is set after that is
+//! created anew: the revision of its creation is a fencing number, which grows with every grant of a lock and
+//! is never given twice. See [the guide](crate::guide::time).
 //!
-//! `store` holds the state: `records` found by key, their order in `creation`, and what `watch` has to know
-//! of `removals`. `operation` tells what can be asked of it, `execute` how that is done within the `work`
-//! that a command may take (`strings` and `keys` have what takes more than a few lines), `estimate` how long
-//! that will take here, `picture` how a state is read while it changes, `feed` who hears of what is applied,
-//! and `state_machine` how the log and snapshots drive all of it.
+//! Deliberately absent: types other than strings.
+//!
+//! `store` holds the state: `records` found by key, their order in `creation`, those that expire in
+//! `deadlines`, and what `watch` has to know of `removals`; `view` is how it is looked at at some time.
+//! `operation` tells what can be asked of it, `execute` how that is done within the `work` that a command may
+//! take (`strings`, `keys` and `expiry` have what takes more than a few lines), `estimate` how long that will
+//! take here, `picture` how a state is read while it changes, `feed` who hears of what is applied, and
+//! `state_machine` how the log and snapshots drive all of it.
 
 mod copied;
 mod creation;
+mod deadlines;
 mod decimal;
 mod estimate;
 mod execute;
+mod expiry;
 mod feed;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzzing;
@@ -44,6 +52,7 @@ mod strings;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod view;
 mod watch;
 mod work;
 
@@ -51,11 +60,13 @@ pub use decimal::Decimal;
 #[cfg(feature = "server")]
 pub(crate) use decimal::NotDecimal;
 #[cfg(feature = "server")]
-pub(crate) use execute::parse_integer;
+pub(crate) use execute::{NotAnswered, parse_integer};
 pub use feed::{Event, Feed, Listener, Lost};
 #[cfg(feature = "server")]
 pub(crate) use glob::Pattern;
-pub use operation::{Condition, MalformedCommand, Operation, Property};
+pub use operation::{
+    Condition, DeadlineCondition, DeadlineForm, Expiry, MalformedCommand, Operation, Property,
+};
 pub use picture::Picture;
 pub use reply::{MalformedResponse, Reply};
 pub use store::Store;

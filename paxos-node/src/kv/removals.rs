@@ -33,12 +33,13 @@ impl Removals {
         Removals { unknown_through: revision, last: Vec::new() }
     }
 
-    /// Remembers that a key was removed.
+    /// Remembers that a key that was there at this revision, or until then, is there no more.
     pub(super) fn note(&mut self, key: &[u8], revision: u64) {
         if self.last.is_empty() {
             self.last = vec![0; GROUPS];
         }
-        self.last[group(key)] = revision;
+        let last = &mut self.last[group(key)];
+        *last = revision.max(*last);
     }
 
     /// Whether a key that was missing at a revision, and is so now, may have been there between.

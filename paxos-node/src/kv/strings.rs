@@ -6,12 +6,14 @@ use super::decimal::Decimal;
 use super::execute::{compared, count};
 use super::operation::digest;
 use super::records::Value;
+use super::store::NewDeadline;
+use super::view::View;
 use super::work::{self, CHANGE, LOOKUP, REMOVAL, TooMuch, Work};
 use super::{Condition, Reply, Store};
 
 const NOT_A_FLOAT: &str = "ERR value is not a valid float";
 
-impl Store {
+impl View<'_> {
     pub(super) fn digest_of(&self, key: &[u8], work: &mut Work) -> Result<Reply, TooMuch> {
         self.look(key, |value| {
             let value = value.as_ref().map(Value::as_bytes);
@@ -38,7 +40,9 @@ impl Store {
             }))
         })
     }
+}
 
+impl Store {
     pub(super) fn set_range(
         &mut self,
         key: &[u8],
@@ -47,14 +51,15 @@ impl Store {
         limit_bytes: u64,
         work: &mut Work,
     ) -> Result<Reply, TooMuch> {
-        let old_bytes = self.value_bytes(key).unwrap_or(0);
+        let stored_bytes = self.stored_bytes(key).unwrap_or(0);
+        let old_bytes = self.now().value_bytes(key).unwrap_or(0);
         let end = offset.saturating_add(part.len() as u64);
         let is_too_long = end > limit_bytes;
         let new_bytes = old_bytes.max(usize::try_from(end).unwrap_or(usize::MAX));
         if part.is_empty() || is_too_long {
             work.take(work::operation(1, LOOKUP))?;
         } else {
-            let copied = work::copied(new_bytes) + work::freed(old_bytes);
+            let copied = work::copied(new_bytes) + work::freed(stored_bytes);
             work.take_for_one_key(work::operation(1, CHANGE) + copied)?;
         }
         if part.is_empty() {
@@ -64,32 +69,36 @@ impl Store {
             return Ok(Reply::error(&format!("ERR value exceeds the limit of {limit_bytes} bytes")));
         }
         let mut new = Vec::with_capacity(new_bytes);
-        self.look(key, |value| new.extend_from_slice(value.as_ref().map_or(&[], Value::as_bytes)));
+        self.now().look(key, |value| new.extend_from_slice(value.as_ref().map_or(&[], Value::as_bytes)));
         new.resize(new_bytes, 0);
         let first = new_bytes.min(usize::try_from(offset).unwrap_or(usize::MAX));
         new[first..first + part.len()].copy_from_slice(part);
-        self.put(key, &new);
+        self.put(key, &new, NewDeadline::Kept);
         Ok(count(new_bytes))
     }
 
     pub(super) fn add_decimal(&mut self, key: &[u8], by: Decimal, work: &mut Work) -> Result<Reply, TooMuch> {
-        let old_bytes = self.value_bytes(key).unwrap_or(0);
+        let old_bytes = self.stored_bytes(key).unwrap_or(0);
         work.take_for_one_key(work::operation(1, 2 * CHANGE) + work::freed(old_bytes))?;
-        let old =
-            self.look(key, |value| value.map_or(Ok(Decimal::ZERO), |value| Decimal::parse(value.as_bytes())));
+        let parse = |value: Option<Value<'_>>| {
+            value.map_or(Ok(Decimal::ZERO), |value| Decimal::parse(value.as_bytes()))
+        };
+        let old = self.now().look(key, parse);
         let Ok(old) = old else { return Ok(Reply::error(NOT_A_FLOAT)) };
         let Some(new) = old.checked_add(by) else { return Ok(Reply::error(Decimal::TOO_LARGE)) };
         let text = new.to_string();
-        self.put(key, text.as_bytes());
+        self.put(key, text.as_bytes(), NewDeadline::Kept);
         Ok(Reply::Bulk(Bytes::from(text)))
     }
 
     pub(super) fn m_set_nx(&mut self, pairs: &[(Bytes, Bytes)], work: &mut Work) -> Result<Reply, TooMuch> {
         work.take(work::operation(pairs.len(), LOOKUP + CHANGE))?;
-        let are_missing = !pairs.iter().any(|(key, _)| self.has(key));
+        let are_missing = !pairs.iter().any(|(key, _)| self.now().has(key));
         if are_missing {
+            // Some may have expired.
+            self.take_to_free(pairs.iter().map(|(key, _)| key), work)?;
             for (key, value) in pairs {
-                self.put(key, value);
+                self.put(key, value, NewDeadline::Set(None));
             }
         }
         Ok(Reply::Integer(i64::from(are_missing)))
@@ -101,10 +110,10 @@ impl Store {
         condition: &Condition,
         work: &mut Work,
     ) -> Result<Reply, TooMuch> {
-        let old_bytes = self.value_bytes(key).unwrap_or(0);
+        let old_bytes = self.stored_bytes(key).unwrap_or(0);
         let compared = compared(condition, old_bytes);
         work.take_for_one_key(work::operation(1, REMOVAL) + work::freed(old_bytes) + compared)?;
-        let is_removed = self.meets(key, condition) && self.remove(key);
+        let is_removed = self.now().meets(key, condition) && self.remove(key);
         Ok(Reply::Integer(i64::from(is_removed)))
     }
 
@@ -116,11 +125,12 @@ impl Store {
     ) -> Result<Reply, TooMuch> {
         work.take(work::operation(keys.len(), REMOVAL))?;
         for key in keys {
-            let bytes = self.value_bytes(key).unwrap_or(0);
+            let bytes = self.stored_bytes(key).unwrap_or(0);
             work.take(work::freed(bytes) + work::copied(bytes))?;
         }
-        let is_equal =
-            |store: &Store, key: &[u8]| store.look(key, |old| old.is_some_and(|old| old.as_bytes() == value));
+        let is_equal = |store: &Store, key: &[u8]| {
+            store.now().look(key, |old| old.is_some_and(|old| old.as_bytes() == value))
+        };
         Ok(count(keys.iter().filter(|key| is_equal(self, key) && self.remove(key)).count()))
     }
 }

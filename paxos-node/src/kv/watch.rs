@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::view::View;
 use super::work::{self, LOOKUP, TooMuch, Work};
 use super::{Reply, Store};
 
@@ -18,15 +19,22 @@ impl Store {
     /// What there is to see of a key now, for [`Operation::Unchanged`](super::Operation::Unchanged).
     #[must_use]
     pub fn seen(&self, key: &[u8]) -> Seen {
-        self.modified(key).map_or(Seen::Missing(self.revision), Seen::Changed)
+        self.now().modified(key).map_or(Seen::Missing(self.revision), Seen::Changed)
+    }
+}
+
+impl View<'_> {
+    /// The revision at which a key was last changed.
+    fn modified(&self, key: &[u8]) -> Option<u64> {
+        self.look_at(key, |record| record.map(|record| record.modified))
     }
 
-    /// Whether a key is as it was seen, and was so all the time. It may say `false` of a missing key though
+    /// Whether a key is as it was seen, and was so all the time: one that has expired has changed. It may say `false` of a missing key though
     /// that was not there between; see [`removals`](super::removals).
     fn is_unchanged(&self, key: &[u8], seen: Seen) -> bool {
         match (seen, self.modified(key)) {
             (Seen::Changed(seen), Some(modified)) => seen == modified,
-            (Seen::Missing(since), None) => !self.removals.may_have_been_there(key, since),
+            (Seen::Missing(since), None) => !self.store.removals.may_have_been_there(key, since),
             (Seen::Changed(_), None) | (Seen::Missing(_), Some(_)) => false,
         }
     }
@@ -40,12 +48,12 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
-    use paxos_core::Slot;
+    use paxos_core::{Slot, Time};
 
     use super::super::Operation;
     use super::super::testing::{bytes, set};
     use super::*;
-    use crate::state_machine::StateMachine;
+    use crate::state_machine::{Applying, StateMachine};
 
     fn delete(key: &str) -> Operation {
         Operation::delete(vec![bytes(key)])
@@ -58,7 +66,8 @@ mod tests {
         let unchanged = Operation::Unchanged { watched: vec![(bytes(key), store.seen(key.as_bytes()))] };
         between.iter().for_each(|operation| drop(store.execute(operation)));
         let command = Operation::command(&[unchanged, set("result", "done")]);
-        let replies = Reply::decode_all(store.apply(Slot(1), &command)).expect("a response can be read");
+        let replies = Reply::decode_all(store.apply(Applying::new(Slot(1), Time::NONE), &command))
+            .expect("a response can be read");
         let has_gone_on = store.get(b"result").is_some();
         let expected =
             if has_gone_on { [Reply::Integer(1), Reply::Ok] } else { [Reply::Integer(0), Reply::Nil] };
@@ -102,7 +111,7 @@ mod tests {
         let mut restored = Store::default();
         restored.restore(&mut &image[..]).expect("the image is whole");
         for store in [&store, &restored] {
-            assert!(!store.is_unchanged(b"k", seen) && store.is_unchanged(b"k", later));
+            assert!(!store.now().is_unchanged(b"k", seen) && store.now().is_unchanged(b"k", later));
         }
     }
 }

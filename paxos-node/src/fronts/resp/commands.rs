@@ -19,6 +19,7 @@ use super::conditions;
 use super::config;
 use super::describe::{self, Keys};
 use super::errors::{too_long, wrong_arity};
+use super::expiry;
 use super::keyspace;
 use super::local::{self, AnswerLocally};
 use super::operations::{self, ToOperation};
@@ -36,7 +37,7 @@ use Holds::{KeyAndValue, KeysAndValues, Neither, OnlyKeys};
 pub(super) static COMMANDS: &[Command] = &[
     // Values.
     store("get", Exactly(1), OnlyKeys, operations::get).reads(STRING.and(FAST)),
-    store("set", AtLeast(2), KeyAndValue, operations::set).writes(STRING.and(SLOW)).reading_with_conditions(),
+    store("set", AtLeast(2), KeyAndValue, expiry::set).writes(STRING.and(SLOW)).reading_with_conditions(),
     store("mget", AtLeast(1), OnlyKeys, operations::mget).reads(STRING.and(FAST)),
     store("mset", Pairs, KeysAndValues, operations::mset).writes(STRING.and(SLOW)),
     store("setnx", Exactly(2), KeyAndValue, operations::setnx).writes(STRING.and(FAST)),
@@ -51,6 +52,20 @@ pub(super) static COMMANDS: &[Command] = &[
     store("digest", Exactly(1), OnlyKeys, values::digest).reads(STRING.and(FAST)),
     store("delex", AtLeast(1), KeyAndValue, conditions::delex).changes(STRING.and(FAST)),
     store("delifeq", Exactly(2), KeyAndValue, conditions::delifeq).changes(STRING.and(FAST)),
+    // Expiry.
+    store("expire", AtLeast(2), OnlyKeys, expiry::expire).writes(KEYSPACE.and(FAST)),
+    store("pexpire", AtLeast(2), OnlyKeys, expiry::pexpire).writes(KEYSPACE.and(FAST)),
+    store("ttl", Exactly(1), OnlyKeys, expiry::ttl).reads(KEYSPACE.and(FAST)),
+    store("pttl", Exactly(1), OnlyKeys, expiry::pttl).reads(KEYSPACE.and(FAST)),
+    store("setex", Exactly(3), KeyAndValue, expiry::setex).writes(STRING.and(SLOW)),
+    store("psetex", Exactly(3), KeyAndValue, expiry::psetex).writes(STRING.and(SLOW)),
+    store("getex", AtLeast(1), OnlyKeys, expiry::getex).changes(STRING.and(FAST)),
+    store("expireat", AtLeast(2), OnlyKeys, expiry::expireat).writes(KEYSPACE.and(FAST)),
+    store("pexpireat", AtLeast(2), OnlyKeys, expiry::pexpireat).writes(KEYSPACE.and(FAST)),
+    store("expiretime", Exactly(1), OnlyKeys, expiry::expiretime).reads(KEYSPACE.and(FAST)),
+    store("pexpiretime", Exactly(1), OnlyKeys, expiry::pexpiretime).reads(KEYSPACE.and(FAST)),
+    store("persist", Exactly(1), OnlyKeys, expiry::persist).writes(KEYSPACE.and(FAST)),
+    store("paxos.fence", Exactly(1), OnlyKeys, expiry::fence).reads(KEYSPACE.and(FAST)),
     // Numbers.
     store("incr", Exactly(1), OnlyKeys, operations::incr).changes(STRING.and(FAST)),
     store("decr", Exactly(1), OnlyKeys, operations::decr).changes(STRING.and(FAST)),
@@ -64,7 +79,9 @@ pub(super) static COMMANDS: &[Command] = &[
     store("type", Exactly(1), OnlyKeys, operations::type_of).reads(KEYSPACE.and(FAST)),
     store("touch", AtLeast(1), OnlyKeys, operations::exists).reads(KEYSPACE.and(FAST)),
     store("rename", Exactly(2), OnlyKeys, keyspace::rename).with_keys(1, 2, 1).changes(KEYSPACE.and(SLOW)),
-    store("renamenx", Exactly(2), OnlyKeys, keyspace::renamenx).with_keys(1, 2, 1).changes(KEYSPACE.and(FAST)),
+    store("renamenx", Exactly(2), OnlyKeys, keyspace::renamenx)
+        .with_keys(1, 2, 1)
+        .changes(KEYSPACE.and(FAST)),
     store("copy", AtLeast(2), OnlyKeys, keyspace::copy).with_keys(1, 2, 1).changes(KEYSPACE.and(SLOW)),
     store("randomkey", Exactly(0), Neither, keyspace::randomkey).reads(KEYSPACE.and(SLOW)),
     store("keys", Exactly(1), Neither, keyspace::keys).reads(KEYSPACE.and(SLOW).and(DANGEROUS)),
@@ -490,6 +507,7 @@ fn check_lengths(operation: &Operation, settings: &RespSettings) -> Result<(), R
         Operation::Set { key, value, .. }
         | Operation::SetNx { key, value }
         | Operation::SetRange { key, value, .. }
+        | Operation::SetExpiring { key, value, .. }
         | Operation::Publish { channel: key, message: value }
         | Operation::Append { key, value, .. } => pair(key, value),
         Operation::MSet { pairs } | Operation::MSetNx { pairs } => {
@@ -517,6 +535,11 @@ fn check_lengths(operation: &Operation, settings: &RespSettings) -> Result<(), R
         | Operation::Object { .. }
         | Operation::Unchanged { .. }
         | Operation::FlushAll
+        | Operation::GetExpiring { .. }
+        | Operation::ChangeDeadline { .. }
+        | Operation::Deadline { .. }
+        | Operation::Created { .. }
+        | Operation::Expire { .. }
         | Operation::Type { .. } => Ok(()),
     }
 }
@@ -597,7 +620,11 @@ mod tests {
         assert_eq!(set.access(&words("a get")), Access::Write, "that is the value");
         assert_eq!(set.access(&words("a 1 NX")), Access::Write);
         assert_eq!(set.access(&words("a 1 nx GET")), Access::ReadWrite);
-        assert_eq!(set.access(&words("a 1 ifeq 2")), Access::ReadWrite, "whether it is set tells what it was");
+        assert_eq!(
+            set.access(&words("a 1 ifeq 2")),
+            Access::ReadWrite,
+            "whether it is set tells what it was"
+        );
         let client = find(b"client").expect("it is in the table");
         assert_eq!(client.full_name(&words("LIST")), "client|list");
         assert_eq!(client.units_of(&words("LIST")).count_ones(), 1);

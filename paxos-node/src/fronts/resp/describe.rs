@@ -171,7 +171,10 @@ fn group(command: &Command) -> &'static str {
                 | Operation::Copy { .. }
                 | Operation::RandomKey { .. }
                 | Operation::Keys { .. }
-                | Operation::Object { .. },
+                | Operation::Object { .. }
+                | Operation::ChangeDeadline { .. }
+                | Operation::Deadline { .. }
+                | Operation::Created { .. },
             ) => "generic",
             Some(Operation::DbSize | Operation::FlushAll) => "server",
             _ => "string",

@@ -30,6 +30,7 @@ mod config;
 mod connection;
 mod describe;
 mod errors;
+mod expiry;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzzing;
 mod info;

@@ -8,7 +8,6 @@
 use bytes::Bytes;
 
 use super::RespSettings;
-use super::conditions;
 use super::errors::{NOT_AN_INTEGER, SYNTAX, wrong_arity};
 use super::words::is;
 use crate::kv::{Operation, Reply, parse_integer};
@@ -23,28 +22,6 @@ const MAX_SCAN_COUNT: u64 = 10_000;
 
 pub(super) fn get(arguments: &[Bytes], _: &RespSettings) -> Result<Operation, Reply> {
     Ok(Operation::get(arguments[0].clone()))
-}
-
-pub(super) fn set(arguments: &[Bytes], _: &RespSettings) -> Result<Operation, Reply> {
-    let (mut condition, mut returns_old) = (None, false);
-    let mut words = arguments[2..].iter();
-    while let Some(word) = words.next() {
-        if let Some(given) = conditions::given(word, &mut words)? {
-            if condition.as_ref().is_some_and(|condition| *condition != given) {
-                return Err(Reply::error(SYNTAX));
-            }
-            condition = Some(given);
-        } else if is(word, "get") {
-            returns_old = true;
-        } else if ["ex", "px", "exat", "pxat", "keepttl"].iter().any(|expiry| is(word, expiry)) {
-            return Err(Reply::error(
-                "ERR keys do not expire here: EX, PX, EXAT, PXAT and KEEPTTL are not supported",
-            ));
-        } else {
-            return Err(Reply::error(SYNTAX));
-        }
-    }
-    Ok(Operation::set_with(arguments[0].clone(), arguments[1].clone(), condition, returns_old))
 }
 
 pub(super) fn setnx(arguments: &[Bytes], _: &RespSettings) -> Result<Operation, Reply> {

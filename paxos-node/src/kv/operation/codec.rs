@@ -5,7 +5,7 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::{Condition, Operation, Property};
+use super::{Condition, Operation, Property, expiry};
 use crate::kv::Seen;
 use crate::kv::decimal::Decimal;
 
@@ -44,8 +44,13 @@ impl Operation {
             | Operation::GetRange { key, .. }
             | Operation::AddDecimal { key, .. }
             | Operation::Object { key, .. }
+            | Operation::GetExpiring { key, .. }
+            | Operation::ChangeDeadline { key, .. }
+            | Operation::Deadline { key, .. }
+            | Operation::Created { key }
             | Operation::Type { key } => of(&[key]),
-            Operation::Set { key, value, condition, .. } => {
+            Operation::Set { key, value, condition, .. }
+            | Operation::SetExpiring { key, value, condition, .. } => {
                 of(&[key, value]) + condition.as_ref().map_or(0, Condition::operand_bytes)
             }
             Operation::Publish { channel, message } => of(&[channel, message]),
@@ -62,7 +67,10 @@ impl Operation {
             Operation::Scan { pattern, .. } => pattern.as_ref().map_or(0, Bytes::len),
             Operation::Keys { pattern } => of(&[pattern]),
             Operation::Unchanged { watched } => watched.iter().map(|(key, _)| of(&[key]) + 9).sum(),
-            Operation::DbSize | Operation::FlushAll | Operation::RandomKey { .. } => 0,
+            Operation::DbSize
+            | Operation::FlushAll
+            | Operation::RandomKey { .. }
+            | Operation::Expire { .. } => 0,
         }
     }
 
@@ -160,6 +168,12 @@ impl Operation {
                     bytes.put_u64_le(*revision);
                 }
             }
+            Operation::SetExpiring { .. }
+            | Operation::GetExpiring { .. }
+            | Operation::ChangeDeadline { .. }
+            | Operation::Deadline { .. }
+            | Operation::Created { .. }
+            | Operation::Expire { .. } => expiry::encode(self, bytes),
         }
     }
 }
@@ -212,7 +226,7 @@ fn decode_one(bytes: &mut Bytes) -> Result<Operation, MalformedCommand> {
     })
 }
 
-/// Decodes an operation that the first version did not have. Tags 16 to 39 are those about expiry.
+/// Decodes an operation that the first version did not have.
 fn decode_later(tag: u8, bytes: &mut Bytes) -> Result<Operation, MalformedCommand> {
     Ok(match tag {
         40 => Operation::DeleteIf {
@@ -254,11 +268,11 @@ fn decode_later(tag: u8, bytes: &mut Bytes) -> Result<Operation, MalformedComman
         51 => Operation::Unchanged { watched: take_list(bytes, take_watched)? },
         52 => Operation::Publish { channel: take(bytes)?, message: take(bytes)? },
         53 => Operation::DeleteEqual { keys: take_list(bytes, take)?, value: take(bytes)? },
-        _ => return Err(MalformedCommand),
+        tag => return expiry::decode(tag, bytes),
     })
 }
 
-fn put_condition(bytes: &mut BytesMut, condition: Option<&Condition>) {
+pub(super) fn put_condition(bytes: &mut BytesMut, condition: Option<&Condition>) {
     match condition {
         None => bytes.put_u8(0),
         Some(Condition::IfMissing) => bytes.put_u8(1),
@@ -276,7 +290,7 @@ fn put_condition(bytes: &mut BytesMut, condition: Option<&Condition>) {
     }
 }
 
-fn take_condition(bytes: &mut Bytes) -> Result<Option<Condition>, MalformedCommand> {
+pub(super) fn take_condition(bytes: &mut Bytes) -> Result<Option<Condition>, MalformedCommand> {
     Ok(match take_u8(bytes)? {
         0 => None,
         1 => Some(Condition::IfMissing),
@@ -298,7 +312,7 @@ fn take_watched(bytes: &mut Bytes) -> Result<(Bytes, Seen), MalformedCommand> {
     }
 }
 
-fn put(bytes: &mut BytesMut, tag: u8, fields: &[&Bytes]) {
+pub(super) fn put(bytes: &mut BytesMut, tag: u8, fields: &[&Bytes]) {
     bytes.put_u8(tag);
     for field in fields {
         put_bytes(bytes, field);
@@ -331,11 +345,11 @@ fn length(length: usize) -> u32 {
     u32::try_from(length).expect("a request is bounded far below 4 GiB")
 }
 
-fn take_u8(bytes: &mut Bytes) -> Result<u8, MalformedCommand> {
+pub(super) fn take_u8(bytes: &mut Bytes) -> Result<u8, MalformedCommand> {
     bytes.try_get_u8().map_err(|_| MalformedCommand)
 }
 
-fn take_bool(bytes: &mut Bytes) -> Result<bool, MalformedCommand> {
+pub(super) fn take_bool(bytes: &mut Bytes) -> Result<bool, MalformedCommand> {
     match take_u8(bytes)? {
         0 => Ok(false),
         1 => Ok(true),
@@ -355,7 +369,7 @@ fn take_pair(bytes: &mut Bytes) -> Result<(Bytes, Bytes), MalformedCommand> {
     Ok((take(bytes)?, take(bytes)?))
 }
 
-fn take(bytes: &mut Bytes) -> Result<Bytes, MalformedCommand> {
+pub(super) fn take(bytes: &mut Bytes) -> Result<Bytes, MalformedCommand> {
     let length = bytes.try_get_u32_le().map_err(|_| MalformedCommand)? as usize;
     if length > bytes.len() { Err(MalformedCommand) } else { Ok(bytes.split_to(length)) }
 }
@@ -371,6 +385,7 @@ fn take_list<T>(
 
 #[cfg(test)]
 mod tests {
+    use super::super::{DeadlineCondition, DeadlineForm, Expiry};
     use super::*;
     use proptest::prelude::*;
 
@@ -471,6 +486,41 @@ mod tests {
                 .prop_map(|(cursor, pattern, count)| Operation::Scan { cursor, pattern, count }),
             Just(Operation::FlushAll),
             key().prop_map(|key| Operation::Type { key }),
+            expiring(),
+        ]
+    }
+
+    fn expiring() -> impl Strategy<Value = Operation> {
+        let condition = prop::option::of(prop_oneof![Just(Condition::IfMissing), Just(Condition::IfPresent)]);
+        let expiry = || {
+            prop_oneof![
+                Just(Expiry::Never),
+                Just(Expiry::Kept),
+                any::<i64>().prop_map(Expiry::AfterMs),
+                any::<i64>().prop_map(Expiry::AtMs),
+            ]
+        };
+        let form = prop_oneof![
+            Just(DeadlineForm::LeftMs),
+            Just(DeadlineForm::LeftSeconds),
+            Just(DeadlineForm::AtMs),
+            Just(DeadlineForm::AtSeconds),
+        ];
+        prop_oneof![
+            (key(), key(), condition, any::<bool>(), expiry()).prop_map(
+                |(key, value, condition, returns_old, expiry)| {
+                    Operation::SetExpiring { key, value, condition, returns_old, expiry }
+                }
+            ),
+            (key(), expiry()).prop_map(|(key, expiry)| Operation::GetExpiring { key, expiry }),
+            (key(), expiry(), any::<[bool; 4]>()).prop_map(|(key, expiry, flags)| {
+                let [if_none, if_any, if_later, if_earlier] = flags;
+                let condition = DeadlineCondition { if_none, if_any, if_later, if_earlier };
+                Operation::ChangeDeadline { key, expiry, condition }
+            }),
+            (key(), form).prop_map(|(key, form)| Operation::Deadline { key, form }),
+            key().prop_map(|key| Operation::Created { key }),
+            any::<u32>().prop_map(|at_most| Operation::Expire { at_most }),
         ]
     }
 

@@ -268,12 +268,12 @@ impl Drop for Subscriber {
 #[cfg(test)]
 mod tests {
     use bytes::BytesMut;
-    use paxos_core::Slot;
+    use paxos_core::{Slot, Time};
 
     use super::*;
     use crate::fronts::resp::write::Protocol;
     use crate::kv::{Operation, Store};
-    use crate::state_machine::StateMachine;
+    use crate::state_machine::{Applying, StateMachine};
 
     fn bytes(text: &str) -> Bytes {
         Bytes::copy_from_slice(text.as_bytes())
@@ -289,7 +289,8 @@ mod tests {
     fn a_client_hears_of_what_it_has_subscribed_to_and_nothing_else() {
         let (mut store, registry) = (Store::default(), Arc::new(Registry::default()));
         let mut subscriber = Subscriber::new(&store.feed(), &registry).expect("few listen");
-        let mut apply = |operation| store.apply(Slot(1), &Operation::command(&[operation]));
+        let mut apply =
+            |operation| store.apply(Applying::new(Slot(1), Time::NONE), &Operation::command(&[operation]));
         assert!(subscriber.is_over());
         subscriber.add(Kind::Channels, &bytes("news"), 100).expect("few");
         subscriber.add(Kind::Patterns, &bytes("__keyspace@0__:k*"), 100).expect("few");
@@ -316,9 +317,12 @@ mod tests {
         let mut subscriber = Subscriber::new(&store.feed(), &Arc::default()).expect("few listen");
         subscriber.track(Some(Tracking { prefixes: vec![bytes("a"), bytes("b")], is_broadcast: true }));
         for key in ["ant", "bee", "cat"] {
-            store.apply(Slot(1), &Operation::command(&[Operation::set(bytes(key), bytes("v"))]));
+            store.apply(
+                Applying::new(Slot(1), Time::NONE),
+                &Operation::command(&[Operation::set(bytes(key), bytes("v"))]),
+            );
         }
-        store.apply(Slot(1), &Operation::command(&[Operation::FlushAll]));
+        store.apply(Applying::new(Slot(1), Time::NONE), &Operation::command(&[Operation::FlushAll]));
         assert_eq!(
             told(&mut subscriber, Protocol::Resp3),
             ">2 $10 invalidate *1 $3 ant >2 $10 invalidate *1 $3 bee >2 $10 invalidate _ "
