@@ -16,7 +16,7 @@ pub(crate) const DESCRIPTIONS: &[(&str, &str)] = &[
 ];
 
 /// Leaves out of a reply what no two servers have in common: the order of keys, which key is the random one,
-/// how much memory a key takes, and how many references its value has.
+/// how much memory a key takes, how many references its value has, and how late it is to the second.
 pub(crate) fn leave_out(request: &[Vec<u8>], reply: Value) -> Value {
     let name = request[0].to_ascii_uppercase();
     match (&name[..], reply) {
@@ -29,11 +29,20 @@ pub(crate) fn leave_out(request: &[Vec<u8>], reply: Value) -> Value {
         }
         (b"RANDOMKEY", Value::Bulk(_)) => Value::Bulk(Vec::new()),
         (b"MEMORY" | b"OBJECT", Value::Integer(_)) => Value::Integer(0),
+        (b"TTL", Value::Integer(left)) => Value::Integer(rounded(left, 500)),
+        (b"PTTL", Value::Integer(left)) => Value::Integer(rounded(left, 500_000)),
+        (b"EXPIRETIME", Value::Integer(at)) => Value::Integer(rounded(at, 100_000)),
+        (b"PEXPIRETIME", Value::Integer(at)) => Value::Integer(rounded(at, 100_000_000)),
         (b"HELLO", Value::Map(_)) => Value::Map(Vec::new()),
         // In a transaction it is not known here which reply is whose.
         (b"EXEC", Value::Array(replies)) => Value::Array(replies.into_iter().map(without_order).collect()),
         (_, reply) => with_one_limit(reply),
     }
+}
+
+/// A time to the nearest of these units; what is no time stays as it is.
+fn rounded(time: i64, unit: i64) -> i64 {
+    if time < 0 { time } else { time.saturating_add(unit / 2) / unit * unit }
 }
 
 /// The limit of a value is named in bytes here, and in Redis by its setting.

@@ -23,6 +23,10 @@ const INTEGERS: [&str; 12] = [
 const FLOATS: [&str; 10] = ["0", "1", "0.5", "-0.25", "1.5e2", "3.0", "-2", ".5", "x", "1e"];
 const VALUES: [&str; 10] =
     ["", "a", "Hello, World", "0", "12", "-5", "1.5", "007", "9223372036854775807", "\u{e9}"];
+/// Times for deadlines that are none, or have passed.
+const ODD_TIMES: [&str; 6] = ["0", "1", "-1", "9223372036854775807", "x", "1.5"];
+/// Deadlines in seconds since 1970.
+const LATE: [u64; 3] = [4_000_000_000, 5_000_000_000, 6_000_000_000];
 const PATTERNS: [&str; 9] = ["*", "k?", "k[0-2]", "k[^0]", "*1", "none", "\\k*", "[a-z]*", ""];
 
 /// One request, or several that belong together.
@@ -57,9 +61,18 @@ fn meddled(random: &mut Rng) -> Vec<Request> {
 fn transaction(random: &mut Rng) -> Vec<Request> {
     let mut all = vec![(0, words(["MULTI"], []))];
     let queued = (0..random.usize(..5)).map(|_| request(random));
-    // The replies of the first three may differ, and in those of a transaction nobody can tell which they are. The
-    // last is refused in a transaction here.
-    let left_out = [&b"RANDOMKEY"[..], b"MEMORY", b"OBJECT", b"UNSUBSCRIBE"];
+    // The last is refused in a transaction here. The replies of the others may differ, and in those of a
+    // transaction nobody can tell which they are.
+    let left_out = [
+        &b"RANDOMKEY"[..],
+        b"MEMORY",
+        b"OBJECT",
+        b"TTL",
+        b"PTTL",
+        b"EXPIRETIME",
+        b"PEXPIRETIME",
+        b"UNSUBSCRIBE",
+    ];
     let is_compared = |request: &Vec<Vec<u8>>| !left_out.contains(&&request[0][..]);
     all.extend(queued.filter(is_compared).map(|request| (0, request)));
     let end = if random.u32(..8) == 0 { "DISCARD" } else { "EXEC" };
@@ -94,7 +107,7 @@ fn request(random: &mut Rng) -> Vec<Vec<u8>> {
     let flags = |random: &mut Rng, list: &[&str]| -> Vec<Vec<u8>> {
         (0..random.usize(..3)).map(|_| of(random, list)).collect()
     };
-    let mut request = match random.u32(..36) {
+    let mut request = match random.u32(..46) {
         0..=2 => [words(["SET"], [&a, &v]), flags(random, &["NX", "xx", "GET", "get"])].concat(),
         3 => words(["GET"], [&a]),
         4 => words(["MSET"], [&a, &v, &b, &w]),
@@ -148,6 +161,7 @@ fn request(random: &mut Rng) -> Vec<Vec<u8>> {
         ),
         33 => words(["MEMORY", "USAGE"], [&a]),
         34 => other(random),
+        35..=44 => expiring(random),
         _ => [words(["ECHO"], [&v])].concat(),
     };
     // Now and then with a word too many or too few.
@@ -157,6 +171,60 @@ fn request(random: &mut Rng) -> Vec<Vec<u8>> {
         _ => {}
     }
     request
+}
+
+/// A time for the command or option at this place: in seconds, in milliseconds, and the same since 1970. It is
+/// longer than the test, told in thousands, and hardly ever given twice: which of two equal deadlines is later,
+/// a millisecond decides.
+fn time(random: &mut Rng, place: usize) -> Vec<u8> {
+    let thousands = 1000 * random.u64(1..1_000_000);
+    let time = match place {
+        0 => thousands,
+        1 => 1000 * thousands,
+        2 => LATE[random.usize(..3)],
+        _ => 1000 * LATE[random.usize(..3)],
+    };
+    time.to_string().into_bytes()
+}
+
+/// Requests about keys that expire.
+fn expiring(random: &mut Rng) -> Vec<Vec<u8>> {
+    let (key, value) = (key(random), value(random));
+    let place = random.usize(..4);
+    let option = ["EX", "PX", "EXAT", "PXAT"][place];
+    let ordinary = time(random, place);
+    let time = if random.u32(..3) == 0 { of(random, &ODD_TIMES) } else { ordinary.clone() };
+    // No key expires during the test: it might be counted still.
+    let lasting = if time == b"1" { ordinary } else { time.clone() };
+    let passed = if place < 2 { &lasting } else { &time };
+    match random.u32(..12) {
+        0..=1 => {
+            let mut all = words(["SET"], [&key, &value]);
+            all.extend(words([option], [&lasting]));
+            all.extend((0..random.usize(..2)).map(|_| of(random, &["NX", "XX", "GET", "KEEPTTL", "PX"])));
+            all
+        }
+        2 => [words(["SET"], [&key, &value]), words(["KEEPTTL"], [])].concat(),
+        3..=4 if place < 2 => words([["SETEX", "PSETEX"][place]], [&key, &lasting, &value]),
+        5 => {
+            let mut all = words(["GETEX"], [&key]);
+            match random.u32(..4) {
+                0 => {}
+                1 => all.push(b"PERSIST".to_vec()),
+                _ => all.extend(words([option], [passed])),
+            }
+            all
+        }
+        6..=8 => {
+            let name = ["EXPIRE", "PEXPIRE", "EXPIREAT", "PEXPIREAT"][place];
+            let mut all = words([name], [&key, passed]);
+            let flags = (0..random.usize(..3)).map(|_| of(random, &["NX", "xx", "GT", "LT", "NO"]));
+            all.extend(flags);
+            all
+        }
+        9 => words(["PERSIST"], [&key]),
+        _ => words([["TTL", "PTTL", "EXPIRETIME", "PEXPIRETIME"][place]], [&key]),
+    }
 }
 
 /// Requests about the connection and the server.
