@@ -53,6 +53,11 @@ impl Entry {
 }
 
 impl Deadlines {
+    /// How many keys there are.
+    pub(super) fn len(&self) -> usize {
+        self.pages.values().map(Vec::len).sum()
+    }
+
     /// Adds a key that is not there.
     pub(super) fn insert(&mut self, deadline: Time, created: u64) {
         let place = (deadline.0, created);
@@ -186,6 +191,7 @@ mod tests {
                     model.remove(&(deadline, created));
                 }
             }
+            prop_assert_eq!(deadlines.len(), model.len());
             for packed in [false, true] {
                 if packed {
                     deadlines.pack();

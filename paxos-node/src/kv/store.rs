@@ -80,6 +80,12 @@ impl Store {
         self.len
     }
 
+    /// How many of the keys have a deadline.
+    #[must_use]
+    pub fn expiring(&self) -> usize {
+        self.deadlines.len()
+    }
+
     /// Whether there are no keys.
     #[must_use]
     pub fn is_empty(&self) -> bool {

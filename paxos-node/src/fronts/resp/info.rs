@@ -20,6 +20,8 @@ pub(super) struct Facts {
     pub(super) status: Status,
     /// How many keys there are; `None` if the state could not be looked at, as it is being replaced.
     pub(super) keys: Option<usize>,
+    /// How many of them have a deadline.
+    pub(super) expiring_keys: usize,
     pub(super) port: u16,
     pub(super) uptime: Duration,
     /// A number that differs after each start.
@@ -228,7 +230,9 @@ fn cluster(_: &Facts) -> String {
 fn keyspace(facts: &Facts) -> String {
     match facts.keys {
         None | Some(0) => String::new(),
-        Some(keys) => lines(&[("db0", &format_args!("keys={keys},expires=0,avg_ttl=0"))]),
+        Some(keys) => {
+            lines(&[("db0", &format_args!("keys={keys},expires={},avg_ttl=0", facts.expiring_keys))])
+        }
     }
 }
 
@@ -268,9 +272,14 @@ mod tests {
 
     #[test]
     fn each_line_is_a_heading_a_field_or_empty() {
-        let facts = Facts { keys: Some(3), uptime: Duration::from_secs(90_000), ..Facts::default() };
+        let facts = Facts {
+            keys: Some(3),
+            expiring_keys: 2,
+            uptime: Duration::from_secs(90_000),
+            ..Facts::default()
+        };
         let text = text(&[], &facts);
-        assert!(text.ends_with("# Keyspace\r\ndb0:keys=3,expires=0,avg_ttl=0\r\n"), "{text}");
+        assert!(text.ends_with("# Keyspace\r\ndb0:keys=3,expires=2,avg_ttl=0\r\n"), "{text}");
         assert!(text.contains("uptime_in_days:1\r\n\r\n# Clients\r\n"), "{text}");
         for line in text.split_terminator("\r\n") {
             assert!(line.is_empty() || line.starts_with("# ") || line.contains(':'), "{line}");

@@ -227,11 +227,12 @@ impl Connection {
     }
 
     async fn facts(&self) -> Facts {
-        let keys = self.count_keys().await;
+        let counts = self.count_keys().await;
         let front = &*self.front;
         Facts {
             status: self.client.status().borrow().clone(),
-            keys,
+            keys: counts.map(|(keys, _)| keys),
+            expiring_keys: counts.map_or(0, |(_, expiring)| expiring),
             port: self.stream.local_addr().map_or(0, |address| address.port()),
             uptime: front.started.elapsed(),
             run_id: front.run_id,
@@ -247,11 +248,11 @@ impl Connection {
         }
     }
 
-    /// How many keys there are just now; `None` if the state can't be looked at for a while.
-    async fn count_keys(&self) -> Option<usize> {
+    /// How many keys there are just now, and how many of them expire; `None` if the state can't be looked at for a while.
+    async fn count_keys(&self) -> Option<(usize, usize)> {
         for _ in 0..COUNT_ATTEMPTS {
             if let Some(store) = self.client.try_read_stale() {
-                return Some(store.len());
+                return Some((store.len(), store.expiring()));
             }
             tokio::time::sleep(COUNT_PAUSE).await;
         }
