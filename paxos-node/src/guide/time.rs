@@ -22,6 +22,10 @@
 //! - A read never shows a key that has expired by its leader's time. If the log has not come to that time yet,
 //!   the read has a command chosen first: what was found to be gone once stays gone, even if the leader fails
 //!   in the next moment.
+//! - `RENAME` and `COPY` take the deadline along with the value. `SET` drops it unless it says `KEEPTTL`, and
+//!   so do `GETSET`, `MSET` and `MSETNX`; what changes a part of a value keeps it.
+//! - A transaction whose watched key has expired is not carried out, as if somebody had removed the key.
+//! - Who listens to changes of keys is told `expired` when the key is removed.
 //! - `DBSIZE` and `INFO` count keys that have expired and were not removed yet, for some milliseconds.
 //!
 //! # What a lock can rely on
@@ -44,6 +48,9 @@
 //! begins with its own then, or with the last time of the log if that is later. If this clock is an hour fast,
 //! leases of an hour end at once; if it is an hour slow, they last an hour longer. A single node that starts
 //! again asks the others, and its wall clock does not count.
+//!
+//! To renew a lock and to release it, compare its token in the same command. The scripts by which redis-py,
+//! valkey-py, pottery, redsync and redlock for Node.js do that are known, and each is one entry of the log.
 //!
 //! # Fencing
 //!

@@ -67,9 +67,10 @@ impl Estimate<'_> {
                 self.copied(key).saturating_add(self.written(value))
             }
             // The value is hashed, and may be copied.
-            Operation::GetExpiring { key, .. } | Operation::ChangeDeadline { key, .. } => {
-                self.copied(key).saturating_mul(2).saturating_add(CHANGE)
-            }
+            Operation::GetExpiring { key, .. }
+            | Operation::ChangeDeadline { key, .. }
+            | Operation::ChangeDeadlineIfEqual { key, .. }
+            | Operation::Extend { key, .. } => self.copied(key).saturating_mul(2).saturating_add(CHANGE),
             Operation::Expire { at_most } => self.expired(*at_most),
             Operation::Set { value, .. } | Operation::SetNx { value, .. } => self.written(value),
             Operation::GetDel { key } | Operation::DeleteIf { key, .. } => {
@@ -78,7 +79,13 @@ impl Estimate<'_> {
             Operation::DeleteEqual { keys, .. } => {
                 keys.iter().map(|key| self.copied(key).saturating_add(CHANGE)).fold(0, u64::saturating_add)
             }
-            Operation::Digest { key } | Operation::GetRange { key, .. } => self.copied(key),
+            Operation::Digest { key }
+            | Operation::LeftIfEqual { key, .. }
+            | Operation::GetRange { key, .. } => self.copied(key),
+            Operation::SetAll { keys, value, .. } => {
+                let one = |key: &Bytes| self.copied(key).saturating_add(CHANGE + BYTE * value.len() as u64);
+                keys.iter().map(one).fold(0, u64::saturating_add)
+            }
             Operation::Rename { from, .. } | Operation::Copy { from, .. } => {
                 let copied = self.copied(from);
                 // The command may use the copy, too.
@@ -130,12 +137,16 @@ impl Estimate<'_> {
             | Operation::SetExpiring { key, .. }
             | Operation::GetExpiring { key, .. }
             | Operation::ChangeDeadline { key, .. }
+            | Operation::ChangeDeadlineIfEqual { key, .. }
+            | Operation::Extend { key, .. }
             | Operation::Append { key, .. } => is_held(key),
             Operation::Rename { from, to, .. } => is_held(from) || is_held(to),
             Operation::Copy { to, .. } => is_held(to),
             // Which keys they are is not looked up.
             Operation::Expire { at_most } => *at_most > 0,
-            Operation::Delete { keys } | Operation::DeleteEqual { keys, .. } => keys.iter().any(is_held),
+            Operation::Delete { keys }
+            | Operation::DeleteEqual { keys, .. }
+            | Operation::SetAll { keys, .. } => keys.iter().any(is_held),
             Operation::MSet { pairs } | Operation::MSetNx { pairs } => {
                 pairs.iter().any(|(key, _)| is_held(key))
             }
@@ -145,6 +156,7 @@ impl Estimate<'_> {
             | Operation::Type { .. }
             | Operation::MGet { .. }
             | Operation::Deadline { .. }
+            | Operation::LeftIfEqual { .. }
             | Operation::Created { .. }
             | Operation::DbSize
             | Operation::Digest { .. }

@@ -161,6 +161,19 @@ impl Store {
                 work.take_for_one_key(work::operation(1, REMOVAL) + work::copied(bytes))?;
                 Ok(self.expire(key, *expiry, *condition))
             }
+            Operation::ChangeDeadlineIfEqual { key, value, expiry, condition } => {
+                self.take_to_renew(key, work)?;
+                Ok(self.expire_if_equal((key, value), *expiry, *condition))
+            }
+            Operation::Extend { key, value, by_ms } => {
+                self.take_to_renew(key, work)?;
+                Ok(self.extend((key, value), *by_ms))
+            }
+            Operation::SetAll { keys, value, condition, expiry } => {
+                work.take(work::operation(keys.len(), LOOKUP + CHANGE))?;
+                keys.iter().try_for_each(|key| work.take(self.set_work(key, Some(condition), false)))?;
+                Ok(self.set_all((keys, value), condition, *expiry))
+            }
             Operation::Expire { at_most } => self.remove_all_expired(*at_most, work),
             Operation::Get { .. }
             | Operation::Exists { .. }
@@ -168,6 +181,7 @@ impl Store {
             | Operation::Type { .. }
             | Operation::MGet { .. }
             | Operation::Deadline { .. }
+            | Operation::LeftIfEqual { .. }
             | Operation::Created { .. }
             | Operation::DbSize
             | Operation::Digest { .. }
@@ -195,6 +209,12 @@ impl Store {
         let answered = if returns_old { work::answered(old_bytes) } else { 0 };
         let compared = condition.map_or(0, |condition| compared(condition, old_bytes));
         work::freed(old_bytes) + answered + compared
+    }
+
+    /// Takes the work of changing the deadline of a key whose value is compared first.
+    fn take_to_renew(&self, key: &[u8], work: &mut Work) -> Result<(), TooMuch> {
+        let bytes = self.stored_bytes(key).unwrap_or(0);
+        work.take_for_one_key(work::operation(1, REMOVAL) + 2 * work::copied(bytes))
     }
 
     fn add(&mut self, key: &Bytes, by: i64) -> Reply {
@@ -243,6 +263,11 @@ impl View<'_> {
                 work.take(work::operation(1, LOOKUP)).map(|()| self.tell_deadline(key, *form))
             }
             Operation::Created { key } => work.take(work::operation(1, LOOKUP)).map(|()| self.created(key)),
+            Operation::LeftIfEqual { key, value } => {
+                let compared = work::copied(self.value_bytes(key).unwrap_or(0));
+                work.take_for_one_key(work::operation(1, LOOKUP) + compared)
+                    .map(|()| self.left_if_equal(key, value))
+            }
             Operation::Set { .. }
             | Operation::SetNx { .. }
             | Operation::GetDel { .. }
@@ -261,6 +286,9 @@ impl View<'_> {
             | Operation::SetExpiring { .. }
             | Operation::GetExpiring { .. }
             | Operation::ChangeDeadline { .. }
+            | Operation::ChangeDeadlineIfEqual { .. }
+            | Operation::Extend { .. }
+            | Operation::SetAll { .. }
             | Operation::Expire { .. }
             | Operation::FlushAll => return None,
         })

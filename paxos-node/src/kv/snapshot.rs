@@ -184,6 +184,18 @@ mod tests {
     }
 
     #[test]
+    fn a_snapshot_from_before_there_were_times_may_tell_of_removals() {
+        let mut removals = Removals::unknown_through(1);
+        removals.note(b"gone", 2);
+        let mut image = WITHOUT_TIME.to_vec();
+        image.extend(REMOVALS);
+        removals.write(&mut image).expect("memory takes everything");
+        let mut store = Store::default();
+        read(&mut store, &mut &image[..]).expect("it is whole");
+        assert_eq!((store.len(), &store.removals), (2, &removals));
+    }
+
+    #[test]
     fn records_come_in_any_order_but_each_key_and_each_revision_once() {
         let snapshots = [[(&b"a"[..], 1), (b"b", 2)], [(b"b", 2), (b"a", 1)]].map(|records| {
             let sealed = sealed(&image(&records)).expect("it is whole");

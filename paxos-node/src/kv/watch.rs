@@ -50,8 +50,8 @@ impl View<'_> {
 mod tests {
     use paxos_core::{Slot, Time};
 
-    use super::super::Operation;
     use super::super::testing::{bytes, set};
+    use super::super::{Expiry, Operation};
     use super::*;
     use crate::state_machine::{Applying, StateMachine};
 
@@ -97,6 +97,32 @@ mod tests {
         assert!(!goes_on(&[], "k", &[set("k", "1"), delete("k")]));
         assert!(!goes_on(&[], "k", &[set("k", "1"), Operation::FlushAll]));
         assert!(goes_on(&[set("k", "1"), delete("k")], "k", &[]), "it was missing when it was seen");
+    }
+
+    #[test]
+    fn a_key_that_expires_has_changed_and_one_that_had_expired_has_not() {
+        let mut store = Store::default();
+        let mut apply = |time, operation: &Operation| {
+            store.apply(
+                Applying::new(Slot(1), Time(time)),
+                &Operation::command(std::slice::from_ref(operation)),
+            );
+            (store.seen(b"k"), store.seen(b"other"))
+        };
+        let (key, value, expiry) = (bytes("k"), bytes("v"), Expiry::AfterMs(100));
+        let lock = Operation::SetExpiring { key, value, condition: None, returns_old: false, expiry };
+        let expire = Operation::Expire { at_most: 9 };
+        let (before, _) = apply(1_000, &delete("k"));
+        let (while_there, _) = apply(1_000, &lock);
+        // It takes memory still.
+        let (expired, other) = apply(1_100, &delete("other"));
+        assert!(matches!((while_there, expired), (Seen::Changed(_), Seen::Missing(_))));
+        let (removed, _) = apply(1_200, &expire);
+        for (seen, is_unchanged) in [(before, false), (while_there, false), (expired, true), (removed, true)]
+        {
+            assert_eq!(store.now().is_unchanged(b"k", seen), is_unchanged, "{seen:?}");
+        }
+        assert!(store.now().is_unchanged(b"other", other));
     }
 
     #[test]

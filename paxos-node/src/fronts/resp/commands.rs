@@ -445,8 +445,7 @@ impl Command {
 
     /// What the command does with its keys.
     pub(super) fn access(&self, arguments: &[Bytes]) -> Access {
-        let may_only_write = |word: &Bytes| ["nx", "xx"].into_iter().any(|flag| is(word, flag));
-        let reads = self.reads_with_conditions && !arguments.iter().skip(2).all(may_only_write);
+        let reads = self.reads_with_conditions && !only_write(arguments.iter().skip(2));
         if reads { Access::ReadWrite } else { self.access }
     }
 
@@ -464,6 +463,19 @@ impl Command {
         };
         keys.among(arguments)
     }
+}
+
+/// Whether these options of `SET` tell nothing about the old value.
+fn only_write<'a>(mut options: impl Iterator<Item = &'a Bytes>) -> bool {
+    let any_of = |option: &Bytes, names: &[&str]| names.iter().any(|name| is(option, name));
+    while let Some(option) = options.next() {
+        if any_of(option, &["ex", "px", "exat", "pxat"]) {
+            options.next();
+        } else if !any_of(option, &["nx", "xx", "keepttl"]) {
+            return false;
+        }
+    }
+    true
 }
 
 /// The command of this name, in lower case.
@@ -513,6 +525,7 @@ fn check_lengths(operation: &Operation, settings: &RespSettings) -> Result<(), R
         Operation::MSet { pairs } | Operation::MSetNx { pairs } => {
             pairs.iter().try_for_each(|(key, value)| pair(key, value))
         }
+        Operation::SetAll { keys, value, .. } => keys.iter().try_for_each(|key| pair(key, value)),
         Operation::Add { key, .. }
         | Operation::AddDecimal { key, .. }
         | Operation::Rename { to: key, .. }
@@ -537,6 +550,9 @@ fn check_lengths(operation: &Operation, settings: &RespSettings) -> Result<(), R
         | Operation::FlushAll
         | Operation::GetExpiring { .. }
         | Operation::ChangeDeadline { .. }
+        | Operation::ChangeDeadlineIfEqual { .. }
+        | Operation::Extend { .. }
+        | Operation::LeftIfEqual { .. }
         | Operation::Deadline { .. }
         | Operation::Created { .. }
         | Operation::Expire { .. }
@@ -604,6 +620,8 @@ mod tests {
         assert_eq!(keys("mset a 1 b 2"), ["a", "b"]);
         assert_eq!(keys("set a 1 nx get"), ["a"]);
         assert_eq!(keys("incrby a 5"), ["a"]);
+        assert_eq!(keys("setex a 10 v"), ["a"]);
+        assert_eq!(keys("expire a 10 nx"), ["a"]);
         assert_eq!(keys("getrange a 0 1"), ["a"]);
         assert_eq!(keys("rename a b"), ["a", "b"]);
         assert_eq!(keys("copy a b replace"), ["a", "b"]);
@@ -620,6 +638,9 @@ mod tests {
         assert_eq!(set.access(&words("a get")), Access::Write, "that is the value");
         assert_eq!(set.access(&words("a 1 NX")), Access::Write);
         assert_eq!(set.access(&words("a 1 nx GET")), Access::ReadWrite);
+        assert_eq!(set.access(&words("a 1 EX 10 nx")), Access::Write);
+        assert_eq!(set.access(&words("a 1 KEEPTTL")), Access::Write);
+        assert_eq!(set.access(&words("a 1 EX 10 GET")), Access::ReadWrite);
         assert_eq!(
             set.access(&words("a 1 ifeq 2")),
             Access::ReadWrite,

@@ -59,6 +59,16 @@ impl Given {
     }
 }
 
+/// So many milliseconds after the time of the slot.
+pub(super) fn after_ms(text: &Bytes) -> Option<Expiry> {
+    Given::AfterMs.expiry(text, i64::MIN, "").ok()
+}
+
+/// So many seconds after the time of the slot.
+pub(super) fn after_seconds(text: &Bytes) -> Option<Expiry> {
+    Given::AfterSeconds.expiry(text, i64::MIN, "").ok()
+}
+
 /// `SET` with its options.
 pub(super) fn set(arguments: &[Bytes], _: &RespSettings) -> Result<Operation> {
     let (mut condition, mut returns_old, mut keeps, mut given_time) = (None, false, false, None);

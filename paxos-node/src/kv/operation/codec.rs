@@ -55,9 +55,15 @@ impl Operation {
             }
             Operation::Publish { channel, message } => of(&[channel, message]),
             Operation::DeleteEqual { keys, value } => list(keys) + of(&[value]),
+            Operation::SetAll { keys, value, condition, .. } => {
+                list(keys) + of(&[value]) + condition.operand_bytes()
+            }
             Operation::DeleteIf { key, condition } => of(&[key]) + condition.operand_bytes(),
             Operation::Rename { from, to, .. } | Operation::Copy { from, to, .. } => of(&[from, to]),
             Operation::SetNx { key, value }
+            | Operation::ChangeDeadlineIfEqual { key, value, .. }
+            | Operation::Extend { key, value, .. }
+            | Operation::LeftIfEqual { key, value }
             | Operation::SetRange { key, value, .. }
             | Operation::Append { key, value, .. } => of(&[key, value]),
             Operation::Delete { keys } | Operation::Exists { keys } | Operation::MGet { keys } => list(keys),
@@ -173,6 +179,10 @@ impl Operation {
             | Operation::ChangeDeadline { .. }
             | Operation::Deadline { .. }
             | Operation::Created { .. }
+            | Operation::ChangeDeadlineIfEqual { .. }
+            | Operation::Extend { .. }
+            | Operation::LeftIfEqual { .. }
+            | Operation::SetAll { .. }
             | Operation::Expire { .. } => expiry::encode(self, bytes),
         }
     }
@@ -319,7 +329,7 @@ pub(super) fn put(bytes: &mut BytesMut, tag: u8, fields: &[&Bytes]) {
     }
 }
 
-fn put_list(bytes: &mut BytesMut, tag: u8, keys: &[Bytes]) {
+pub(super) fn put_list(bytes: &mut BytesMut, tag: u8, keys: &[Bytes]) {
     bytes.put_u8(tag);
     bytes.put_u32_le(length(keys.len()));
     for key in keys {
@@ -336,7 +346,7 @@ fn put_pairs(bytes: &mut BytesMut, tag: u8, pairs: &[(Bytes, Bytes)]) {
     }
 }
 
-fn put_bytes(bytes: &mut BytesMut, field: &Bytes) {
+pub(super) fn put_bytes(bytes: &mut BytesMut, field: &Bytes) {
     bytes.put_u32_le(length(field.len()));
     bytes.extend_from_slice(field);
 }
@@ -361,7 +371,7 @@ fn take_u64(bytes: &mut Bytes) -> Result<u64, MalformedCommand> {
     bytes.try_get_u64_le().map_err(|_| MalformedCommand)
 }
 
-fn take_i64(bytes: &mut Bytes) -> Result<i64, MalformedCommand> {
+pub(super) fn take_i64(bytes: &mut Bytes) -> Result<i64, MalformedCommand> {
     bytes.try_get_i64_le().map_err(|_| MalformedCommand)
 }
 
@@ -374,7 +384,7 @@ pub(super) fn take(bytes: &mut Bytes) -> Result<Bytes, MalformedCommand> {
     if length > bytes.len() { Err(MalformedCommand) } else { Ok(bytes.split_to(length)) }
 }
 
-fn take_list<T>(
+pub(super) fn take_list<T>(
     bytes: &mut Bytes,
     take_one: impl Fn(&mut Bytes) -> Result<T, MalformedCommand>,
 ) -> Result<Vec<T>, MalformedCommand> {
@@ -490,8 +500,11 @@ mod tests {
         ]
     }
 
+    fn deadline_condition([if_none, if_any, if_later, if_earlier]: [bool; 4]) -> DeadlineCondition {
+        DeadlineCondition { if_none, if_any, if_later, if_earlier }
+    }
+
     fn expiring() -> impl Strategy<Value = Operation> {
-        let condition = prop::option::of(prop_oneof![Just(Condition::IfMissing), Just(Condition::IfPresent)]);
         let expiry = || {
             prop_oneof![
                 Just(Expiry::Never),
@@ -507,19 +520,29 @@ mod tests {
             Just(DeadlineForm::AtSeconds),
         ];
         prop_oneof![
-            (key(), key(), condition, any::<bool>(), expiry()).prop_map(
+            (key(), key(), prop::option::of(condition()), any::<bool>(), expiry()).prop_map(
                 |(key, value, condition, returns_old, expiry)| {
                     Operation::SetExpiring { key, value, condition, returns_old, expiry }
                 }
             ),
             (key(), expiry()).prop_map(|(key, expiry)| Operation::GetExpiring { key, expiry }),
             (key(), expiry(), any::<[bool; 4]>()).prop_map(|(key, expiry, flags)| {
-                let [if_none, if_any, if_later, if_earlier] = flags;
-                let condition = DeadlineCondition { if_none, if_any, if_later, if_earlier };
-                Operation::ChangeDeadline { key, expiry, condition }
+                Operation::ChangeDeadline { key, expiry, condition: deadline_condition(flags) }
             }),
             (key(), form).prop_map(|(key, form)| Operation::Deadline { key, form }),
             key().prop_map(|key| Operation::Created { key }),
+            (key(), key(), expiry(), any::<[bool; 4]>()).prop_map(|(key, value, expiry, flags)| {
+                Operation::ChangeDeadlineIfEqual { key, value, expiry, condition: deadline_condition(flags) }
+            }),
+            (key(), key(), any::<i64>()).prop_map(|(key, value, by_ms)| Operation::Extend {
+                key,
+                value,
+                by_ms
+            }),
+            (key(), key()).prop_map(|(key, value)| Operation::LeftIfEqual { key, value }),
+            (prop::collection::vec(key(), 0..4), key(), condition(), expiry()).prop_map(
+                |(keys, value, condition, expiry)| Operation::SetAll { keys, value, condition, expiry }
+            ),
             any::<u32>().prop_map(|at_most| Operation::Expire { at_most }),
         ]
     }

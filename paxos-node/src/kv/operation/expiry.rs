@@ -2,7 +2,10 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::codec::{MalformedCommand, put, put_condition, take, take_bool, take_condition, take_u8};
+use super::codec::{
+    MalformedCommand, put, put_bytes, put_condition, put_list, take, take_bool, take_condition, take_i64,
+    take_list, take_u8,
+};
 use super::{DeadlineCondition, DeadlineForm, Expiry, Operation};
 
 /// The tags of these operations.
@@ -12,6 +15,10 @@ const CHANGE_DEADLINE: u8 = 66;
 const DEADLINE: u8 = 67;
 const CREATED: u8 = 68;
 const EXPIRE: u8 = 69;
+const CHANGE_DEADLINE_IF_EQUAL: u8 = 70;
+const EXTEND: u8 = 71;
+const LEFT_IF_EQUAL: u8 = 72;
+const SET_ALL: u8 = 73;
 
 /// Writes an operation, if it is one of these.
 pub(super) fn encode(operation: &Operation, bytes: &mut BytesMut) {
@@ -29,10 +36,7 @@ pub(super) fn encode(operation: &Operation, bytes: &mut BytesMut) {
         Operation::ChangeDeadline { key, expiry, condition } => {
             put(bytes, CHANGE_DEADLINE, &[key]);
             put_expiry(bytes, *expiry);
-            let DeadlineCondition { if_none, if_any, if_later, if_earlier } = *condition;
-            for flag in [if_none, if_any, if_later, if_earlier] {
-                bytes.put_u8(u8::from(flag));
-            }
+            put_deadline_condition(bytes, *condition);
         }
         Operation::Deadline { key, form } => {
             put(bytes, DEADLINE, &[key]);
@@ -47,6 +51,22 @@ pub(super) fn encode(operation: &Operation, bytes: &mut BytesMut) {
         Operation::Expire { at_most } => {
             bytes.put_u8(EXPIRE);
             bytes.put_u32_le(*at_most);
+        }
+        Operation::ChangeDeadlineIfEqual { key, value, expiry, condition } => {
+            put(bytes, CHANGE_DEADLINE_IF_EQUAL, &[key, value]);
+            put_expiry(bytes, *expiry);
+            put_deadline_condition(bytes, *condition);
+        }
+        Operation::Extend { key, value, by_ms } => {
+            put(bytes, EXTEND, &[key, value]);
+            bytes.put_i64_le(*by_ms);
+        }
+        Operation::LeftIfEqual { key, value } => put(bytes, LEFT_IF_EQUAL, &[key, value]),
+        Operation::SetAll { keys, value, condition, expiry } => {
+            put_list(bytes, SET_ALL, keys);
+            put_bytes(bytes, value);
+            put_condition(bytes, Some(condition));
+            put_expiry(bytes, *expiry);
         }
         other => unreachable!("{other:?} is not about keys that expire"),
     }
@@ -66,12 +86,7 @@ pub(super) fn decode(tag: u8, bytes: &mut Bytes) -> Result<Operation, MalformedC
         CHANGE_DEADLINE => Operation::ChangeDeadline {
             key: take(bytes)?,
             expiry: take_expiry(bytes)?,
-            condition: DeadlineCondition {
-                if_none: take_bool(bytes)?,
-                if_any: take_bool(bytes)?,
-                if_later: take_bool(bytes)?,
-                if_earlier: take_bool(bytes)?,
-            },
+            condition: take_deadline_condition(bytes)?,
         },
         DEADLINE => Operation::Deadline {
             key: take(bytes)?,
@@ -85,7 +100,37 @@ pub(super) fn decode(tag: u8, bytes: &mut Bytes) -> Result<Operation, MalformedC
         },
         CREATED => Operation::Created { key: take(bytes)? },
         EXPIRE => Operation::Expire { at_most: bytes.try_get_u32_le().map_err(|_| MalformedCommand)? },
+        CHANGE_DEADLINE_IF_EQUAL => Operation::ChangeDeadlineIfEqual {
+            key: take(bytes)?,
+            value: take(bytes)?,
+            expiry: take_expiry(bytes)?,
+            condition: take_deadline_condition(bytes)?,
+        },
+        EXTEND => Operation::Extend { key: take(bytes)?, value: take(bytes)?, by_ms: take_i64(bytes)? },
+        LEFT_IF_EQUAL => Operation::LeftIfEqual { key: take(bytes)?, value: take(bytes)? },
+        SET_ALL => Operation::SetAll {
+            keys: take_list(bytes, take)?,
+            value: take(bytes)?,
+            condition: take_condition(bytes)?.ok_or(MalformedCommand)?,
+            expiry: take_expiry(bytes)?,
+        },
         _ => return Err(MalformedCommand),
+    })
+}
+
+fn put_deadline_condition(bytes: &mut BytesMut, condition: DeadlineCondition) {
+    let DeadlineCondition { if_none, if_any, if_later, if_earlier } = condition;
+    for flag in [if_none, if_any, if_later, if_earlier] {
+        bytes.put_u8(u8::from(flag));
+    }
+}
+
+fn take_deadline_condition(bytes: &mut Bytes) -> Result<DeadlineCondition, MalformedCommand> {
+    Ok(DeadlineCondition {
+        if_none: take_bool(bytes)?,
+        if_any: take_bool(bytes)?,
+        if_later: take_bool(bytes)?,
+        if_earlier: take_bool(bytes)?,
     })
 }
 
@@ -102,7 +147,7 @@ fn put_expiry(bytes: &mut BytesMut, expiry: Expiry) {
 
 fn take_expiry(bytes: &mut Bytes) -> Result<Expiry, MalformedCommand> {
     let tag = take_u8(bytes)?;
-    let ms = bytes.try_get_i64_le().map_err(|_| MalformedCommand)?;
+    let ms = take_i64(bytes)?;
     Ok(match (tag, ms) {
         (0, 0) => Expiry::Never,
         (1, 0) => Expiry::Kept,

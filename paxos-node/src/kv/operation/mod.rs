@@ -2,6 +2,7 @@
 
 mod codec;
 mod condition;
+mod deadline;
 mod expiry;
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ pub use self::codec::MalformedCommand;
 pub(super) use self::codec::{decode, operations};
 pub use self::condition::Condition;
 pub(crate) use self::condition::digest;
+pub use self::deadline::{DeadlineCondition, DeadlineForm, Expiry};
 
 /// One thing that the store is asked to do.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -250,51 +252,51 @@ pub enum Operation {
         /// The key.
         key: Bytes,
     },
+    /// Changes when a key expires if it has a value, and answers 1 if it was changed: a lock is renewed by the
+    /// one who holds it.
+    ChangeDeadlineIfEqual {
+        /// The key.
+        key: Bytes,
+        /// The value.
+        value: Bytes,
+        /// When it expires from now on.
+        expiry: Expiry,
+        /// What must hold beside that.
+        condition: DeadlineCondition,
+    },
+    /// Lets a key expire later if it has a value and expires at all, and answers 1 if it was changed.
+    Extend {
+        /// The key.
+        key: Bytes,
+        /// The value.
+        value: Bytes,
+        /// By how many milliseconds.
+        by_ms: i64,
+    },
+    /// How many milliseconds are left until a key expires; 0 if it has another value, or never does.
+    LeftIfEqual {
+        /// The key.
+        key: Bytes,
+        /// The value.
+        value: Bytes,
+    },
+    /// Sets keys to one value, and when they expire, if a condition holds for each of them; answers how many
+    /// were set: all or none.
+    SetAll {
+        /// The keys.
+        keys: Vec<Bytes>,
+        /// Their new value.
+        value: Bytes,
+        /// What must hold for each of them.
+        condition: Condition,
+        /// When they expire.
+        expiry: Expiry,
+    },
     /// Removes keys that have expired, those that did first; answers how many.
     Expire {
         /// How many at most.
         at_most: u32,
     },
-}
-
-/// When a key expires. Milliseconds are those of the log's time: see [`Time`](paxos_core::Time).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Expiry {
-    /// Never.
-    Never,
-    /// When it would have expired before.
-    Kept,
-    /// So many milliseconds after the time of the slot; at once if there are none.
-    AfterMs(i64),
-    /// At this time, in milliseconds since 1970; at once if that has passed.
-    AtMs(i64),
-}
-
-/// When a deadline is to be changed. All that is set must hold.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own, as in Redis")]
-pub struct DeadlineCondition {
-    /// The key has no deadline (`NX`).
-    pub if_none: bool,
-    /// It has one (`XX`).
-    pub if_any: bool,
-    /// The new one is later (`GT`); none is later than any.
-    pub if_later: bool,
-    /// The new one is earlier (`LT`).
-    pub if_earlier: bool,
-}
-
-/// How a deadline is told.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum DeadlineForm {
-    /// As the milliseconds that are left.
-    LeftMs,
-    /// As the seconds that are left, rounded.
-    LeftSeconds,
-    /// As milliseconds since 1970.
-    AtMs,
-    /// As seconds since 1970, rounded.
-    AtSeconds,
 }
 
 /// What [`Operation::Object`] tells of a value.
@@ -425,6 +427,7 @@ impl Operation {
             | Operation::Type { .. }
             | Operation::MGet { .. }
             | Operation::Deadline { .. }
+            | Operation::LeftIfEqual { .. }
             | Operation::Created { .. }
             | Operation::DbSize
             | Operation::Digest { .. }
@@ -452,6 +455,9 @@ impl Operation {
             | Operation::SetExpiring { .. }
             | Operation::GetExpiring { .. }
             | Operation::ChangeDeadline { .. }
+            | Operation::ChangeDeadlineIfEqual { .. }
+            | Operation::Extend { .. }
+            | Operation::SetAll { .. }
             | Operation::Expire { .. }
             | Operation::FlushAll => false,
         }
@@ -467,16 +473,19 @@ impl Operation {
             | Operation::Add { .. }
             | Operation::Append { .. }
             | Operation::SetExpiring { .. }
+            | Operation::SetAll { .. }
             | Operation::MSet { .. }
             | Operation::MSetNx { .. }
             | Operation::SetRange { .. }
             | Operation::AddDecimal { .. }
             | Operation::Rename { .. }
             | Operation::Copy { .. } => true,
-            Operation::GetExpiring { expiry, .. } | Operation::ChangeDeadline { expiry, .. } => {
-                *expiry != Expiry::Never
-            }
+            Operation::GetExpiring { expiry, .. }
+            | Operation::ChangeDeadline { expiry, .. }
+            | Operation::ChangeDeadlineIfEqual { expiry, .. } => *expiry != Expiry::Never,
             Operation::Deadline { .. }
+            | Operation::LeftIfEqual { .. }
+            | Operation::Extend { .. }
             | Operation::Created { .. }
             | Operation::Expire { .. }
             | Operation::GetDel { .. }

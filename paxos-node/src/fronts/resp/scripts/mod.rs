@@ -135,7 +135,7 @@ fn hex(sha: Sha) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kv::Condition;
+    use crate::kv::{Condition, DeadlineCondition, Expiry};
 
     fn words(words: &[&str]) -> Vec<Bytes> {
         words.iter().map(|word| Bytes::copy_from_slice(word.as_bytes())).collect()
@@ -168,6 +168,50 @@ mod tests {
         assert_eq!(message(&[text, "2", "k"]), "ERR Number of keys can't be greater than number of args");
         assert_eq!(message(&[text, "x", "k"]), NOT_AN_INTEGER);
         assert!(message(&[text, "1", "k"]).starts_with("ERR this script needs"));
+    }
+
+    const RENEW: &str = "
+        if redis.call('GET', KEYS[1]) == ARGV[1] then
+            return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+        else
+            return 0
+        end";
+
+    #[test]
+    fn a_script_that_renews_a_lock_becomes_one_operation() {
+        let [key, value] = ["k", "v"].map(|word| Bytes::copy_from_slice(word.as_bytes()));
+        let (expiry, condition) = (Expiry::AfterMs(5_000), DeadlineCondition::default());
+        let renew = |condition| {
+            let (key, value) = (key.clone(), value.clone());
+            Ok(Operation::ChangeDeadlineIfEqual { key, value, expiry, condition })
+        };
+        assert_eq!(run(&[RENEW, "1", "k", "v", "5000"]), renew(condition));
+        let in_seconds = RENEW.replace("PEXPIRE", "EXPIRE");
+        assert_eq!(run(&[&in_seconds, "1", "k", "v", "5"]), renew(condition));
+        for wrong in [&["v"][..], &["v", "x"], &["v", "9223372036854775807"]] {
+            let refused = run(&[&[RENEW, "1", "k"], wrong].concat());
+            assert!(matches!(refused, Err(Reply::Error(_))), "{wrong:?}: {refused:?}");
+        }
+        // By the sums under which libraries send them.
+        let by_sum = |sum: &str, arguments: &[&str]| {
+            evalsha(&words(&[&[sum], arguments].concat()), &RespSettings::default())
+        };
+        let redis_py = "a4e8783852e6b949f9ef3a97212805108459a890";
+        let extend = Operation::Extend { key: key.clone(), value: value.clone(), by_ms: 5_000 };
+        assert_eq!(by_sum(redis_py, &["1", "k", "v", "5000", "0"]), Ok(extend));
+        let if_any = DeadlineCondition { if_any: true, ..condition };
+        assert_eq!(by_sum(redis_py, &["1", "k", "v", "5000", "1"]), renew(if_any));
+        let redlock = |sum| by_sum(sum, &["2", "k", "l", "v", "5000"]);
+        let set_all = |condition| {
+            let keys = words(&["k", "l"]);
+            Ok(Operation::SetAll { keys, value: value.clone(), condition, expiry })
+        };
+        let [take, renew] =
+            ["96da70f7716f27d278a5218544df37fd8b0a5e4c", "aed6f382e410db8ba7926d4e5e9aab410bf2a78a"];
+        assert_eq!(redlock(take), set_all(Condition::IfMissing));
+        assert_eq!(redlock(renew), set_all(Condition::IfEqual(value.clone())));
+        let none = by_sum(take, &["1", "k", "v", "0"]);
+        assert!(matches!(none, Err(Reply::Error(_))), "a lock that has expired already is none: {none:?}");
     }
 
     #[test]

@@ -5,12 +5,11 @@
 //! those of [normal forms](super::normal), and those of the texts exactly as libraries send them, by which
 //! `EVALSHA` finds a script on a node that has never seen it. The test `the_sums_of_a_text` prints both for a
 //! file.
-//!
-//! Deliberately absent so far: scripts that set how long a key lives.
 
 use bytes::Bytes;
 
-use crate::kv::{Condition, Operation};
+use super::super::expiry;
+use crate::kv::{Condition, DeadlineCondition, Expiry, Operation, parse_integer};
 
 /// A script.
 #[derive(Debug)]
@@ -37,6 +36,7 @@ static SCRIPTS: &[Script] = &[
             "8f4d42e76cbb4fad0f45e575441b8a269ebc173c", // redlock-py, pottery, and the page of Redis about locks
             "505bedb5c2250dbf94e4b14d7c9e1d8f8909561a", // redis-py
             "941cd58834c9b9b974d5d40d0cc09df6e9ef235c", // the same with a variable for the value
+            "005a2d211705dc7b1866ada631b98666fb00dcdc", // the first without an else
         ],
         shipped: &[
             "c3f8721cbb97f72bc19e972846bd7aaf91901658", // redis-py 8.1.0, sync and asyncio
@@ -56,7 +56,89 @@ static SCRIPTS: &[Script] = &[
             "e4612211c9f8f51c257e26e056b0a654b3187242", // redlock 5.0.0-beta.2
         ],
     },
+    // Lets a lock expire after some milliseconds from now if it is held with this token, and answers 1 if it was.
+    Script {
+        needs: "one key, the value that it must have, and milliseconds",
+        operation: |keys, values| renew(keys.first()?, values.first()?, expiry::after_ms(values.get(1)?)?),
+        forms: &[
+            "dc8ad6110baa7f60ed379b4db40a165d3c7e1ae1", // pottery, redsync
+            "082108eb19de4cceb632ff0a5992f93f9c20b37d", // the same without an else
+            "54c22695a63285771d8cba88230f08902feb221e", // redis-py
+        ],
+        shipped: &[
+            "ba015a80261b616e7a62d35df0b8e3edbe6c9414", // pottery 3.0.1
+            "1cac51482acf5858da00f6d685d68f886cd6b6b2", // redis-py 8.1.0 and valkey-py 6.2.0, sync and asyncio
+        ],
+    },
+    // The same after some seconds.
+    Script {
+        needs: "one key, the value that it must have, and seconds",
+        operation: |keys, values| {
+            renew(keys.first()?, values.first()?, expiry::after_seconds(values.get(1)?)?)
+        },
+        forms: &[
+            "92501c2233520d90f49109a7bf0c4a1fc04a2a46",
+            "e066c29571457d490ee6799982d45a8e9c495285", // without an else
+        ],
+        shipped: &[],
+    },
+    // Lets a lock that expires do so later if it is held with this token, and answers 1 if it was: after some
+    // milliseconds more, or, if the last argument is not 0, from now.
+    Script {
+        needs: "one key, the value that it must have, milliseconds, and 0 or 1",
+        operation: |keys, values| {
+            let [value, ms, replaces] = values else { return None };
+            let (key, value, after) = (keys.first()?.clone(), value.clone(), expiry::after_ms(ms)?);
+            if &replaces[..] == b"0" {
+                return Some(Operation::Extend { key, value, by_ms: parse_integer(ms)? });
+            }
+            let condition = DeadlineCondition { if_any: true, ..DeadlineCondition::default() };
+            Some(Operation::ChangeDeadlineIfEqual { key, value, expiry: after, condition })
+        },
+        forms: &["1a56cc3f8883296f35bc3f370938be59661f7aa1"], // redis-py
+        shipped: &["a4e8783852e6b949f9ef3a97212805108459a890"], // redis-py 8.1.0 and valkey-py 6.2.0, sync and asyncio
+    },
+    // Answers how many milliseconds a lock is left to who holds it with this token, and 0 to all others.
+    Script {
+        needs: "one key and the value that it must have",
+        operation: |keys, values| {
+            Some(Operation::LeftIfEqual { key: keys.first()?.clone(), value: values.first()?.clone() })
+        },
+        forms: &["0a5d06e9c6dbfbcaa4fa0479cb52f9abdecd98ef"], // pottery
+        shipped: &["f5f7bd3a3aa4a63c507c1155c5ea1219b350d992"], // pottery 3.0.1
+    },
+    // Takes several locks with one token for some milliseconds if all are free; answers how many were taken.
+    Script {
+        needs: "keys, their value, and milliseconds",
+        operation: |keys, values| set_all(keys, values, |_| Condition::IfMissing),
+        forms: &["69dbe7f8f05bf6b306be60e1a7f42d2df7b82f3e"], // redlock 4 and 5 for Node.js
+        shipped: &[
+            "e5a322e2634ef59a516e8ea150cb085afafee684", // redlock 4.2.0
+            "96da70f7716f27d278a5218544df37fd8b0a5e4c", // redlock 5.0.0-beta.2
+        ],
+    },
+    // Renews several locks if all are held with this token; answers how many were renewed.
+    Script {
+        needs: "keys, the value that they must have, and milliseconds",
+        operation: |keys, values| set_all(keys, values, |value| Condition::IfEqual(value.clone())),
+        forms: &["4a33d6c40f62ccc824f0fe205685c41e03ce28d6"], // redlock 4 and 5 for Node.js
+        shipped: &[
+            "ce46f80993d5dac20dd066eb301a4e37994bdbed", // redlock 4.2.0
+            "aed6f382e410db8ba7926d4e5e9aab410bf2a78a", // redlock 5.0.0-beta.2
+        ],
+    },
 ];
+
+fn renew(key: &Bytes, value: &Bytes, expiry: Expiry) -> Option<Operation> {
+    let condition = DeadlineCondition::default();
+    Some(Operation::ChangeDeadlineIfEqual { key: key.clone(), value: value.clone(), expiry, condition })
+}
+
+fn set_all(keys: &[Bytes], values: &[Bytes], condition: fn(&Bytes) -> Condition) -> Option<Operation> {
+    let [value, ms, ..] = values else { return None };
+    let expiry = expiry::after_ms(ms).filter(|expiry| matches!(expiry, Expiry::AfterMs(1..)))?;
+    Some(Operation::SetAll { keys: keys.to_vec(), value: value.clone(), condition: condition(value), expiry })
+}
 
 /// The script with this normal form.
 pub(super) fn of_normal_form(form: &str) -> Option<&'static Script> {
