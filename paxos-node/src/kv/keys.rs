@@ -45,8 +45,8 @@ impl Store {
         replaces: bool,
         work: &mut Work,
     ) -> Result<Reply, TooMuch> {
-        let (bytes, replaced) = (self.value_bytes(from).unwrap_or(0), self.value_bytes(to).unwrap_or(0));
-        let moved = work::copied(bytes) + work::freed(replaced);
+        let [copied, freed] = [from, to].map(|key| self.value_bytes(key).unwrap_or(0));
+        let moved = work::copied(copied) + work::freed(freed);
         work.take_for_one_key(work::operation(2, CHANGE) + moved)?;
         if from == to {
             return Ok(Reply::error(SAME_KEY));

@@ -4,8 +4,8 @@ use bytes::Bytes;
 
 use super::absent;
 use super::categories::{ADMIN, CONNECTION, DANGEROUS, SLOW};
-use super::commands::Subcommand;
 use super::clients::{Clients, Connected};
+use super::commands::Subcommand;
 use super::errors::{MAX_ECHO_BYTES, SYNTAX};
 use super::local::{ClientInfo, NOT_A_NAME, is_plain};
 use super::pubsub::Tracking;
@@ -203,11 +203,15 @@ fn tracking_info(tracking: Option<&Tracking>, out: &mut Writer<'_>) {
     out.map(3);
     out.bulk(b"flags");
     out.set(flags.len());
-    flags.iter().for_each(|flag| out.bulk(flag.as_bytes()));
+    for flag in flags {
+        out.bulk(flag.as_bytes());
+    }
     out.bulk(b"redirect");
     out.integer(if tracking.is_some() { 0 } else { -1 });
     out.bulk(b"prefixes");
     let prefixes = tracking.map_or(&[][..], |tracking| &tracking.prefixes);
     out.array(prefixes.len());
-    prefixes.iter().for_each(|prefix| out.bulk(prefix));
+    for prefix in prefixes {
+        out.bulk(prefix);
+    }
 }
