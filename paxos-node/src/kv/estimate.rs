@@ -55,7 +55,9 @@ struct Estimate<'a> {
 impl Estimate<'_> {
     fn add(&mut self, operation: &Operation) {
         let nanoseconds = match operation {
-            Operation::Get { key } => self.copied(key),
+            Operation::Get { key } | Operation::Digest { key } | Operation::GetRange { key, .. } => {
+                self.copied(key)
+            }
             Operation::Set { key, value, returns_old: true, .. }
             | Operation::Set { key, value, condition: Some(_), .. }
             | Operation::Append { key, value, .. } => self.copied(key).saturating_add(self.written(value)),
@@ -71,7 +73,6 @@ impl Estimate<'_> {
             Operation::DeleteEqual { keys, .. } => {
                 keys.iter().map(|key| self.copied(key).saturating_add(CHANGE)).fold(0, u64::saturating_add)
             }
-            Operation::Digest { key } | Operation::GetRange { key, .. } => self.copied(key),
             Operation::Rename { from, .. } | Operation::Copy { from, .. } => {
                 let copied = self.copied(from);
                 // The command may use the copy, too.

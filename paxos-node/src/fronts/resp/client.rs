@@ -131,6 +131,7 @@ impl ClientInfo {
         shown.name = self.name.clone();
         shown.library = self.library.clone();
         shown.library_version = self.library_version.clone();
+        shown.user.clone_from(&self.user);
         shown.is_resp3 = self.protocol == Protocol::Resp3;
     }
 
