@@ -101,8 +101,7 @@ impl WriterThread {
         let mut jobs = VecDeque::new();
         loop {
             self.tell_capacity();
-            if jobs.is_empty() && !self.held.as_ref().is_some_and(|(_, again_at)| Instant::now() >= *again_at)
-            {
+            if jobs.is_empty() && self.held.as_ref().is_none_or(|(_, again_at)| Instant::now() < *again_at) {
                 match self.next_job() {
                     Ok(job) => jobs.push_back(job),
                     Err(blocking::RecvTimeoutError::Timeout) if self.held.is_some() => {}
