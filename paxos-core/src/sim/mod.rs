@@ -64,7 +64,6 @@ mod client;
 mod disk;
 mod ending;
 mod event;
-mod fetches;
 mod history;
 mod machine;
 mod marks;

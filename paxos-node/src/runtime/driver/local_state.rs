@@ -68,8 +68,7 @@ impl<S: StateMachine> Driver<S> {
                 command_seconds.record(now - since);
             }
         })?;
-        let may_take = self.replica.may_take_snapshot();
-        if self.local_state.own_snapshots.on_applied(value_bytes, may_take) {
+        if self.local_state.own_snapshots.on_applied(value_bytes) {
             self.local_state.applier.snapshot();
         }
         Ok(end)
