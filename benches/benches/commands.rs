@@ -14,9 +14,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use paxos_core::Slot;
-use paxos_node::StateMachine;
+use paxos_core::{Slot, Time};
 use paxos_node::kv::{Operation, Reply, Store};
+use paxos_node::{Applying, StateMachine};
 use rustix::time::{ClockId, clock_gettime};
 
 const KEYS: u64 = 1_000_000;
@@ -118,7 +118,7 @@ fn tell_costs(keys: u64) {
                 }
                 let since = cpu_time();
                 for command in &commands {
-                    std::hint::black_box(store.apply(Slot(1), command));
+                    std::hint::black_box(store.apply(Applying::new(Slot(1), Time::NONE), command));
                 }
                 took += cpu_time().saturating_sub(since);
                 count += commands.len() as u128;
@@ -166,7 +166,7 @@ fn applied(store: &mut Store, command: Command, is_beside_snapshot: bool) -> Fig
         let bytes = Operation::command(&command(round + if is_beside_snapshot { ROUNDS } else { 0 }));
         let picture = is_beside_snapshot.then(|| store.picture());
         let since = cpu_time();
-        let response = store.apply(Slot(1), &bytes);
+        let response = store.apply(Applying::new(Slot(1), Time::NONE), &bytes);
         figures.longest = figures.longest.max(cpu_time().saturating_sub(since));
         drop(picture);
         let replies = Reply::decode_all(response).expect("a response can be read");
@@ -182,7 +182,7 @@ fn filled() -> (Store, Duration) {
     for number in 0..KEYS {
         let command = Operation::command(&[set(key(number), VALUE_BYTES)]);
         let since = cpu_time();
-        store.apply(Slot(1), &command);
+        store.apply(Applying::new(Slot(1), Time::NONE), &command);
         longest = longest.max(cpu_time().saturating_sub(since));
     }
     store.execute(&set(long_value(), LONG_BYTES));

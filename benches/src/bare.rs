@@ -12,7 +12,7 @@ use std::convert::Infallible;
 use bytes::Bytes;
 use paxos_core::{
     Config, Driver, Input, Membership, Message, NodeId, Output, ProtocolSettings, ReadId, Recovered, Refusal,
-    Replica, Role, Slot, SnapshotMeta, Value, Write, carry_out_all, wire,
+    Replica, Role, Slot, SnapshotMeta, Time, Value, Write, carry_out_all, wire,
 };
 
 /// The longest time that an election may take, in ticks.
@@ -250,7 +250,7 @@ impl Driver for BareDriver<'_> {
         Ok(())
     }
 
-    fn read_ready(&mut self, _: ReadId) -> Result<(), Infallible> {
+    fn read_ready(&mut self, _: ReadId, _: Time) -> Result<(), Infallible> {
         self.bare.reads += 1;
         Ok(())
     }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use paxos_core::{
     Body, Config, Driver, Input, Membership, Message, NodeId, ProtocolSettings, ReadId, Recovered, Refusal,
-    Replica, Role, Slot, SnapshotMeta, Value, Write, carry_out_all, wire,
+    Replica, Role, Slot, SnapshotMeta, Time, Value, Write, carry_out_all, wire,
 };
 
 /// The longest time that an election may take, in ticks.
@@ -371,7 +371,7 @@ impl Driver for NodeDriver<'_> {
         Ok(())
     }
 
-    fn read_ready(&mut self, read: ReadId) -> Result<(), Infallible> {
+    fn read_ready(&mut self, read: ReadId, _: Time) -> Result<(), Infallible> {
         for client in self.cluster.clients.reading.remove(&read).unwrap_or_default() {
             self.cluster.answered(client);
         }

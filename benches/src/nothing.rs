@@ -3,15 +3,14 @@
 use std::io;
 
 use bytes::Bytes;
-use paxos_core::Slot;
-use paxos_node::{SnapshotWriter, StateMachine};
+use paxos_node::{Applying, SnapshotWriter, StateMachine};
 
 /// Answers nothing and remembers nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct Nothing;
 
 impl StateMachine for Nothing {
-    fn apply(&mut self, _: Slot, _: &Bytes) -> Bytes {
+    fn apply(&mut self, _: Applying, _: &Bytes) -> Bytes {
         Bytes::new()
     }
 

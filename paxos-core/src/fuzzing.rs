@@ -160,7 +160,13 @@ pub(crate) fn make_leader(replica: &mut Replica) {
         for round in 1..4 {
             let ballot = Ballot { round, node: NodeId(1) };
             let consent = Body::Consent(Consent { ballot, promised: Ballot::ZERO });
-            let promise = Body::Promise(Promise { ballot, first: Slot(1), reports: Vec::new(), rest: None });
+            let promise = Body::Promise(Promise {
+                ballot,
+                first: Slot(1),
+                reports: Vec::new(),
+                rest: None,
+                time: None,
+            });
             for body in [consent, promise] {
                 step(replica, Input::Receive { from, message: Message { epoch: Epoch(0), body } });
             }

@@ -85,6 +85,7 @@
 //! - **proposer**: proposes values under its ballots.
 //! - **quorum**: enough members for a phase; any quorum of phase 1 shares a member with any of phase 2.
 //! - **slot**: one instance of the algorithm: a position in the log. Lamport's instance.
+//! - **time**: the leader's, which it gives to commands when it proposes them; it never goes back.
 //! - **value**: what a slot holds: a batch of commands, a membership, or a no-op.
 //! - **voter**: a member that is an acceptor and counts in quorums.
 //! - **watermark**: the slot up to which everything is chosen.
@@ -107,6 +108,10 @@
 //! does. There is one exception, which a user must ask for: [`ReadMode::Lease`] trusts clocks to run at
 //! nearly the same speed.
 //!
+//! What rests on clocks is the [time](Value::time) of values, and what a state machine makes of it: [`Reading`]
+//! and [`Time`] say what a driver has to do for it. All replicas see the same time in the same slot, whatever
+//! their clocks show.
+//!
 //! How this is tested: the feature `sim` adds the module `sim`, a deterministic simulation of whole clusters
 //! under every fault that the above allows for, which checks each step by the rules of the paper, and the
 //! program `paxos-sim`, which runs it over many seeds. Your own state machines and disks can run in it.
@@ -116,6 +121,7 @@
 //! Deliberately absent: Byzantine faults (peers are authenticated and run this code).
 
 pub mod basic;
+mod clock;
 mod config;
 pub mod durable;
 #[cfg(feature = "frames")]
@@ -138,6 +144,7 @@ pub mod value;
 #[cfg(feature = "wire")]
 pub mod wire;
 
+pub use clock::{LeaderTime, Reading, Time};
 pub use config::{AnnounceChosen, Config, ConfigError, PhaseOne, ProtocolSettings, ReadMode};
 pub use durable::{Durable, Entry, HardState, RecoverError, Recovered, SnapshotMeta, Write, WriteNumber};
 pub use id::{Ballot, Epoch, NodeId, Slot};

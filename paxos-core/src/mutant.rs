@@ -213,6 +213,32 @@ mutants! {
     /// A follower that starts again does not wait for a lease that it may have granted.
     LeaseForgottenAtRestart,
 
+    // Time.
+    /// A new leader begins with its wall clock, whatever it has heard of the time.
+    NewLeaderTrustsItsWallClock,
+    /// A follower does not listen to the time in heartbeats.
+    HeartbeatTimeIgnored,
+    /// A promise does not tell the time of the leader before.
+    PromiseWithoutTime,
+    /// The leader's time jumps with its wall clock.
+    TimeFollowsWallClock,
+    /// A new leader ignores the times of values that are chosen.
+    ChosenTimesIgnored,
+    /// A new leader ignores the times of values that it proposes again.
+    AcceptedTimesIgnored,
+    /// A value that is proposed again gets a new time.
+    ValueProposedAgainGetsNewTime,
+    /// The time of a state is that of the last value, which may be lower than the one before.
+    TimeGoesBackInTheLog,
+    /// Snapshots do not hold the time of the state.
+    TimeLostInSnapshot,
+    /// A state machine goes by the clock of its own node.
+    AppliedByOwnClock,
+    /// A read is answered without the leader's time, so that it sees what has expired.
+    ReadIgnoresClock,
+    /// A lock that is taken anew keeps the fencing number that it had.
+    FencingNumberKept,
+
     // Messages and frames.
     /// The reader of a stream adds to a frame the bytes that have arrived behind it.
     FrameTakesWhatIsBehindIt,

@@ -8,12 +8,16 @@
 //! Layout of commands: for each its length as four little-endian bytes, then the command. No bytes at all is
 //! the no-op that fills a hole (*Paxos Made Simple*, section 3). A membership is laid out as
 //! [`Membership::encode`] does.
+//!
+//! Commands have a [time](Value::time), too, which the leader gives them. It is a part of the value: whoever
+//! proposes the value again proposes it with this time (P2c).
 
 use std::iter::FusedIterator;
 use std::ops::Range;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use crate::clock::Time;
 use crate::membership::Membership;
 
 /// Bytes that each command takes in a batch beyond its own.
@@ -24,6 +28,8 @@ const LENGTH_BYTES: usize = 4;
 pub struct Value {
     kind: ValueKind,
     bytes: Bytes,
+    /// None if there are no commands.
+    time: Time,
 }
 
 /// What a value is, and how its bytes are laid out.
@@ -88,13 +94,20 @@ impl Value {
             bytes.put_u32_le(length);
             bytes.extend_from_slice(command);
         }
-        Value { kind: ValueKind::Commands, bytes: bytes.freeze() }
+        Value { kind: ValueKind::Commands, bytes: bytes.freeze(), time: Time::NONE }
+    }
+
+    /// The same commands at this time. A no-op and a membership have none, and stay without.
+    #[must_use]
+    pub fn at(self, time: Time) -> Value {
+        let has_commands = self.kind == ValueKind::Commands && !self.bytes.is_empty();
+        Value { time: if has_commands { time } else { Time::NONE }, ..self }
     }
 
     /// A membership, which is in force behind the slot of this value once it is chosen.
     #[must_use]
     pub fn membership(membership: &Membership) -> Value {
-        Value { kind: ValueKind::Membership, bytes: membership.encode() }
+        Value { kind: ValueKind::Membership, bytes: membership.encode(), time: Time::NONE }
     }
 
     /// Parses bytes that come from a peer or a disk.
@@ -107,10 +120,20 @@ impl Value {
         match kind {
             ValueKind::Commands => Value::parse_commands(bytes),
             ValueKind::Membership => match Membership::decode(&bytes) {
-                Ok(_) => Ok(Value { kind, bytes }),
+                Ok(_) => Ok(Value { kind, bytes, time: Time::NONE }),
                 Err(_) => Err(MalformedValue),
             },
         }
+    }
+
+    /// As [`parse`](Value::parse), of a value that comes with a time.
+    ///
+    /// # Errors
+    ///
+    /// Also if this is a value that can have no time, and there is one.
+    pub fn parse_at(kind: ValueKind, bytes: Bytes, time: Time) -> Result<Value, MalformedValue> {
+        let value = Value::parse(kind, bytes)?.at(time);
+        if value.time == time { Ok(value) } else { Err(MalformedValue) }
     }
 
     fn parse_commands(bytes: Bytes) -> Result<Value, MalformedValue> {
@@ -120,13 +143,21 @@ impl Value {
             let length = u32::from_le_bytes(*length) as usize;
             rest = after.get(length..).ok_or(MalformedValue)?;
         }
-        Ok(Value { kind: ValueKind::Commands, bytes })
+        Ok(Value { kind: ValueKind::Commands, bytes, time: Time::NONE })
     }
 
     /// What this value is.
     #[must_use]
     pub fn kind(&self) -> ValueKind {
         self.kind
+    }
+
+    /// When its leader has proposed it first, by the cluster's clock: see [`Time`]. The times of a log may go
+    /// back, where a new leader proposes again what was accepted under an old one; the time of a state does
+    /// not: [`Time::after`].
+    #[must_use]
+    pub fn time(&self) -> Time {
+        self.time
     }
 
     /// The commands, in order; none for a no-op or a membership. Each shares this value's bytes.
@@ -183,7 +214,8 @@ impl std::fmt::Display for Value {
         match self.as_membership() {
             Some(membership) => write!(formatter, "[{membership}]"),
             None if self.is_no_op() => formatter.write_str("no-op"),
-            None => ShownCommands(self.commands()).fmt(formatter),
+            None if self.time == Time::NONE => ShownCommands(self.commands()).fmt(formatter),
+            None => write!(formatter, "{} at {}", ShownCommands(self.commands()), self.time),
         }
     }
 }
@@ -322,6 +354,24 @@ mod tests {
         let commands = Value::batch(&[Bytes::from_static(b"x")]);
         assert_eq!(Value::parse(ValueKind::Membership, commands.as_bytes().clone()), Err(MalformedValue));
         assert_eq!(commands.as_membership(), None);
+    }
+
+    #[test]
+    fn commands_have_a_time_and_other_values_have_none() {
+        let (value, time) = (Value::batch(&[Bytes::from_static(b"x")]), Time(1234));
+        let timed = value.clone().at(time);
+        assert_ne!(timed, value, "the time is a part of the value");
+        assert_eq!((timed.time(), timed.to_string()), (time, String::from("[x] at 1234")));
+        let membership = Membership::new(&[1, 2, 3].map(crate::NodeId)).expect("these members fit");
+        for (value, may_have_time) in
+            [(value, true), (Value::no_op(), false), (Value::membership(&membership), false)]
+        {
+            let parse = |time| Value::parse_at(value.kind(), value.as_bytes().clone(), time);
+            assert_eq!(parse(Time::NONE), Ok(value.clone()));
+            let expected = if may_have_time { Ok(value.clone().at(time)) } else { Err(MalformedValue) };
+            assert_eq!(parse(time), expected);
+            assert_eq!(value.clone().at(time) == value, !may_have_time);
+        }
     }
 
     #[test]

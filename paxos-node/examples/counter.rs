@@ -10,7 +10,7 @@ use paxos_node::prelude::*;
 struct Counter(u64);
 
 impl StateMachine for Counter {
-    fn apply(&mut self, _: Slot, command: &Bytes) -> Bytes {
+    fn apply(&mut self, _: Applying, command: &Bytes) -> Bytes {
         let number = command.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
         self.0 = self.0.wrapping_add(number);
         Bytes::copy_from_slice(&self.0.to_le_bytes())

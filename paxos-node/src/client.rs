@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use paxos_core::session::SessionId;
-use paxos_core::{Change, ChangeRefusal, Epoch, HandoverRefusal, NodeId, Slot};
+use paxos_core::{Change, ChangeRefusal, Epoch, HandoverRefusal, NodeId, Slot, Time};
 use tokio::sync::{RwLockReadGuard, mpsc, oneshot, watch};
 
 use crate::runtime::driver::AdministrationReply;
@@ -123,8 +123,9 @@ impl<S: StateMachine> Client<S> {
     pub async fn read(&self) -> Result<StateGuard<'_, S>, ClientError> {
         let (reply, answer) = oneshot::channel();
         self.requests.send(ClientRequest::Read { reply }).await.map_err(|_| ClientError::Stopped)?;
-        answer.await.map_err(|_| ClientError::Stopped)??;
-        self.read_stale().await
+        let time = answer.await.map_err(|_| ClientError::Stopped)??;
+        let state = self.read_stale().await?;
+        Ok(StateGuard { time: time.max(state.time), ..state })
     }
 
     /// As [`read_stale_with`](Client::read_stale_with), but returns a guard of the state; see
@@ -135,7 +136,7 @@ impl<S: StateMachine> Client<S> {
     /// [`ClientError::Stopped`] if the state machine has panicked.
     pub async fn read_stale(&self) -> Result<StateGuard<'_, S>, ClientError> {
         let replicated = self.state.read().await;
-        if replicated.is_broken() { Err(ClientError::Stopped) } else { Ok(StateGuard(replicated)) }
+        if replicated.is_broken() { Err(ClientError::Stopped) } else { Ok(StateGuard::new(replicated)) }
     }
 
     /// Changes the membership. Only the leader does; returns once the change is chosen and in force.
@@ -185,7 +186,7 @@ impl<S: StateMachine> Client<S> {
     /// or if the state machine has panicked.
     #[must_use]
     pub fn try_read_stale(&self) -> Option<StateGuard<'_, S>> {
-        self.state.try_read().ok().filter(|replicated| !replicated.is_broken()).map(StateGuard)
+        self.state.try_read().ok().filter(|replicated| !replicated.is_broken()).map(StateGuard::new)
     }
 
     /// The node's status; the receiver can wait for it to change.
@@ -197,13 +198,30 @@ impl<S: StateMachine> Client<S> {
 
 /// Read access to the state machine. While it lives the node applies nothing.
 #[derive(Debug)]
-pub struct StateGuard<'a, S>(RwLockReadGuard<'a, Replicated<S>>);
+pub struct StateGuard<'a, S> {
+    replicated: RwLockReadGuard<'a, Replicated<S>>,
+    time: Time,
+}
 
-impl<S> StateGuard<'_, S> {
+impl<'a, S> StateGuard<'a, S> {
+    fn new(replicated: RwLockReadGuard<'a, Replicated<S>>) -> StateGuard<'a, S> {
+        let time = replicated.time;
+        StateGuard { replicated, time }
+    }
+
     /// Every slot up to here is applied to this state.
     #[must_use]
     pub fn applied(&self) -> Slot {
-        self.0.applied
+        self.replicated.applied
+    }
+
+    /// The time at which the state is read: for a linearizable read the leader's when it let the read go, and
+    /// no lower than that of the last command. What has expired by then should not be shown. But the log, which
+    /// alone decides, may not have come to that time yet: a reader that must not see the thing again later has
+    /// a command applied first, as [`kv`](crate::kv) does.
+    #[must_use]
+    pub fn time(&self) -> Time {
+        self.time
     }
 }
 
@@ -211,7 +229,7 @@ impl<S> Deref for StateGuard<'_, S> {
     type Target = S;
 
     fn deref(&self) -> &S {
-        &self.0.state
+        &self.replicated.state
     }
 }
 
@@ -326,7 +344,8 @@ pub(crate) enum ClientRequest {
         reply: oneshot::Sender<Result<Applied, ClientError>>,
     },
     /// Answer when the state is recent enough for a read that starts now.
-    Read { reply: oneshot::Sender<Result<(), ClientError>> },
+    /// With the leader's time.
+    Read { reply: oneshot::Sender<Result<Time, ClientError>> },
     /// Change the membership.
     Change { change: Change, if_epoch: Option<Epoch>, is_forced: bool, reply: AdministrationReply },
     /// Hand leadership over.

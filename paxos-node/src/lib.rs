@@ -7,7 +7,7 @@
 //!
 //! The [guides](guide) show how to [embed](guide::embed) a state machine of your own, to
 //! [simulate](guide::simulate) it, and what to [monitor](guide::monitor); what [clients](guide::clients) do
-//! when an answer is lost; and what a node does about which [faults](guide::faults).
+//! when an answer is lost; how [time](guide::time) gets into the log, and what a lock can rely on; and what a node does about which [faults](guide::faults).
 //!
 //! ```
 //! # #[cfg(all(feature = "kv", feature = "memory"))]
@@ -79,6 +79,7 @@ pub mod backends;
 #[doc(hidden)]
 pub mod cli;
 mod client;
+mod clock;
 mod error;
 #[cfg(feature = "server")]
 pub mod fronts;
@@ -106,13 +107,14 @@ mod status;
 extern crate self as paxos_node;
 
 pub use client::{AdministrationError, Applied, Client, ClientError, StateGuard};
+pub use clock::Clock;
 pub use error::NodeError;
 pub use node::Node;
-pub use paxos_core::Role;
+pub use paxos_core::{Reading, Role, Time};
 pub use runtime::introductions::{KeptOut, RefusedFor, refound};
 pub use session::{ClientSession, SessionPosition};
 pub use settings::{ApplyMode, NodeSettings, WriterMode};
-pub use state_machine::{SnapshotWriter, StateMachine};
+pub use state_machine::{Applying, SnapshotWriter, StateMachine};
 pub use status::{Digest, MemberProgress, Recovering, Status};
 
 // Runs the example of the README.

@@ -1,7 +1,7 @@
 //! What a first program needs, by one `use paxos_node::prelude::*`.
 
 pub use bytes::Bytes;
-pub use paxos_core::{NodeId, Slot};
+pub use paxos_core::{NodeId, Slot, Time};
 pub use paxos_storage::{Identity, Storage};
 pub use paxos_transport::Transport;
 
@@ -15,5 +15,5 @@ pub use crate::error::NodeError;
 pub use crate::node::Node;
 pub use crate::session::ClientSession;
 pub use crate::settings::{ApplyMode, NodeSettings, WriterMode};
-pub use crate::state_machine::{SnapshotWriter, StateMachine};
+pub use crate::state_machine::{Applying, SnapshotWriter, StateMachine};
 pub use crate::status::Status;

@@ -6,6 +6,8 @@ use std::time::Duration;
 use paxos_core::session::SessionLimits;
 use paxos_core::{ConfigError, Epoch, Member, Membership, NodeId, ProtocolSettings, Quorums};
 
+use crate::clock::Clock;
+
 /// The settings of one node. Everything but the node and its members has a default.
 ///
 /// ```
@@ -51,6 +53,8 @@ pub struct NodeSettings {
     pub protocol: ProtocolSettings,
     /// How long a tick lasts; the same on all nodes. A minute at most.
     pub tick: Duration,
+    /// The clocks from which the log gets its time while this node leads.
+    pub clock: Clock,
     /// After this time without a result a command or read is given up, and its client gets an error. Longer
     /// than zero, and [`MAX_TIME`](NodeSettings::MAX_TIME) at most.
     pub request_timeout: Duration,
@@ -134,6 +138,7 @@ impl NodeSettings {
             found_without: BTreeSet::new(),
             protocol: ProtocolSettings::default(),
             tick: Duration::from_millis(10),
+            clock: Clock::system(),
             request_timeout: Duration::from_secs(5),
             retry_interval: Duration::from_secs(1),
             waiting_requests: 8 << 10,

@@ -3,10 +3,30 @@
 use std::io;
 
 use bytes::Bytes;
-use paxos_core::Slot;
+use paxos_core::{Slot, Time};
 
 /// Writes a snapshot of a state; runs once, on a thread of its own, while the state machine goes on.
 pub type SnapshotWriter = Box<dyn FnOnce(&mut dyn io::Write) -> io::Result<()> + Send>;
+
+/// Where in the log a command stands that is applied.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Applying {
+    /// Its slot.
+    pub slot: Slot,
+    /// The time of the slot, which the leader has given it: the only clock that a state machine may go by. It
+    /// never goes back from one command to the next, whichever node leads and whatever its clocks show; see
+    /// [the guide](crate::guide::time). [`Time::NONE`] in a log from before there were times.
+    pub time: Time,
+}
+
+impl Applying {
+    /// A place in a log, to test a state machine.
+    #[must_use]
+    pub fn new(slot: Slot, time: Time) -> Applying {
+        Applying { slot, time }
+    }
+}
 
 /// A state machine as in *Paxos Made Simple*, section 3: every node runs one, and all of them apply the same
 /// commands in the same order.
@@ -27,7 +47,18 @@ pub trait StateMachine: Send + Sync + 'static {
     /// node stops with [`NodeError::StateMachinePanicked`](crate::NodeError::StateMachinePanicked), and no
     /// reader sees the state any more. The command stays chosen: every node applies it, and this one does so
     /// again when it is started again, so fix the state machine first.
-    fn apply(&mut self, slot: Slot, command: &Bytes) -> Bytes;
+    fn apply(&mut self, at: Applying, command: &Bytes) -> Bytes;
+
+    /// Commands that the leader is to propose because it is this time: to remove what has expired, above all.
+    /// None by default.
+    ///
+    /// Called on the leader alone, at each tick and whenever all have been applied that were proposed before.
+    /// They may get lost, and may be applied twice, at any later time. No more than a few dozen are taken at
+    /// once. Make it quick, for it is called on the thread that answers peers.
+    fn due(&self, time: Time) -> Vec<Bytes> {
+        let _ = time;
+        Vec::new()
+    }
 
     /// Takes a snapshot of the present state.
     ///

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use paxos_core::{NodeId, Slot};
-use paxos_node::{Node, NodeSettings, SnapshotWriter, StateMachine, Status, WriterMode};
+use paxos_node::{Applying, Node, NodeSettings, SnapshotWriter, StateMachine, Status, WriterMode};
 use paxos_storage::{Identity, memory::MemoryStorage};
 use paxos_transport::memory::MemoryNetwork;
 use tokio::time::timeout;
@@ -22,7 +22,7 @@ struct Sum {
 }
 
 impl StateMachine for Sum {
-    fn apply(&mut self, _: Slot, command: &Bytes) -> Bytes {
+    fn apply(&mut self, _: Applying, command: &Bytes) -> Bytes {
         self.sum += command.len() as u64 + self.error;
         Bytes::new()
     }

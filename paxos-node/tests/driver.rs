@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use bytes::Bytes;
 use paxos_core::{NodeId, Role, Slot};
-use paxos_node::{Node, NodeError, NodeSettings, SnapshotWriter, StateMachine, Status, WriterMode};
+use paxos_node::{Applying, Node, NodeError, NodeSettings, SnapshotWriter, StateMachine, Status, WriterMode};
 use paxos_storage::{Identity, memory::MemoryStorage};
 use paxos_transport::memory::{MemoryNetwork, MemoryTransport};
 use paxos_transport::{Lane, PeerStatus, Received, SendOutcome, Transport};
@@ -91,8 +91,8 @@ impl Transport for Watched {
 struct Noting(Arc<Seen>);
 
 impl StateMachine for Noting {
-    fn apply(&mut self, slot: Slot, _: &Bytes) -> Bytes {
-        self.0.note(Event::Applied(slot));
+    fn apply(&mut self, at: Applying, _: &Bytes) -> Bytes {
+        self.0.note(Event::Applied(at.slot));
         Bytes::new()
     }
 

@@ -38,10 +38,13 @@ fn any_node_takes_any_command() {
         (&["SELECT", "1"], "-ERR DB index is out of range: there is only database 0"),
         (&["GET"], "-ERR wrong number of arguments for 'get' command"),
         (&["FOO", "bar"], "-ERR unknown command 'FOO', with args beginning with: 'bar' "),
-        (
-            &["SET", "a", "1", "EX", "10"],
-            "-ERR keys do not expire here: EX, PX, EXAT, PXAT and KEEPTTL are not supported",
-        ),
+        (&["SET", "a", "1", "EX", "10"], "OK"),
+        (&["TTL", "a"], "10"),
+        (&["PERSIST", "a"], "1"),
+        (&["TTL", "a"], "-1"),
+        (&["EXPIREAT", "a", "1"], "1"),
+        (&["GET", "a"], "(nil)"),
+        (&["TTL", "a"], "-2"),
         (&["FLUSHALL"], "OK"),
         (&["DBSIZE"], "0"),
     ];

@@ -29,7 +29,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use paxos_core::{
     Ballot, Change, Entry, Epoch, HardState, Member, Membership, NodeId, Quorums, Recovered, Slot,
-    SnapshotMeta, Value, Write, WriteNumber,
+    SnapshotMeta, Time, Value, Write, WriteNumber,
 };
 
 use crate::{ErrorKind, Founding, FoundingId, KnownPeer, Registry, Start, Storage, StorageId};
@@ -169,7 +169,8 @@ fn recover(storage: &mut dyn Storage, promise: &str) -> Recovered {
 fn accepted(slot: u64, round: u64, bytes: usize) -> (Slot, Entry) {
     let ballot = Ballot { round, node: NodeId(1) };
     let fill = u8::try_from((slot + round) % 251).unwrap_or(0);
-    (Slot(slot), Entry::Accepted { ballot, value: Value::batch(&[Bytes::from(vec![fill; bytes])]) })
+    let value = Value::batch(&[Bytes::from(vec![fill; bytes])]).at(Time(1_000 * (slot % 3)));
+    (Slot(slot), Entry::Accepted { ballot, value })
 }
 
 fn meta(slot: u64, bytes: &[u8]) -> SnapshotMeta {

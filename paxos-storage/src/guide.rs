@@ -122,8 +122,8 @@
 //! // ---- Part 2: the storage ----
 //!
 //! use paxos_core::{
-//!     Ballot, Durable, Entry, HardState, Membership, NodeId, Recovered, Slot, SnapshotMeta, Value,
-//!     ValueKind, Write,
+//!     Ballot, Durable, Entry, HardState, Membership, NodeId, Recovered, Slot, SnapshotMeta, Time,
+//!     Value, ValueKind, Write,
 //! };
 //! use paxos_storage::{
 //!     Founding, FoundingId, Identity, KnownPeer, Registry, Start, Storage, StorageId,
@@ -314,6 +314,7 @@
 //!     let mut bytes = vec![u8::from(is_chosen)];
 //!     put_ballot(&mut bytes, ballot);
 //!     bytes.put_u8(entry.value().kind().number());
+//!     bytes.put_u64_le(entry.value().time().0);
 //!     bytes.put_slice(entry.value().as_bytes());
 //!     bytes.into()
 //! }
@@ -324,7 +325,8 @@
 //!     let damaged = |error| Error::foreign(ErrorKind::Damaged, error);
 //!     let kind = ValueKind::from_number(bytes.get_u8());
 //!     let kind = kind.ok_or_else(|| Error::foreign(ErrorKind::Damaged, "a value of an unknown kind"))?;
-//!     let value = Value::parse(kind, bytes).map_err(damaged)?;
+//!     let time = Time(bytes.get_u64_le());
+//!     let value = Value::parse_at(kind, bytes, time).map_err(damaged)?;
 //!     Ok(if is_chosen { Entry::Chosen { value } } else { Entry::Accepted { ballot, value } })
 //! }
 //!

@@ -1,7 +1,7 @@
 //! Golden files of each version of the format: this version writes the newest and reads all.
 //!
 //! The directories are numbered from 1 to 4. The versions of META in them are 1, 2, 3 and 3, those of segments
-//! and frames 1, 1, 2 and 3. META and segments lack the zeros at their ends. A changed format gets a new
+//! and frames 1, 1, 2 and 3. Directory 5 has those of 4 and a log of values with times. META and segments lack the zeros at their ends. A changed format gets a new
 //! version, new files beside these, and code that still reads these.
 //! `PAXOS_WRITE_GOLDEN=1 cargo test -p paxos-storage --test golden` writes them.
 #![cfg(feature = "file")]
@@ -13,8 +13,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use paxos_core::{
-    Ballot, Change, Entry, Epoch, HardState, Member, Membership, NodeId, Quorums, Slot, SnapshotMeta, Value,
-    Write, WriteNumber,
+    Ballot, Change, Entry, Epoch, HardState, Member, Membership, NodeId, Quorums, Slot, SnapshotMeta, Time,
+    Value, Write, WriteNumber,
 };
 use paxos_storage::file::{self, FileSettings, FileStorage};
 use paxos_storage::{Error, Founding, FoundingId, Identity, KnownPeer, Registry, Start, Storage, StorageId};
@@ -119,14 +119,20 @@ fn what_is_written_is_what_version_4_has_always_written() -> Outcome {
     let directory = tempfile::tempdir().expect("a temporary directory can be made");
     let path = directory.path().join("data");
     write_everything(&path)?;
-    let written = trimmed(&path);
+    compare_with_golden(4, &path);
+    Ok(())
+}
+
+/// Compares what was written with the golden files of this number, or makes them.
+fn compare_with_golden(number: u16, path: &Path) {
+    let written = trimmed(path);
     if std::env::var_os("PAXOS_WRITE_GOLDEN").is_some() {
-        fs::create_dir_all(golden(4)).expect("the directory can be made");
+        fs::create_dir_all(golden(number)).expect("the directory can be made");
         for (name, bytes) in &written {
-            fs::write(golden(4).join(name), bytes).expect("the file can be written");
+            fs::write(golden(number).join(name), bytes).expect("the file can be written");
         }
     }
-    let expected = trimmed(&golden(4));
+    let expected = trimmed(&golden(number));
     let names = |files: &BTreeMap<String, Vec<u8>>| files.keys().cloned().collect::<Vec<_>>();
     assert_eq!(names(&written), names(&expected));
     for (name, bytes) in &written {
@@ -136,7 +142,6 @@ fn what_is_written_is_what_version_4_has_always_written() -> Outcome {
             "{name} differs at byte {differs:?}: this is another version of the format"
         );
     }
-    Ok(())
 }
 
 #[test]
@@ -173,6 +178,43 @@ fn what_version_3_has_written_is_read_and_goes_on_as_version_4() -> Outcome {
 #[test]
 fn what_version_4_has_written_is_read() -> Outcome {
     reads_with_memberships(4)
+}
+
+/// A log of values with times, which need no new version: an older program refuses them.
+fn write_times(directory: &Path) -> Outcome {
+    let identity =
+        Identity::existing(String::from("golden"), NodeId(3), StorageId(0x0123_4567_89ab_cdef << 32));
+    file::format(directory, &identity)?;
+    let mut storage = FileStorage::open(directory, FileSettings::default())?;
+    storage.recover()?;
+    let hard_state = HardState { promised: Ballot { round: 7, node: NodeId(2) }, chosen: Slot(1) };
+    let _ = storage.persist(Write::new(WriteNumber(1), hard_state, entries_with_times()))?;
+    storage.prove_last_write()
+}
+
+fn entries_with_times() -> Vec<(Slot, Entry)> {
+    let ballot = Ballot { round: 7, node: NodeId(2) };
+    let timed = |fill, time| value(fill, 50).at(Time(time));
+    vec![
+        (Slot(1), Entry::Chosen { value: timed(1, 0x0102_0304_0506_0708) }),
+        (Slot(2), Entry::Accepted { ballot, value: timed(2, 1_700_000_000_000) }),
+        (Slot(3), Entry::Accepted { ballot, value: value(3, 50) }),
+    ]
+}
+
+#[test]
+fn values_with_times_are_written_as_always_and_read_back() -> Outcome {
+    let directory = tempfile::tempdir().expect("a temporary directory can be made");
+    let path = directory.path().join("data");
+    write_times(&path)?;
+    compare_with_golden(5, &path);
+    let read = tempfile::tempdir().expect("a temporary directory can be made");
+    for (name, bytes) in trimmed(&golden(5)) {
+        fs::write(read.path().join(name), bytes).expect("the file can be written");
+    }
+    let mut storage = FileStorage::open(read.path(), FileSettings::default())?;
+    assert_eq!(storage.recover()?.entries, entries_with_times());
+    Ok(())
 }
 
 fn reads_with_memberships(number: u16) -> Outcome {

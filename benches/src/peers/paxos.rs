@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use bytes::Bytes;
 use paxos_core::{
     Config, Driver, Input, Membership, Message, NodeId, Output, ProtocolSettings, ReadId, Recovered, Refusal,
-    Replica, Role, Slot, SnapshotMeta, Value, Write, carry_out_all,
+    Replica, Role, Slot, SnapshotMeta, Time, Value, Write, carry_out_all,
 };
 
 use super::driver::{self, Turn};
@@ -94,7 +94,7 @@ impl Driver for Paxos {
     // There are no reads, and nothing gets lost, so no replica lags so far that it needs a snapshot of a
     // peer.
 
-    fn read_ready(&mut self, _: ReadId) -> Result<(), Infallible> {
+    fn read_ready(&mut self, _: ReadId, _: Time) -> Result<(), Infallible> {
         Ok(())
     }
 

@@ -140,6 +140,9 @@ impl fmt::Display for SnapshotChunk {
 pub(crate) mod schema {
     use bytes::Bytes;
 
+    use bytes::{BufMut, BytesMut};
+
+    use crate::clock::Time;
     use crate::id::Slot;
     use crate::value::{Value, ValueKind};
     use crate::wire::error::WireError;
@@ -224,10 +227,13 @@ pub(crate) mod schema {
         /// One for each value; none at all if all values are commands.
         #[prost(bytes = "bytes", tag = "4")]
         kinds: Bytes,
+        /// Eight little-endian bytes for each value; none at all if no value has a time.
+        #[prost(bytes = "bytes", tag = "5")]
+        times: Bytes,
     }
 
     pub(crate) static CHOSEN: Shape =
-        shape(&[one("first"), list("values", None), one("chosen"), one("kinds")]);
+        shape(&[one("first"), list("values", None), one("chosen"), one("kinds"), one("times")]);
 
     impl From<&super::Chosen> for Chosen {
         fn from(chosen: &super::Chosen) -> Chosen {
@@ -236,6 +242,7 @@ pub(crate) mod schema {
                 values: chosen.values.iter().map(|value| value.as_bytes().clone()).collect(),
                 chosen: chosen.chosen.0,
                 kinds: kinds(&chosen.values),
+                times: times(&chosen.values),
             }
         }
     }
@@ -246,7 +253,7 @@ pub(crate) mod schema {
         fn try_from(chosen: Chosen) -> Result<super::Chosen, WireError> {
             Ok(super::Chosen {
                 first: slot(chosen.first, "first")?,
-                values: values(chosen.values, &chosen.kinds)?,
+                values: values(chosen.values, &chosen.kinds, &chosen.times)?,
                 chosen: Slot(chosen.chosen),
             })
         }
@@ -259,13 +266,30 @@ pub(crate) mod schema {
         values.iter().map(|value| value.kind().number()).collect()
     }
 
-    fn values(values: Vec<Bytes>, kinds: &[u8]) -> Result<Vec<Value>, WireError> {
+    fn times(values: &[Value]) -> Bytes {
+        if values.iter().all(|value| value.time() == Time::NONE) {
+            return Bytes::new();
+        }
+        let mut times = BytesMut::with_capacity(values.len() * size_of::<u64>());
+        values.iter().for_each(|value| times.put_u64_le(value.time().0));
+        times.freeze()
+    }
+
+    fn values(values: Vec<Bytes>, kinds: &[u8], times: &[u8]) -> Result<Vec<Value>, WireError> {
         if !kinds.is_empty() && kinds.len() != values.len() {
             return Err(WireError::MissingField { field: "kinds" });
         }
+        let (times, rest) = times.as_chunks::<{ size_of::<u64>() }>();
+        if !rest.is_empty() || (!times.is_empty() && times.len() != values.len()) {
+            return Err(WireError::MissingField { field: "times" });
+        }
         let kinds = kinds.iter().copied().chain(std::iter::repeat(0));
-        let value = |(bytes, number): (Bytes, u8)| Ok(Value::parse(kind(number.into())?, bytes)?);
-        values.into_iter().zip(kinds).map(value).collect()
+        let times = times.iter().map(|time| Time(u64::from_le_bytes(*time)));
+        let times = times.chain(std::iter::repeat(Time::NONE));
+        let value = |((bytes, number), time): ((Bytes, u8), Time)| {
+            Ok(Value::parse_at(kind(number.into())?, bytes, time)?)
+        };
+        values.into_iter().zip(kinds).zip(times).map(value).collect()
     }
 
     #[derive(Clone, Copy, PartialEq, prost::Message)]

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use super::Traffic;
+use crate::clock::Time;
 use crate::id::{Ballot, Slot};
 
 /// Counts the heartbeats of one replica, so that an answer says which of them it answers.
@@ -19,6 +20,8 @@ pub struct Heartbeat {
     pub chosen: Slot,
     /// The number of this heartbeat.
     pub round: HeartbeatRound,
+    /// The leader's time; none if its driver reads no clocks.
+    pub time: Time,
 }
 
 /// "When your heartbeat came I had promised nothing above `ballot`."
@@ -42,8 +45,9 @@ impl HeartbeatAck {
 
 impl fmt::Display for Heartbeat {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Heartbeat { ballot, chosen, round } = self;
-        write!(formatter, "Heartbeat {ballot}, round {}, chosen {chosen}", round.0)
+        let Heartbeat { ballot, chosen, round, time } = self;
+        write!(formatter, "Heartbeat {ballot}, round {}, chosen {chosen}", round.0)?;
+        if *time > Time::NONE { write!(formatter, ", time {time}") } else { Ok(()) }
     }
 }
 
@@ -57,6 +61,7 @@ impl fmt::Display for HeartbeatAck {
 #[cfg(feature = "wire")]
 pub(crate) mod schema {
     use super::HeartbeatRound;
+    use crate::clock::Time;
     use crate::id::Slot;
     use crate::wire::error::WireError;
     use crate::wire::fields::{Ballot, ballot};
@@ -70,10 +75,12 @@ pub(crate) mod schema {
         chosen: u64,
         #[prost(uint64, tag = "3")]
         round: u64,
+        #[prost(uint64, tag = "4")]
+        time: u64,
     }
 
     pub(crate) static HEARTBEAT: Shape =
-        shape(&[one_message("ballot", &BALLOT), one("chosen"), one("round")]);
+        shape(&[one_message("ballot", &BALLOT), one("chosen"), one("round"), one("time")]);
 
     impl From<&super::Heartbeat> for Heartbeat {
         fn from(heartbeat: &super::Heartbeat) -> Heartbeat {
@@ -81,6 +88,7 @@ pub(crate) mod schema {
                 ballot: Some(heartbeat.ballot.into()),
                 chosen: heartbeat.chosen.0,
                 round: heartbeat.round.0,
+                time: heartbeat.time.0,
             }
         }
     }
@@ -93,6 +101,7 @@ pub(crate) mod schema {
                 ballot: ballot(heartbeat.ballot)?,
                 chosen: Slot(heartbeat.chosen),
                 round: HeartbeatRound(heartbeat.round),
+                time: Time(heartbeat.time),
             })
         }
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::Traffic;
+use crate::clock::LeaderTime;
 use crate::durable::Entry;
 use crate::id::{Ballot, Slot};
 
@@ -31,6 +32,8 @@ pub struct Promise {
     /// If the report is not complete: the slot from which the proposer asks for the next part, by another
     /// prepare.
     pub rest: Option<Slot>,
+    /// The time of the latest leader that the sender has heard since it started, carried on until now.
+    pub time: Option<LeaderTime>,
 }
 
 impl Prepare {
@@ -69,6 +72,7 @@ impl fmt::Display for Promise {
 
 #[cfg(feature = "wire")]
 pub(crate) mod schema {
+    use crate::clock::{LeaderTime, Time};
     use crate::id::Slot;
     use crate::wire::error::WireError;
     use crate::wire::fields::{Ballot, Entry, ballot, entry, slot};
@@ -119,10 +123,20 @@ pub(crate) mod schema {
         reports: Vec<Entry>,
         #[prost(uint64, tag = "4")]
         rest: u64,
+        #[prost(message, optional, tag = "5")]
+        time_of: Option<Ballot>,
+        #[prost(uint64, tag = "6")]
+        time: u64,
     }
 
-    pub(crate) static PROMISE: Shape =
-        shape(&[one_message("ballot", &BALLOT), one("first"), list("reports", Some(&ENTRY)), one("rest")]);
+    pub(crate) static PROMISE: Shape = shape(&[
+        one_message("ballot", &BALLOT),
+        one("first"),
+        list("reports", Some(&ENTRY)),
+        one("rest"),
+        one_message("time_of", &BALLOT),
+        one("time"),
+    ]);
 
     impl From<&super::Promise> for Promise {
         fn from(promise: &super::Promise) -> Promise {
@@ -131,6 +145,8 @@ pub(crate) mod schema {
                 first: promise.first.0,
                 reports: promise.reports.iter().map(Entry::from).collect(),
                 rest: promise.rest.map_or(0, |rest| rest.0),
+                time_of: promise.time.map(|of| of.ballot.into()),
+                time: promise.time.map_or(0, |of| of.time.0),
             }
         }
     }
@@ -144,6 +160,9 @@ pub(crate) mod schema {
                 first: slot(promise.first, "first")?,
                 reports: promise.reports.into_iter().map(entry).collect::<Result<_, _>>()?,
                 rest: (promise.rest != 0).then_some(Slot(promise.rest)),
+                time: promise
+                    .time_of
+                    .map(|ballot| LeaderTime { ballot: ballot.into(), time: Time(promise.time) }),
             })
         }
     }

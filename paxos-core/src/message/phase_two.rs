@@ -99,10 +99,18 @@ pub(crate) mod schema {
         chosen: u64,
         #[prost(uint32, tag = "5")]
         kind: u32,
+        #[prost(uint64, tag = "6")]
+        time: u64,
     }
 
-    pub(crate) static ACCEPT: Shape =
-        shape(&[one_message("ballot", &BALLOT), one("slot"), one("value"), one("chosen"), one("kind")]);
+    pub(crate) static ACCEPT: Shape = shape(&[
+        one_message("ballot", &BALLOT),
+        one("slot"),
+        one("value"),
+        one("chosen"),
+        one("kind"),
+        one("time"),
+    ]);
 
     impl From<&super::Accept> for Accept {
         fn from(accept: &super::Accept) -> Accept {
@@ -112,6 +120,7 @@ pub(crate) mod schema {
                 value: Some(accept.value.as_bytes().clone()),
                 chosen: accept.chosen.0,
                 kind: accept.value.kind().number().into(),
+                time: accept.value.time().0,
             }
         }
     }
@@ -123,7 +132,7 @@ pub(crate) mod schema {
             Ok(super::Accept {
                 ballot: ballot(accept.ballot)?,
                 slot: slot(accept.slot, "slot")?,
-                value: value(accept.kind, accept.value)?,
+                value: value(accept.kind, accept.value, accept.time)?,
                 chosen: Slot(accept.chosen),
             })
         }

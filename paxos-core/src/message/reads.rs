@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::Traffic;
+use crate::clock::Time;
 use crate::id::{Ballot, Slot};
 
 /// Names a read (or a group of reads that share one) on the node where it was asked for.
@@ -27,6 +28,8 @@ pub struct ReadGrant {
     pub ballot: Ballot,
     /// Every slot up to here is chosen.
     pub chosen: Slot,
+    /// The leader's time at that moment.
+    pub time: Time,
 }
 
 impl ReadRequest {
@@ -45,14 +48,16 @@ impl fmt::Display for ReadRequest {
 
 impl fmt::Display for ReadGrant {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ReadGrant { read, slot, ballot, chosen } = self;
-        write!(formatter, "ReadGrant {}, slot {slot}, ballot {ballot}, chosen {chosen}", read.0)
+        let ReadGrant { read, slot, ballot, chosen, time } = self;
+        write!(formatter, "ReadGrant {}, slot {slot}, ballot {ballot}, chosen {chosen}", read.0)?;
+        if *time > Time::NONE { write!(formatter, ", time {time}") } else { Ok(()) }
     }
 }
 
 #[cfg(feature = "wire")]
 pub(crate) mod schema {
     use super::ReadId;
+    use crate::clock::Time;
     use crate::id::Slot;
     use crate::wire::error::WireError;
     use crate::wire::fields::{Ballot, ballot};
@@ -90,10 +95,12 @@ pub(crate) mod schema {
         ballot: Option<Ballot>,
         #[prost(uint64, tag = "4")]
         chosen: u64,
+        #[prost(uint64, tag = "5")]
+        time: u64,
     }
 
     pub(crate) static READ_GRANT: Shape =
-        shape(&[one("read"), one("slot"), one_message("ballot", &BALLOT), one("chosen")]);
+        shape(&[one("read"), one("slot"), one_message("ballot", &BALLOT), one("chosen"), one("time")]);
 
     impl From<&super::ReadGrant> for ReadGrant {
         fn from(grant: &super::ReadGrant) -> ReadGrant {
@@ -102,6 +109,7 @@ pub(crate) mod schema {
                 slot: grant.slot.0,
                 ballot: Some(grant.ballot.into()),
                 chosen: grant.chosen.0,
+                time: grant.time.0,
             }
         }
     }
@@ -115,6 +123,7 @@ pub(crate) mod schema {
                 slot: Slot(grant.slot),
                 ballot: ballot(grant.ballot)?,
                 chosen: Slot(grant.chosen),
+                time: Time(grant.time),
             })
         }
     }

@@ -43,7 +43,8 @@ impl Replica {
             self.promise(ballot);
         }
         let (reports, rest) = report(&self.log, first, self.config.settings().chunk_bytes);
-        let promise = self.message(Promise { ballot, first, reports, rest });
+        let time = self.clock.told_to_candidates();
+        let promise = self.message(Promise { ballot, first, reports, rest, time });
         self.writes.answer_after_durable(from, promise);
     }
 

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::{ChangeRefusal, HandoverRefusal, Output, Refusal, RequestId};
+use crate::clock::Time;
 use crate::durable::{SnapshotMeta, Write};
 use crate::id::{Epoch, NodeId, Slot};
 use crate::membership::Membership;
@@ -34,7 +35,7 @@ use crate::value::Value;
 /// use bytes::Bytes;
 /// use paxos_core::{
 ///     Config, Driver, Input, Membership, Message, NodeId, ProtocolSettings, ReadId, Recovered, Replica, Slot,
-///     SnapshotMeta, Value, Write, carry_out_all,
+///     SnapshotMeta, Time, Value, Write, carry_out_all,
 /// };
 ///
 /// #[derive(Default)]
@@ -60,7 +61,7 @@ use crate::value::Value;
 ///         self.applied.extend(value.commands());
 ///         Ok(())
 ///     }
-///     fn read_ready(&mut self, _: ReadId) -> Result<(), Infallible> {
+///     fn read_ready(&mut self, _: ReadId, _: Time) -> Result<(), Infallible> {
 ///         unreachable!("it asks for no reads")
 ///     }
 ///     fn restore(&mut self, _: SnapshotMeta) -> Result<(), Infallible> {
@@ -129,7 +130,7 @@ pub trait Driver {
     /// # Errors
     ///
     /// If the node must stop.
-    fn read_ready(&mut self, read: ReadId) -> Result<(), Self::Error>;
+    fn read_ready(&mut self, read: ReadId, time: Time) -> Result<(), Self::Error>;
 
     /// Carries out [`Output::ReadRefused`]. Does nothing by default: the read stays unanswered.
     ///
@@ -259,7 +260,7 @@ impl Output {
             Output::Broadcast { message } => driver.broadcast(message),
             Output::Persist(write) => driver.persist(write),
             Output::Apply { slot, value } => driver.apply(slot, value),
-            Output::ReadReady { read } => driver.read_ready(read),
+            Output::ReadReady { read, time } => driver.read_ready(read, time),
             Output::ReadRefused { read } => driver.read_refused(read),
             Output::Refused { commands, reason } => driver.refused(commands, reason),
             Output::MembershipChanged { slot, membership } => driver.membership_changed(slot, membership),

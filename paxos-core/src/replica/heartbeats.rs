@@ -13,6 +13,7 @@
 use std::collections::VecDeque;
 
 use super::{ProposerState, Replica};
+use crate::clock::LeaderTime;
 use crate::config::{AnnounceChosen, Config, ReadMode};
 use crate::id::{Ballot, NodeId, Slot};
 use crate::membership::{MemberIndex, PerMember};
@@ -116,18 +117,22 @@ impl Replica {
         leading.rounds.push(round, self.now_ticks, &self.config);
         leading.announced = chosen;
         let ballot = leading.ballot();
-        self.broadcast(Heartbeat { ballot, chosen, round });
+        let time = self.clock.leader_time();
+        self.broadcast(Heartbeat { ballot, chosen, round, time });
     }
 
     /// Follows the leader, grants it the lease, and takes over its watermark.
     pub(super) fn on_heartbeat(&mut self, from: NodeId, heartbeat: Heartbeat) {
-        let Heartbeat { ballot, chosen, round } = heartbeat;
+        let Heartbeat { ballot, chosen, round, time } = heartbeat;
         if !self.follow(from, ballot) {
             if acknowledges_any_leader() {
                 let chosen = self.log.chosen();
                 self.send(from, HeartbeatAck { ballot, round, chosen });
             }
             return;
+        }
+        if !mutated(Mutant::HeartbeatTimeIgnored) {
+            self.clock.hear_leader(LeaderTime { ballot, time });
         }
         if let ReadMode::Lease { lease_ticks, .. } = self.config.settings().reads {
             self.heartbeats.lease_granted_until_ticks = lease_end(self.now_ticks, lease_ticks);
@@ -170,9 +175,10 @@ impl Replica {
             return;
         }
         leading.announced = chosen;
+        let time = self.clock.leader_time();
         for member in waiting {
             let to = self.config.member_map().id(member);
-            self.send(to, Heartbeat { ballot, chosen, round });
+            self.send(to, Heartbeat { ballot, chosen, round, time });
         }
     }
 

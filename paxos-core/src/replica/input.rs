@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::{ChangeRefusal, ChangeRequest, HandoverRefusal, RequestId};
+use crate::clock::{Reading, Time};
 use crate::durable::{Durable, SnapshotMeta, Write};
 use crate::id::{Epoch, NodeId, Slot};
 use crate::membership::Membership;
@@ -18,6 +19,16 @@ pub enum Input {
     /// After a pause (of the process, of the machine) feed all ticks that were missed before anything else:
     /// a lease must not outlive the time it stands for.
     Tick,
+    /// What the driver's clocks show now. To be fed before whatever else has happened meanwhile, above all
+    /// after a pause: a leader answers reads, and gives times to what it proposes, by the last reading. A
+    /// driver that never feeds one has a log without times.
+    Clock(Reading),
+    /// The state was restored from a snapshot, and this is its time: at the start, and after
+    /// [`Output::Restore`]. Not needed where no value has a time.
+    Restored {
+        /// The time of the state.
+        time: Time,
+    },
     /// A message came from a peer. The transport must have authenticated the sender.
     Receive {
         /// The sender.
@@ -162,6 +173,10 @@ pub enum Output {
     ReadReady {
         /// The read.
         read: ReadId,
+        /// The leader's time when it let the read go: what has expired by then must not be seen. The log may
+        /// not have come to that time yet; see `paxos-node`'s guide on time for what a state machine makes of
+        /// that.
+        time: Time,
     },
     /// The read can't be served now: no leader is known, too many wait, or leadership was lost. Ask again.
     ReadRefused {

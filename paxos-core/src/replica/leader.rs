@@ -176,6 +176,7 @@ impl Replica {
             }
             let (members, batch_bytes) = (self.config.member_map(), self.config.settings().batch_bytes);
             let (value, origins) = self.queue.take_batch(members, batch_bytes);
+            let value = value.at(self.clock.stamp());
             let (ballot, slot) = leading.start_slot();
             for member in self.config.member_map().indices().filter(|&member| origins.contains(member)) {
                 leading.peers[member].forwarded_through = slot;
@@ -190,6 +191,9 @@ impl Replica {
         assert_eq!(ballot, self.promised, "a leader has promised nothing above its own ballot");
         let ProposerState::Leading(leading) = &mut self.proposer else { return };
         leading.in_flight.put(slot, &value, self.now_ticks);
+        if !mutated(Mutant::AcceptedTimesIgnored) {
+            self.clock.keep_above(value.time());
+        }
         leading.announced = self.log.chosen();
         let entry = Entry::Accepted { ballot, value: value.clone() };
         self.log.put(slot, entry.clone());

@@ -349,7 +349,8 @@ impl Replica {
     fn announce_epoch(&mut self, slot: Slot) {
         let ProposerState::Leading(leading) = &self.proposer else { return };
         let (ballot, round) = (leading.ballot(), self.heartbeats.last_round());
-        self.broadcast(Heartbeat { ballot, chosen: slot, round });
+        let time = self.clock.leader_time();
+        self.broadcast(Heartbeat { ballot, chosen: slot, round, time });
     }
 
     /// Tells the members that leave, in their own epoch, that the membership which removes them is chosen.
@@ -357,9 +358,10 @@ impl Replica {
     fn tell_leaving(&mut self, slot: Slot, next: &Membership) {
         let ProposerState::Leading(leading) = &self.proposer else { return };
         let (ballot, round) = (leading.ballot(), self.heartbeats.last_round());
+        let time = self.clock.leader_time();
         let removed: Vec<NodeId> = self.config.peers().filter(|&peer| next.member(peer).is_none()).collect();
         for to in removed {
-            self.send(to, Heartbeat { ballot, chosen: slot, round });
+            self.send(to, Heartbeat { ballot, chosen: slot, round, time });
         }
     }
 

@@ -17,6 +17,7 @@
 //! | `membership` | changes the membership, and enters its epoch |
 //! | `handover` | hands leadership over |
 //! | `snapshot` | trims the log, and transfers snapshots |
+//! | `crate::clock` | the time that a leader gives to what it proposes |
 //! | `repair` | what a replica may do whose storage has lost acceptances |
 //! | `input`, `requests` | inputs and outputs |
 //! | `driver` | what a driver does for each output |
@@ -60,6 +61,7 @@ use self::reads::Reads;
 use self::snapshot::Snapshots;
 use self::takeover::Preparing;
 use self::writes::Writes;
+use crate::clock::{Clock, Time};
 use crate::config::Config;
 use crate::durable::{Entry, HardState, RecoverError, Recovered, SnapshotMeta};
 use crate::id::{Ballot, NodeId, Slot};
@@ -82,6 +84,7 @@ use crate::random::Random;
 pub struct Replica {
     config: Config,
     now_ticks: u64,
+    clock: Clock,
     random: Random,
     /// The acceptor: no proposal below this ballot is accepted any more.
     promised: Ballot,
@@ -140,6 +143,7 @@ impl Replica {
         let heartbeats = Heartbeats::at_start(&config);
         Ok(Replica {
             now_ticks: 0,
+            clock: Clock::default(),
             random,
             promised,
             applied: log.trimmed(),
@@ -170,6 +174,12 @@ impl Replica {
     /// If an invariant of the protocol is broken by this crate or by the driver (a `Durable` out of order).
     /// No message from a peer does that.
     pub fn step(&mut self, input: Input, outputs: &mut Vec<Output>) {
+        // These bring nothing about by themselves.
+        match input {
+            Input::Clock(reading) => return self.clock.read(reading),
+            Input::Restored { time } => return self.clock.restore(time),
+            _ => {}
+        }
         std::mem::swap(&mut self.outputs, outputs);
         self.on_input(input);
         self.release_durable();
@@ -239,6 +249,12 @@ impl Replica {
         self.learner.known_chosen().max(self.log.chosen())
     }
 
+    /// The present time of the cluster, if this replica leads; else [`Time::NONE`].
+    #[must_use]
+    pub fn leader_time(&self) -> Time {
+        if matches!(self.proposer, ProposerState::Leading(_)) { self.clock.leader_time() } else { Time::NONE }
+    }
+
     /// Roughly how much memory the log takes, in bytes.
     #[must_use]
     pub fn log_bytes(&self) -> usize {
@@ -248,6 +264,7 @@ impl Replica {
     fn on_input(&mut self, input: Input) {
         match input {
             Input::Tick => self.on_tick(),
+            Input::Clock(_) | Input::Restored { .. } => unreachable!("taken in by step"),
             Input::Receive { from, message } => self.on_message(from, message),
             Input::Propose { commands } => self.on_propose(commands),
             Input::Read { read } => self.on_read(read),
@@ -332,7 +349,9 @@ impl Replica {
         while self.applied < self.log.chosen() {
             let slot = self.applied.next();
             let entry = self.log.entry(slot).expect("a chosen slot that is not applied is in the log");
-            self.outputs.push(Output::Apply { slot, value: entry.value().clone() });
+            let value = entry.value().clone();
+            self.clock.apply(&value);
+            self.outputs.push(Output::Apply { slot, value });
             self.applied = slot;
         }
     }

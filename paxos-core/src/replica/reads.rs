@@ -5,9 +5,10 @@
 //! still leads (one round of heartbeats for all reads that wait), or it holds a lease. A follower asks the
 //! leader for the bound and then looks at its own state.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use super::{Output, ProposerState, Replica};
+use crate::clock::Time;
 use crate::id::{NodeId, Slot};
 use crate::message::{HeartbeatRound, ReadGrant, ReadId, ReadRequest};
 use crate::mutant::{Mutant, mutated};
@@ -18,8 +19,9 @@ use crate::mutant::{Mutant, mutated};
 pub(super) struct Reads {
     /// At the leader: reads that wait for the answers to a round of heartbeats which left after they came.
     unconfirmed: VecDeque<Unconfirmed>,
-    /// Reads of this replica's own driver that wait until their slot is applied.
-    granted: BTreeSet<(Slot, ReadId)>,
+    /// Reads of this replica's own driver that wait until their slot is applied, with the leader's time when
+    /// it let them go.
+    granted: BTreeMap<(Slot, ReadId), Time>,
 }
 
 #[derive(Debug)]
@@ -99,25 +101,26 @@ impl Replica {
 
     /// Tells the reader which slot the read must wait for.
     fn grant(&mut self, origin: Option<NodeId>, read: ReadId, slot: Slot) {
+        let time = self.clock.leader_time();
         match origin {
             None => {
-                self.reads.granted.insert((slot, read));
+                self.reads.granted.insert((slot, read), time);
             }
             Some(follower) => {
                 let (ballot, chosen) = (self.promised, self.log.chosen());
-                self.send(follower, ReadGrant { read, slot, ballot, chosen });
+                self.send(follower, ReadGrant { read, slot, ballot, chosen, time });
             }
         }
     }
 
     pub(super) fn on_read_grant(&mut self, from: NodeId, grant: ReadGrant) {
-        let ReadGrant { read, slot, ballot, chosen } = grant;
+        let ReadGrant { read, slot, ballot, chosen, time } = grant;
         if ballot.node != from {
             return;
         }
         self.on_watermark(from, ballot, chosen);
         if self.has_room_for_read() {
-            self.reads.granted.insert((slot, read));
+            self.reads.granted.insert((slot, read), time);
         }
     }
 
@@ -132,9 +135,11 @@ impl Replica {
             self.send_heartbeats();
             self.confirm_reads(); // A leader alone in its cluster is its own quorum.
         }
-        while self.reads.granted.first().is_some_and(|(slot, _)| self.shows(*slot)) {
-            let (_, read) = self.reads.granted.pop_first().expect("a first element was seen just now");
-            self.outputs.push(Output::ReadReady { read });
+        while self.reads.granted.first_key_value().is_some_and(|((slot, _), _)| self.shows(*slot)) {
+            let ((_, read), time) =
+                self.reads.granted.pop_first().expect("a first element was seen just now");
+            let time = if mutated(Mutant::ReadIgnoresClock) { Time::NONE } else { time };
+            self.outputs.push(Output::ReadReady { read, time });
         }
     }
 

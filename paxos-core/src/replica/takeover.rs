@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::leader::Leading;
 use super::writes::Consequence;
 use super::{ProposerState, Replica};
+use crate::clock::Beginning;
 use crate::durable::Entry;
 use crate::id::{Ballot, Slot};
 use crate::membership::{MemberIndex, Members, PerMember};
@@ -117,6 +118,9 @@ impl Replica {
         if !preparing.expects(peer, &promise) || !is_well_formed(&promise) {
             return;
         }
+        if let Some(time) = promise.time {
+            self.clock.hear_estimate(time);
+        }
         for (slot, entry) in promise.reports {
             match entry {
                 Entry::Chosen { value } => self.learn(slot, value),
@@ -156,7 +160,12 @@ impl Replica {
             leading.peers[member].note_answer(self.now_ticks);
         }
         self.proposer = ProposerState::Leading(leading);
+        let beginning = self.clock.begin_to_lead(ballot);
+        self.keep_above_chosen();
         let last = self.propose_open_slots(ballot, highest, last);
+        if beginning == Beginning::FromWallClock {
+            self.clock.skip_to_floor();
+        }
         self.reads.wait_for_takeover(last);
         if !was_distinguished {
             self.changes.begin_leadership();
@@ -185,8 +194,11 @@ impl Replica {
             if !self.log.is_chosen(slot) {
                 let constraint = self.highest_accepted(slot, highest.remove(&slot));
                 if constraint.is_some() || fills_holes() {
-                    self.propose(ballot, slot, constraint.unwrap_or_else(Value::no_op));
+                    let value = constraint.map_or_else(Value::no_op, |value| self.timed_again(value));
+                    self.propose(ballot, slot, value);
                 }
+            } else if let Some(chosen) = self.log.entry(slot) {
+                self.clock.keep_above(chosen.value().time());
             }
             if self.ends_epoch(slot) {
                 if let ProposerState::Leading(leading) = &mut self.proposer {
@@ -211,6 +223,27 @@ impl Replica {
         };
         let highest = [reported, own].into_iter().flatten().max_by_key(|(ballot, _)| *ballot);
         highest.map(|(_, value)| value)
+    }
+
+    /// This leader's time is no lower than that of what it knows to be chosen. Not all of that may have been
+    /// applied yet: promises have reported some of it just now.
+    fn keep_above_chosen(&mut self) {
+        if mutated(Mutant::ChosenTimesIgnored) {
+            return;
+        }
+        self.clock.keep_above(self.clock.applied());
+        let mut slot = self.applied.next();
+        while slot <= self.log.chosen() {
+            if let Some(entry) = self.log.entry(slot) {
+                self.clock.keep_above(entry.value().time());
+            }
+            slot = slot.next();
+        }
+    }
+
+    /// A value that is proposed again, which always keeps its time: it is a part of the value (P2c).
+    fn timed_again(&mut self, value: Value) -> Value {
+        if mutated(Mutant::ValueProposedAgainGetsNewTime) { value.at(self.clock.stamp()) } else { value }
     }
 
     pub(super) fn tick_preparing(&mut self) {
@@ -257,7 +290,7 @@ fn fills_holes() -> bool {
 
 /// Whether a correct acceptor can have given this promise.
 fn is_well_formed(promise: &Promise) -> bool {
-    let Promise { ballot, first, reports, rest } = promise;
+    let Promise { ballot, first, reports, rest, .. } = promise;
     let ascending = reports.is_sorted_by(|(before, _), (after, _)| before < after);
     let from_first = reports.first().is_none_or(|(slot, _)| slot >= first);
     let before_rest = rest.is_none_or(|rest| reports.last().is_some_and(|(slot, _)| *slot < rest));

@@ -217,7 +217,7 @@ mod tests {
         let mut writes = Writes::default();
         writes.put_hard_state();
         let promise = |ballot, first, rest| {
-            Message::new(Epoch(0), Promise { ballot, first: Slot(first), reports: vec![], rest })
+            Message::new(Epoch(0), Promise { ballot, first: Slot(first), reports: vec![], rest, time: None })
         };
         let answers = [
             (NodeId(2), promise(BALLOT, 1, None)),

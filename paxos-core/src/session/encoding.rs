@@ -9,6 +9,7 @@ use crate::mutant::{Mutant, mutated};
 
 const OPEN: u8 = 1;
 const APPLY: u8 = 2;
+const REPEATABLE: u8 = 3;
 const SNAPSHOT_VERSION: u8 = 1;
 
 /// The bytes given are not a [`SessionCommand`], or not [`Sessions`].
@@ -38,6 +39,12 @@ impl SessionCommand {
                 bytes.put_u64_le(*nonce);
                 bytes.freeze()
             }
+            SessionCommand::Repeatable { command } => {
+                let mut bytes = BytesMut::with_capacity(1 + command.len());
+                bytes.put_u8(REPEATABLE);
+                bytes.extend_from_slice(command);
+                bytes.freeze()
+            }
             SessionCommand::Apply { session, sequence, unanswered_from, command } => {
                 let mut bytes = BytesMut::with_capacity(SessionCommand::OVERHEAD_BYTES + command.len());
                 bytes.put_u8(APPLY);
@@ -64,6 +71,7 @@ impl SessionCommand {
                 let unanswered_from = take_u64(&mut bytes)?;
                 Ok(SessionCommand::Apply { session, sequence, unanswered_from, command: bytes })
             }
+            Ok(REPEATABLE) => Ok(SessionCommand::Repeatable { command: bytes }),
             _ => Err(MalformedSession),
         }
     }
@@ -162,6 +170,8 @@ mod tests {
         let bytes = applying.encode();
         assert_eq!(bytes.len(), SessionCommand::OVERHEAD_BYTES + b"command".len());
         assert_eq!(SessionCommand::decode(bytes), Ok(applying));
+        let repeatable = SessionCommand::Repeatable { command: Bytes::from_static(b"command") };
+        assert_eq!(SessionCommand::decode(repeatable.encode()), Ok(repeatable));
         let cut = opening.encode().slice(..8);
         assert_eq!(SessionCommand::decode(cut), Err(MalformedSession));
         let mut long = BytesMut::from(&opening.encode()[..]);

@@ -56,6 +56,12 @@ pub enum SessionCommand {
         /// The command for the state machine.
         command: Bytes,
     },
+    /// Apply a command that does no harm if it is applied more than once, as what has expired is removed. It
+    /// belongs to no session, and nobody waits for its outcome.
+    Repeatable {
+        /// The command for the state machine.
+        command: Bytes,
+    },
 }
 
 /// Bounds of [`Sessions`]; must be the same on all replicas, as they decide what is evicted.
@@ -157,6 +163,7 @@ impl Sessions {
                 self.open(session);
                 Outcome::Opened { session, nonce }
             }
+            SessionCommand::Repeatable { command } => Outcome::Applied { reply: apply(command) },
             SessionCommand::Apply { session: id, sequence, unanswered_from, command } => {
                 let Some(session) = self.by_id.get_mut(&id) else { return Outcome::UnknownSession };
                 if session.last_used != slot {

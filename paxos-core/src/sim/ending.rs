@@ -8,6 +8,7 @@ use super::node::{Application, Node};
 use super::rule::Rule;
 use super::scenario::{CALM_TICKS, TICK_UNITS};
 use super::world::World;
+use crate::Time;
 use crate::session::Outcome;
 
 impl<M: Machine, D: Disk> World<M, D> {
@@ -89,7 +90,7 @@ impl<M: Machine, D: Disk> World<M, D> {
         let mut state = Application::<M>::new(self.scenario.sessions);
         let mut applied = HashSet::new();
         for (slot, value) in self.observer.log() {
-            state.apply(slot, value, |key, outcome| {
+            state.apply(slot, value, Time::NONE, |key, outcome| {
                 if matches!(outcome, Outcome::Applied { .. }) {
                     applied.extend(key);
                 }

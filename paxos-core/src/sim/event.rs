@@ -17,6 +17,7 @@ pub(super) enum Event {
     Operator(usize),
     Trouble,
     Flap,
+    WallJump,
     Start(usize),
     SnapshotTaken(usize, u64, SnapshotMeta, Bytes),
     SnapshotLoaded(usize, u64, NodeId, SnapshotMeta, u64, Bytes),

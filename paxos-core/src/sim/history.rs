@@ -49,7 +49,7 @@ struct Access {
 }
 
 /// Checks a history of [`Registers`](super::Registers).
-pub(super) fn check_registers(history: &[Operation]) -> Result<(), String> {
+pub(super) fn check_registers<'a>(history: impl IntoIterator<Item = &'a Operation>) -> Result<(), String> {
     let mut by_register: BTreeMap<u8, Vec<Access>> = BTreeMap::new();
     for operation in history {
         let saw = operation.answered.as_ref().map(|(_, reply)| {

@@ -2,7 +2,9 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::history::{self, Operation};
+use super::history::{self, Action, Operation};
+use super::locks::{self, Locks};
+use crate::Time;
 use crate::random::Random;
 
 /// A state machine that the simulation replicates, with the commands and queries that its clients draw.
@@ -13,11 +15,20 @@ pub trait Machine: Default {
     /// A query for a client to ask; it must not change the state.
     fn draw_query(random: &mut Random) -> Bytes;
 
-    /// Carries a command out and answers it. Must depend on nothing but the state and the command.
-    fn apply(&mut self, command: &[u8]) -> Bytes;
+    /// Carries a command out at this time of the log, and answers it. Must depend on nothing but the state and
+    /// the arguments.
+    fn apply(&mut self, command: &[u8], time: Time) -> Bytes;
 
-    /// Answers a query.
-    fn query(&self, query: &[u8]) -> Bytes;
+    /// Answers a query, given the time of the leader that has let it go. `None` if the answer depends on a time
+    /// to which the log has not come yet: then the client asks again.
+    fn query(&self, query: &[u8], time: Time) -> Option<Bytes>;
+
+    /// A command that the leader is to propose by itself, as it is due at this time; none by default. It may
+    /// be applied more than once.
+    fn due(&self, time: Time) -> Option<Bytes> {
+        let _ = time;
+        None
+    }
 
     /// A fingerprint of the state: the same for equal states, and cheap, as it is taken after every slot.
     fn digest(&self) -> u64;
@@ -39,15 +50,23 @@ pub trait Machine: Default {
     }
 }
 
-/// How many registers there are.
+/// How many registers there are, the locks behind them included.
 const REGISTERS: usize = 8;
+/// The numbers from here on are locks.
+const FIRST_LOCK: usize = 6;
+/// In place of a register's number: what has expired is removed.
+const EXPIRE: u8 = u8::MAX;
 
-/// The machine of the simulator's own runs: registers that are swapped and read.
+/// The machine of the simulator's own runs: registers that are swapped and read, and locks that expire.
 ///
 /// A swap answers the value before, and every swap writes another value, so that a history can be linearized
-/// in one way at most, and a command that is applied twice can't hide.
+/// in one way at most, and a command that is applied twice can't hide. A lock is taken for some time, under a
+/// fencing number.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Registers([u64; REGISTERS]);
+pub struct Registers {
+    values: [u64; FIRST_LOCK],
+    locks: Locks,
+}
 
 impl Machine for Registers {
     fn draw_command(number: u64, random: &mut Random) -> Bytes {
@@ -61,30 +80,60 @@ impl Machine for Registers {
         Bytes::copy_from_slice(&[random.index(REGISTERS) as u8])
     }
 
-    fn apply(&mut self, mut command: &[u8]) -> Bytes {
-        let register = usize::from(command.get_u8());
-        let before = std::mem::replace(&mut self.0[register], command.get_u64_le());
+    fn apply(&mut self, mut command: &[u8], time: Time) -> Bytes {
+        let register = command.get_u8();
+        if register == EXPIRE {
+            self.locks.expire(time);
+            return Bytes::new();
+        }
+        let (register, number) = (usize::from(register), command.get_u64_le());
+        if let Some(lock) = register.checked_sub(FIRST_LOCK) {
+            return self.locks.take(lock, number, time);
+        }
+        let before = std::mem::replace(&mut self.values[register], number);
         Bytes::copy_from_slice(&before.to_le_bytes())
     }
 
-    fn query(&self, query: &[u8]) -> Bytes {
-        Bytes::copy_from_slice(&self.0[usize::from(query[0])].to_le_bytes())
+    fn query(&self, query: &[u8], time: Time) -> Option<Bytes> {
+        let register = usize::from(query[0]);
+        match register.checked_sub(FIRST_LOCK) {
+            Some(lock) => self.locks.look(lock, time),
+            None => Some(Bytes::copy_from_slice(&self.values[register].to_le_bytes())),
+        }
+    }
+
+    fn due(&self, time: Time) -> Option<Bytes> {
+        self.locks.is_due(time).then(|| Bytes::from_static(&[EXPIRE]))
     }
 
     fn digest(&self) -> u64 {
-        self.0.iter().fold(0, |digest, value| mix(digest ^ value))
+        self.numbers().fold(0, |digest, value| mix(digest ^ value))
     }
 
     fn snapshot(&self) -> Bytes {
-        self.0.iter().flat_map(|value| value.to_le_bytes()).collect()
+        self.numbers().flat_map(u64::to_le_bytes).collect()
     }
 
     fn restore(mut snapshot: &[u8]) -> Self {
-        Registers(std::array::from_fn(|_| snapshot.get_u64_le()))
+        let values = std::array::from_fn(|_| snapshot.get_u64_le());
+        Registers { values, locks: Locks::restore(&mut snapshot) }
     }
 
     fn check(history: &[Operation]) -> Result<(), String> {
-        history::check_registers(history)
+        let lock_of = |action: &Action| {
+            let (Action::Command(bytes) | Action::Query(bytes)) = action;
+            usize::from(bytes[0]).checked_sub(FIRST_LOCK)
+        };
+        let of_registers = history.iter().filter(|operation| lock_of(&operation.action).is_none());
+        history::check_registers(of_registers)?;
+        locks::check(history, lock_of)
+    }
+}
+
+impl Registers {
+    /// All the state.
+    fn numbers(&self) -> impl Iterator<Item = u64> {
+        self.values.iter().copied().chain(self.locks.numbers())
     }
 }
 

@@ -34,6 +34,10 @@ pub enum Mark {
     LeaseRead,
     /// A read was answered on a follower.
     FollowerRead,
+    /// A read had to be asked again, as the log had not come to the leader's time.
+    ReadAheadOfLog,
+    /// A wall clock jumped.
+    WallClockJumped,
     /// A command came a second time, and its session knew the answer.
     CommandRepeated,
     /// A command came after its client had acknowledged the answer.
@@ -96,7 +100,7 @@ pub enum Mark {
 
 impl Mark {
     /// Every mark.
-    pub const ALL: [Mark; 44] = [
+    pub const ALL: [Mark; 46] = [
         Mark::PromiseWithValues,
         Mark::PromiseInParts,
         Mark::SnapshotDuringTakeover,
@@ -112,6 +116,8 @@ impl Mark {
         Mark::DeposedWithReads,
         Mark::LeaseRead,
         Mark::FollowerRead,
+        Mark::ReadAheadOfLog,
+        Mark::WallClockJumped,
         Mark::CommandRepeated,
         Mark::AnsweredBefore,
         Mark::SessionEvicted,

@@ -10,6 +10,7 @@
 //!
 //! ```
 //! use bytes::Bytes;
+//! use paxos_core::Time;
 //! use paxos_core::sim::{Machine, ModelDisk, Random, Simulation};
 //!
 //! /// Adds up bytes.
@@ -23,18 +24,18 @@
 //!     fn draw_query(_random: &mut Random) -> Bytes {
 //!         Bytes::new()
 //!     }
-//!     fn apply(&mut self, command: &[u8]) -> Bytes {
+//!     fn apply(&mut self, command: &[u8], _time: Time) -> Bytes {
 //!         self.0 += u64::from(command[0]);
-//!         self.query(&[])
+//!         self.snapshot()
 //!     }
-//!     fn query(&self, _query: &[u8]) -> Bytes {
-//!         Bytes::copy_from_slice(&self.0.to_le_bytes())
+//!     fn query(&self, _query: &[u8], _time: Time) -> Option<Bytes> {
+//!         Some(self.snapshot())
 //!     }
 //!     fn digest(&self) -> u64 {
 //!         self.0
 //!     }
 //!     fn snapshot(&self) -> Bytes {
-//!         self.query(&[])
+//!         Bytes::copy_from_slice(&self.0.to_le_bytes())
 //!     }
 //!     fn restore(snapshot: &[u8]) -> Self {
 //!         Sum(u64::from_le_bytes(snapshot.try_into().expect("a snapshot is a sum")))
@@ -50,6 +51,9 @@
 //! In one of eight seeds every message goes through its real encoding, and through the real writer and reader
 //! of frames over streams that are cut at random; what arrives is compared with what was sent.
 //!
+//! Each node has a monotonic clock that is a little wrong and a wall clock that may jump, from which time gets
+//! into the log. Something expires all the time, and nothing may do so early or be seen after that.
+//!
 //! Deliberately absent: torn and rotten bytes on a disk. They depend on the disk's format; a storage brings
 //! its own [`Disk`] for that. A disk that lies or is lost breaks an assumption of Paxos, so there are always
 //! enough others for a quorum, and the nodes of such disks do not come back.
@@ -61,10 +65,12 @@
 
 mod arrivals;
 mod client;
+mod clocks;
 mod disk;
 mod ending;
 mod event;
 mod history;
+mod locks;
 mod machine;
 mod marks;
 mod network;

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
+use super::clocks::Clocks;
 use super::disk::Disk;
 use super::machine::{Machine, mix};
 use super::scenario::{Scenario, TICK_UNITS};
+use crate::mutant::{Mutant, mutated};
 use crate::session::{Outcome, SessionCommand, SessionId, SessionLimits, Sessions};
-use crate::{Epoch, Membership, NodeId, ReadId, Replica, Role, Slot, SnapshotMeta, Value, Write};
+use crate::{Epoch, Membership, NodeId, ReadId, Replica, Role, Slot, SnapshotMeta, Time, Value, Write};
 
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "what has befallen a node are independent facts")]
@@ -41,6 +43,14 @@ pub(super) struct Node<M, D> {
     pub(super) paused_until_units: u64,
     pub(super) missed_ticks: u32,
     pub(super) tick_units: u64,
+    /// From what it shows time gets into the log.
+    pub(super) clocks: Clocks,
+    /// What of that the replica was told last.
+    pub(super) read_ms: Option<u64>,
+    /// When it has proposed last what was due.
+    pub(super) proposed_due_units: u64,
+    /// The replica has not been told the time of the state that was restored.
+    pub(super) has_restored: bool,
     /// The last slot of which a snapshot was begun.
     pub(super) snapshot_begun: Slot,
     /// A snapshot that a peer sends.
@@ -81,6 +91,10 @@ impl<M: Machine, D: Disk> Node<M, D> {
             paused_until_units: 0,
             missed_ticks: 0,
             tick_units: TICK_UNITS,
+            clocks: Clocks::right(),
+            read_ms: None,
+            proposed_due_units: 0,
+            has_restored: false,
             snapshot_begun: Slot::ZERO,
             incoming: Vec::new(),
             reads: BTreeMap::new(),
@@ -107,6 +121,8 @@ pub(super) struct Application<M> {
     pub(super) machine: M,
     pub(super) sessions: Sessions,
     pub(super) applied: Slot,
+    /// The time of the state.
+    pub(super) time: Time,
     /// A digest of the outcomes of all commands so far.
     outcomes: u64,
     limits: SessionLimits,
@@ -115,24 +131,36 @@ pub(super) struct Application<M> {
 impl<M: Machine> Application<M> {
     pub(super) fn new(limits: SessionLimits) -> Application<M> {
         let sessions = Sessions::new(limits);
-        Application { machine: M::default(), sessions, applied: Slot::ZERO, outcomes: 0, limits }
+        Application {
+            machine: M::default(),
+            sessions,
+            applied: Slot::ZERO,
+            time: Time::NONE,
+            outcomes: 0,
+            limits,
+        }
     }
 
-    /// Applies a slot, and reports the outcome of each command to `told`.
+    /// Applies a slot, and reports the outcome of each command to `told`. The node's own wall clock shows `own`,
+    /// which is not used but by a mutant.
     pub(super) fn apply(
         &mut self,
         slot: Slot,
         value: &Value,
+        own: Time,
         mut told: impl FnMut(Option<(SessionId, u64)>, &Outcome),
     ) {
+        self.time = self.time.after(value);
+        let time = if mutated(Mutant::AppliedByOwnClock) { own } else { self.time };
         for (index, command) in (0..).zip(value.commands()) {
             let Ok(request) = SessionCommand::decode(command) else { continue };
             let key = match &request {
-                SessionCommand::Open { .. } => None,
+                SessionCommand::Open { .. } | SessionCommand::Repeatable { .. } => None,
                 SessionCommand::Apply { session, sequence, .. } => Some((*session, *sequence)),
             };
             let machine = &mut self.machine;
-            let outcome = self.sessions.execute(slot, index, request, |command| machine.apply(&command));
+            let outcome =
+                self.sessions.execute(slot, index, request, |command| machine.apply(&command, time));
             self.outcomes = mix(self.outcomes ^ fingerprint(&outcome));
             told(key, &outcome);
         }
@@ -140,7 +168,7 @@ impl<M: Machine> Application<M> {
     }
 
     pub(super) fn digest(&self) -> u64 {
-        mix(self.outcomes) ^ self.machine.digest()
+        mix(self.outcomes) ^ self.machine.digest() ^ mix(mix(self.time.0))
     }
 
     /// A snapshot of the state after the last slot applied, behind which `membership` is in force.
@@ -148,6 +176,7 @@ impl<M: Machine> Application<M> {
         let machine = self.machine.snapshot();
         let mut content = BytesMut::new();
         content.put_u64_le(self.outcomes);
+        content.put_u64_le(if mutated(Mutant::TimeLostInSnapshot) { 0 } else { self.time.0 });
         content.put_u64_le(machine.len() as u64);
         content.put(machine);
         content.put(self.sessions.encode());
@@ -162,11 +191,11 @@ impl<M: Machine> Application<M> {
     }
 
     pub(super) fn restore(slot: Slot, mut content: Bytes, limits: SessionLimits) -> Application<M> {
-        let outcomes = content.get_u64_le();
+        let (outcomes, time) = (content.get_u64_le(), Time(content.get_u64_le()));
         let machine = content.get_u64_le() as usize;
         let machine = M::restore(&content.split_to(machine));
         let sessions = Sessions::decode(content, limits).expect("the simulation has written it itself");
-        Application { machine, sessions, applied: slot, outcomes, limits }
+        Application { machine, sessions, applied: slot, time, outcomes, limits }
     }
 
     /// The state of a node that starts: that of its snapshot, or the first one.

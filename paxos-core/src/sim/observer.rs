@@ -7,11 +7,13 @@
 mod epochs;
 mod proposals;
 mod snapshots;
+mod time;
 
 use std::collections::{BTreeMap, HashSet};
 
 use self::epochs::Epochs;
 use self::proposals::{BallotRecord, Proposal};
+use self::time::Times;
 use super::rule::{Rule, Violation};
 use crate::message::{Accept, Accepted, Chosen, Heartbeat, HeartbeatAck, Prepare, Promise, ReadGrant};
 use crate::session::{Outcome, SessionId};
@@ -35,6 +37,7 @@ pub(super) struct Observer {
     applied_commands: HashSet<(SessionId, u64)>,
     /// Commands whose clients have been told that they were applied.
     acknowledged: Vec<(SessionId, u64)>,
+    pub(super) times: Times,
     pub(super) violation: Option<Violation>,
 }
 
@@ -85,6 +88,7 @@ impl Observer {
             snapshots: BTreeMap::new(),
             applied_commands: HashSet::new(),
             acknowledged: Vec::new(),
+            times: Times::default(),
             violation: None,
         }
     }
@@ -143,6 +147,7 @@ impl Observer {
                 let epoch = epoch_of(*slot);
                 self.proposal(*slot, *ballot, epoch, value).made_by |= 1 << node;
                 if ballot.node == self.epochs.id(node) {
+                    self.on_leading(node, epoch, *ballot);
                     self.on_own_proposal((node, life), epoch, *slot, *ballot, value);
                 }
             }
@@ -175,6 +180,7 @@ impl Observer {
 
     /// A node has started again: its disk must hold all that it held, and may hold more than was known.
     pub(super) fn on_recovered(&mut self, node: usize, recovered: &Recovered) {
+        self.forget_time(node);
         let (promised, record) = (recovered.hard_state.promised, &self.nodes[node]);
         let (before, snapshot) =
             (record.promised, recovered.snapshot.as_ref().map_or(Slot::ZERO, |meta| meta.slot));
@@ -273,11 +279,15 @@ impl Observer {
             let Some(record) = self.slots.get_mut(index(slot)) else { return };
             let mut proposals = record.proposals.iter();
             let Some(proposal) = proposals.find(|proposal| proposal.is_chosen(in_force)) else { return };
-            let value = proposal.value.clone();
+            let (value, ballot) = (proposal.value.clone(), proposal.ballot);
+            let same = record.proposals.iter().filter(|proposal| proposal.value == value);
+            let origin = same.min_by_key(|proposal| proposal.ballot);
+            let origin = origin.map_or((ballot, 0), |origin| (origin.ballot, origin.first_units));
             record.chosen = Some(value.clone());
             self.chosen_through = slot;
             let is_same = self.has_one_value(slot);
             self.check(is_same, Rule::OneValueChosen, || format!("in slot {slot} two values are chosen"));
+            self.on_time_chosen(slot, &value, ballot, origin);
             if let Some(membership) = value.as_membership()
                 && let Some((rule, what)) = self.epochs.on_chosen(slot, membership)
             {
@@ -336,6 +346,7 @@ impl Observer {
                 });
             }
             Body::Promise(Promise { ballot, reports, .. }) => {
+                self.on_promise_of_time(node, *ballot);
                 self.check(promised >= *ballot, Rule::DurableBeforeSent, || {
                     format!("node #{node} promises {ballot}, but its disk holds {promised}")
                 });
@@ -349,6 +360,7 @@ impl Observer {
                 }
             }
             Body::HeartbeatAck(HeartbeatAck { ballot, chosen, .. }) => {
+                self.hear_time(node);
                 self.nodes[node].told = self.nodes[node].told.max(*chosen);
                 let written = self.nodes[node].written_promise;
                 self.check(written <= *ballot, Rule::PromiseKept, || {
@@ -380,9 +392,11 @@ impl Observer {
                     slot = slot.next();
                 }
             }
-            Body::Heartbeat(Heartbeat { chosen, .. }) | Body::ReadGrant(ReadGrant { chosen, .. }) => {
+            Body::Heartbeat(Heartbeat { ballot, chosen, .. }) => {
+                self.on_leading(node, epoch, *ballot);
                 self.on_claim(node, *chosen);
             }
+            Body::ReadGrant(ReadGrant { chosen, .. }) => self.on_claim(node, *chosen),
             Body::Chosen(Chosen { first, values, chosen }) => {
                 self.on_claim(node, *chosen);
                 let mut slot = *first;

@@ -18,7 +18,7 @@ use crate::message::{Accept, Promise};
 use crate::session::Outcome;
 use crate::{
     Body, ChangeRefusal, Driver, Epoch, HandoverRefusal, Input, Membership, Message, NodeId, ReadId,
-    ReadMode, Refusal, RequestId, Role, Slot, SnapshotMeta, Value, Write,
+    ReadMode, Refusal, RequestId, Role, Slot, SnapshotMeta, Time, Value, Write,
 };
 
 /// How long a disk takes to read or write a piece of a snapshot.
@@ -79,8 +79,8 @@ impl<M: Machine, D: Disk> Driver for NodeDriver<'_, M, D> {
         Ok(())
     }
 
-    fn read_ready(&mut self, read: ReadId) -> Result<(), Infallible> {
-        self.world.on_read_ready(self.node, read);
+    fn read_ready(&mut self, read: ReadId, time: Time) -> Result<(), Infallible> {
+        self.world.on_read_ready(self.node, read, time);
         Ok(())
     }
 
@@ -248,7 +248,8 @@ impl<M: Machine, D: Disk> World<M, D> {
             format!("node {id} applies slot {slot} when slot {expected} is next")
         });
         let mut answered = Vec::new();
-        state.application.apply(slot, value, |key, outcome| {
+        let own = state.clocks.reading(now).wall;
+        state.application.apply(slot, value, own, |key, outcome| {
             if let Some(key) = key {
                 observer.on_outcome(slot, key, outcome);
             }
@@ -268,6 +269,7 @@ impl<M: Machine, D: Disk> World<M, D> {
             }
         });
         observer.on_apply(node, slot, value, state.application.digest());
+        observer.check_state_time(node, slot, state.application.time);
         self.trace.apply(now, id, slot, value);
         let due = self.scenario.snapshot_slots;
         if due > 0 && slot.0 >= state.snapshot_begun.0 + due {
@@ -291,6 +293,7 @@ impl<M: Machine, D: Disk> World<M, D> {
         let content = content.expect("a snapshot that is installed is on the disk");
         state.application = Application::restore(meta.slot, content, state.application.limits());
         state.snapshot_begun = meta.slot;
+        state.has_restored = true;
         self.marks.hit(Mark::SnapshotInstalled);
         if meta.membership.epoch() > state.epoch {
             self.marks.hit(Mark::MembershipInSnapshot);
@@ -299,6 +302,7 @@ impl<M: Machine, D: Disk> World<M, D> {
             format!("node {} takes over the snapshot of slot {}", state.id, meta.slot)
         });
         self.observer.check_state(node, meta.slot, state.application.digest());
+        self.observer.check_state_time(node, meta.slot, state.application.time);
     }
 
     pub(super) fn on_snapshot_whole(&mut self, node: usize, life: u64, meta: SnapshotMeta) {
@@ -316,7 +320,7 @@ impl<M: Machine, D: Disk> World<M, D> {
         self.step(node, Input::SnapshotInstalled { meta });
     }
 
-    fn on_read_ready(&mut self, node: usize, read: ReadId) {
+    fn on_read_ready(&mut self, node: usize, read: ReadId, time: Time) {
         let now = self.schedule.now_units();
         let state = &mut self.nodes[node];
         let Some((client, newest)) = state.reads.remove(&read) else { return };
@@ -326,6 +330,7 @@ impl<M: Machine, D: Disk> World<M, D> {
                 "node {id} answers a read from slot {applied}, when slot {newest} had been applied before it"
             )
         });
+        self.observer.check_read_time(node, newest, time);
         if state.role() != Some(Role::Leader) {
             self.marks.hit(Mark::FollowerRead);
         } else if matches!(self.scenario.settings.reads, ReadMode::Lease { .. }) {
@@ -333,8 +338,14 @@ impl<M: Machine, D: Disk> World<M, D> {
         }
         let waits = &mut self.clients[client];
         if matches!(waits.waits_for, Waiting::Read(current) if current == read) {
-            let reply = waits.query().map(|query| state.application.machine.query(&query));
-            waits.answered(now, reply.unwrap_or_default());
+            let query = waits.query();
+            let reply =
+                query.map_or(Some(Bytes::new()), |query| state.application.machine.query(&query, time));
+            let Some(reply) = reply else {
+                self.marks.hit(Mark::ReadAheadOfLog);
+                return self.wake_client(client, TURNED_AWAY_TICKS * TICK_UNITS);
+            };
+            waits.answered(now, reply);
             let think = 1 + self.client_random.below(self.scenario.think_units);
             self.wake_client(client, think);
         }

@@ -55,6 +55,13 @@ pub enum Rule {
     LeaseIsAlone,
     /// A read sees everything that any node had applied when it was asked for.
     ReadIsFresh,
+    /// The time of the log never goes back, and that of a state is the highest of its log.
+    TimeGoesOn,
+    /// The time of the log grows no faster than real time, within the bounds that are promised: nothing
+    /// expires early.
+    TimeIsNotFast,
+    /// A read is answered by a leader's time that is no lower than that of anything which was applied before.
+    ReadKnowsTime,
     /// A command whose client was told that it was applied is in the log.
     Acknowledged,
     /// The clients' history can be put in one order.

@@ -135,6 +135,10 @@ pub struct Scenario {
     pub sync_units: u64,
     /// By how much clocks may differ from the right speed, in thousandths.
     pub clock_error: u64,
+    /// By how much the clocks from which the log gets its time may be wrong, in thousandths.
+    pub time_error: u64,
+    /// How often a wall clock jumps while there is chaos, in ticks on average; 0 for never.
+    pub wall_jump_ticks: u64,
     /// Whether a minority stays away after the chaos.
     pub minority_stays_away: bool,
     /// How many operators change the membership and hand leadership over; 0 for a fixed membership.
@@ -190,6 +194,7 @@ impl Scenario {
         };
         let operators = &mut Random::stream(seed, "operators");
         let has_operators = operators.one_in(OPERATORS_SHARE);
+        let time = &mut Random::stream(seed, "time");
         let faults = Fault::ALL.into_iter().filter(|_| random.one_in(2)).collect();
         Scenario {
             seed,
@@ -210,6 +215,8 @@ impl Scenario {
             chaos_ticks: 500 + random.below(2_500),
             sync_units: [1, 20, 100, 600][random.index(4)],
             clock_error,
+            time_error: [0, 1, 5][time.index(3)],
+            wall_jump_ticks: [0, 40, 400][time.index(3)],
             minority_stays_away: random.one_in(3),
             operators: if has_operators { 1 + operators.index(2) } else { 0 },
             operator_ticks: 5 + operators.below(150),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::client::Client;
+use super::clocks::Clocks;
 use super::disk::Disk;
 use super::event::Event;
 use super::machine::Machine;
@@ -69,12 +70,13 @@ pub(super) struct World<M, D> {
     pub(super) disk_random: Random,
     pub(super) client_random: Random,
     pub(super) operator_random: Random,
+    pub(super) time_random: Random,
     pub(super) numbers: u64,
     pub(super) is_calm: bool,
     pub(super) clients_may_begin: bool,
     /// How many slots the last node was behind when the run was to end.
     pub(super) lag_slots: u64,
-    outputs: Vec<Output>,
+    pub(super) outputs: Vec<Output>,
     events: u64,
     arrivals: u64,
     /// A node was still catching up after half of the calm, or when the run was to end.
@@ -111,6 +113,7 @@ impl<M: Machine, D: Disk> World<M, D> {
             disk_random,
             client_random: Random::stream(seed, "clients"),
             operator_random: Random::stream(seed, "requests"),
+            time_random: Random::stream(seed, "clocks"),
             numbers: 0,
             is_calm: false,
             clients_may_begin: true,
@@ -129,6 +132,13 @@ impl<M: Machine, D: Disk> World<M, D> {
         for node in 0..self.scenario.nodes {
             self.draw_clock(node);
             self.start(node);
+        }
+        self.observer.times.clock_error = self.scenario.time_error;
+        for node in 0..self.nodes.len() {
+            self.nodes[node].clocks = Clocks::drawn(self.scenario.time_error, &mut self.time_random);
+        }
+        if self.scenario.wall_jump_ticks > 0 {
+            self.schedule.after(0, Event::WallJump);
         }
         for operator in 0..self.scenario.operators {
             let delay = self.operator_random.below(2 * self.scenario.operator_ticks * TICK_UNITS);
@@ -210,6 +220,7 @@ impl<M: Machine, D: Disk> World<M, D> {
             Event::Operator(operator) => self.on_operator(operator),
             Event::Trouble => self.on_trouble(),
             Event::Flap => self.on_flap(),
+            Event::WallJump => self.on_wall_jump(),
             Event::Start(node) => self.start(node),
             Event::SnapshotTaken(node, life, meta, content) => {
                 if self.nodes[node].life == life {
@@ -266,6 +277,7 @@ impl<M: Machine, D: Disk> World<M, D> {
             state.missed_ticks += 1;
         } else if self.is_awake(node, life, |life| Event::Tick(node, life)) {
             self.step(node, Input::Tick);
+            self.propose_due(node);
         }
     }
 
@@ -361,10 +373,12 @@ impl<M: Machine, D: Disk> World<M, D> {
         let seed = self.disk_random.below(u64::MAX);
         let state = &mut self.nodes[node];
         match Replica::new(config, recovered, seed) {
-            Ok(replica) => {
+            Ok(mut replica) => {
+                replica.step(Input::Restored { time: state.application.time }, &mut self.outputs);
                 state.epoch = replica.membership().epoch();
                 self.observer.check_epoch(node, state.epoch, replica.chosen());
                 state.replica = Some(replica);
+                state.read_ms = None;
             }
             // Together with entries it may have lost the membership that names its peers.
             Err(error @ RecoverError::NobodyToRepairFrom { .. }) => {
@@ -428,6 +442,7 @@ impl<M: Machine, D: Disk> World<M, D> {
     }
 
     pub(super) fn step(&mut self, node: usize, input: Input) {
+        self.read_clocks(node);
         let Some(replica) = &mut self.nodes[node].replica else { return };
         let mut outputs = std::mem::take(&mut self.outputs);
         let (before, repairs) = (replica.role(), replica.repairs_through());
@@ -451,6 +466,10 @@ impl<M: Machine, D: Disk> World<M, D> {
             self.end_if_removed(node);
         }
         self.outputs = outputs;
+        if std::mem::take(&mut self.nodes[node].has_restored) {
+            let time = self.nodes[node].application.time;
+            self.step(node, Input::Restored { time });
+        }
     }
 
     /// No node may lead while another leader, in an earlier epoch or under a lower ballot, still holds a

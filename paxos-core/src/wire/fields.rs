@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::error::WireError;
+use crate::clock::Time;
 use crate::durable::{self, SnapshotMeta};
 use crate::id::{self, NodeId, Slot};
 use crate::membership::Membership;
@@ -39,6 +40,8 @@ pub(crate) struct Entry {
     standing: Option<Standing>,
     #[prost(uint32, tag = "5")]
     kind: u32,
+    #[prost(uint64, tag = "6")]
+    time: u64,
 }
 
 /// Whether the value of an entry is accepted or chosen. It has no default: an acceptance must never be read
@@ -66,6 +69,7 @@ impl From<&(Slot, durable::Entry)> for Entry {
             value: Some(value.as_bytes().clone()),
             standing: Some(standing),
             kind: value.kind().number().into(),
+            time: value.time().0,
         }
     }
 }
@@ -101,7 +105,7 @@ pub(crate) fn snapshot(snapshot: Snapshot) -> Result<SnapshotMeta, WireError> {
 }
 
 pub(crate) fn entry(entry: Entry) -> Result<(Slot, durable::Entry), WireError> {
-    let value = value(entry.kind, entry.value)?;
+    let value = value(entry.kind, entry.value, entry.time)?;
     let decoded = match required(entry.standing, "accepted or chosen")? {
         Standing::Accepted(ballot) => durable::Entry::Accepted { ballot: ballot.into(), value },
         Standing::Chosen(Empty {}) => durable::Entry::Chosen { value },
@@ -117,8 +121,8 @@ pub(crate) fn promised(promised: Option<Ballot>) -> Result<id::Ballot, WireError
     required(promised, "promised").map(id::Ballot::from)
 }
 
-pub(crate) fn value(kind: u32, value: Option<Bytes>) -> Result<Value, WireError> {
-    Ok(Value::parse(self::kind(kind)?, required(value, "value")?)?)
+pub(crate) fn value(kind: u32, value: Option<Bytes>, time: u64) -> Result<Value, WireError> {
+    Ok(Value::parse_at(self::kind(kind)?, required(value, "value")?, Time(time))?)
 }
 
 /// A kind of values that this version knows.

@@ -31,7 +31,7 @@
 //! Frame     1 epoch*, 64 group, and one of the bodies below under the tag that stands before it
 //! Ballot    1 round        2 node
 //! Entry     1 slot*        2 value* bytes     and one of*  3 accepted Ballot   4 chosen Empty
-//!           5 kind uint32
+//!           5 kind uint32  6 time
 //! Snapshot  1 slot         2 size_bytes       3 checksum fixed32               4 membership* bytes
 //! Empty
 //!
@@ -39,19 +39,22 @@
 //!  3 Consent        1 ballot* Ballot     2 promised* Ballot
 //!  4 Prepare        1 ballot* Ballot     2 first*      3 handed_over Ballot
 //!  5 Promise        1 ballot* Ballot     2 first*      3 reports repeated Entry     4 rest (0: none)
+//!                  5 time_of Ballot     6 time
 //!  6 Trimmed        1 below*
 //!  7 Accept         1 ballot* Ballot     2 slot*       3 value* bytes               4 chosen
-//!                  5 kind uint32
+//!                  5 kind uint32        6 time
 //!  8 Accepted       1 ballot* Ballot     2 first*      3 last*
 //!  9 Reject         1 ballot* Ballot     2 promised* Ballot
-//! 10 Heartbeat      1 ballot* Ballot     2 chosen      3 round
+//! 10 Heartbeat      1 ballot* Ballot     2 chosen      3 round                      4 time
 //! 11 HeartbeatAck   1 ballot* Ballot     2 round       3 chosen
 //! 12 Forward        1 commands repeated bytes
 //! 13 ReadRequest    1 read fixed64
 //! 14 ReadGrant      1 read fixed64       2 slot        3 ballot* Ballot             4 chosen
+//!                  5 time
 //! 15 Fetch          1 first*
 //! 16 Chosen         1 first*             2 values repeated bytes                    3 chosen
 //!                  4 kinds bytes (one byte each; none if all are 0)
+//!                  5 times bytes (eight bytes each, little-endian; none if all are 0)
 //! 17 FetchSnapshot  1 slot (0: newest)   2 offset
 //! 18 SnapshotChunk  1 snapshot* Snapshot 2 offset      3 data bytes
 //! 19 TooLong        1 limit_bytes        2 commands repeated bytes

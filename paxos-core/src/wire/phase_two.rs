@@ -38,8 +38,9 @@ fn accept(frame: &Bytes, mut fields: Fields<'_>) -> Option<Accept> {
     let value = fields.bytes(3)?;
     let chosen = Slot(fields.number_or_0(4)?);
     let kind = u32::try_from(fields.number_or_0(5)?).ok()?;
+    let time = fields.number_or_0(6)?;
     fields.end()?;
-    let value = fields::value(kind, Some(frame.slice_ref(value))).ok()?;
+    let value = fields::value(kind, Some(frame.slice_ref(value)), time).ok()?;
     (slot > Slot::ZERO).then_some(Accept { ballot, slot, value, chosen })
 }
 

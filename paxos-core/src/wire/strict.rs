@@ -65,6 +65,7 @@ pub(crate) static ENTRY: Shape = shape(&[
     one_of("accepted or chosen", &BALLOT),
     one_of("accepted or chosen", &EMPTY),
     one("kind"),
+    one("time"),
 ]);
 pub(crate) static SNAPSHOT: Shape =
     shape(&[one("slot"), one("size_bytes"), one("checksum"), one("membership")]);

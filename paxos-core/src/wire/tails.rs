@@ -7,6 +7,7 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use super::{HEADER_BYTES, decode, decode_unframed, encode, encode_behind, framed_bytes, schema, strict};
+use crate::clock::{LeaderTime, Time};
 use crate::durable::{Entry, SnapshotMeta};
 use crate::id::{Ballot, Epoch, NodeId, Slot};
 use crate::membership::Membership;
@@ -58,7 +59,8 @@ fn ballot(random: &mut Random) -> Ballot {
 fn message(random: &mut Random) -> Message {
     let (one, other) = (ballot(random), ballot(random));
     let (slot, last) = (Slot(number(random)), Slot(number(random)));
-    let value = value(random);
+    let time = Time(if random.below(2) == 0 { 0 } else { number(random) });
+    let value = value(random).at(time);
     let entry = match random.below(2) {
         0 => Entry::Chosen { value: value.clone() },
         _ => Entry::Accepted { ballot: other, value: value.clone() },
@@ -78,12 +80,13 @@ fn message(random: &mut Random) -> Message {
             first: slot,
             reports: vec![(last, entry)],
             rest: Some(last),
+            time: Some(LeaderTime { ballot: other, time }),
         }),
         4 => Body::Trimmed(Trimmed { below: slot }),
         5..=8 => Body::Accept(Accept { ballot: one, slot, value, chosen: last }),
         9 => Body::Accepted(Accepted { ballot: one, first: slot, last }),
         10 => Body::Reject(Reject { ballot: one, promised: other }),
-        11 => Body::Heartbeat(Heartbeat { ballot: one, chosen: slot, round: HeartbeatRound(last.0) }),
+        11 => Body::Heartbeat(Heartbeat { ballot: one, chosen: slot, round: HeartbeatRound(last.0), time }),
         12 => Body::HeartbeatAck(HeartbeatAck {
             ballot: one,
             round: HeartbeatRound(last.0),
@@ -94,7 +97,9 @@ fn message(random: &mut Random) -> Message {
             limit_bytes: number(random),
             commands: vec![bytes(random), bytes(random)],
         }),
-        15 => Body::ReadGrant(ReadGrant { read: ReadId(number(random)), slot, ballot: one, chosen: last }),
+        15 => {
+            Body::ReadGrant(ReadGrant { read: ReadId(number(random)), slot, ballot: one, chosen: last, time })
+        }
         16 => Body::Chosen(Chosen { first: slot, values: vec![value.clone(), value], chosen: last }),
         _ => Body::SnapshotChunk(SnapshotChunk {
             meta: Box::new(meta),

@@ -1,6 +1,7 @@
 //! Round trips, golden bytes, and malformed frames.
 
 use super::*;
+use crate::clock::{LeaderTime, Time};
 use crate::durable::{Entry, SnapshotMeta};
 use crate::id::{Ballot, NodeId, Slot};
 use crate::membership::Membership;
@@ -37,7 +38,7 @@ fn samples() -> Vec<(&'static str, Body)> {
         (
             "0803 2a2b 0a0508ac021002 1005 \
              1a11 0805 120b0200000061620100000063 2200 1a0b 0806 1200 1a0508ac021002 2007",
-            Body::Promise(Promise { ballot, first, reports, rest: Some(Slot(7)) }),
+            Body::Promise(Promise { ballot, first, reports, rest: Some(Slot(7)), time: None }),
         ),
         ("0803 3202 0804", Body::Trimmed(Trimmed { below: Slot(4) })),
         (
@@ -46,13 +47,16 @@ fn samples() -> Vec<(&'static str, Body)> {
         ),
         ("0803 420b 0a0508ac021002 1005 1808", Body::Accepted(Accepted { ballot, first, last })),
         ("0803 4a0e 0a0508ac021002 120508ad021001", Body::Reject(Reject { ballot, promised })),
-        ("0803 520b 0a0508ac021002 1005 1808", Body::Heartbeat(Heartbeat { ballot, chosen, round })),
+        (
+            "0803 520b 0a0508ac021002 1005 1808",
+            Body::Heartbeat(Heartbeat { ballot, chosen, round, time: Time::NONE }),
+        ),
         ("0803 5a0b 0a0508ac021002 1008 1805", Body::HeartbeatAck(HeartbeatAck { ballot, round, chosen })),
         ("0803 6204 0a026162", Body::Forward(Forward { commands: commands() })),
         ("0803 6a09 090700000000000000", Body::ReadRequest(ReadRequest { read })),
         (
             "0803 7214 090700000000000000 1006 1a0508ac021002 2005",
-            Body::ReadGrant(ReadGrant { read, slot, ballot, chosen }),
+            Body::ReadGrant(ReadGrant { read, slot, ballot, chosen, time: Time::NONE }),
         ),
         ("0803 7a02 0805", Body::Fetch(Fetch { first })),
         (
@@ -78,6 +82,43 @@ fn samples() -> Vec<(&'static str, Body)> {
     ]
 }
 
+/// The messages that carry a time, with one, and their bytes behind the header.
+fn timed_samples() -> Vec<(&'static str, Body)> {
+    let ballot = Ballot { round: 300, node: NodeId(2) };
+    let time = Time(300);
+    let value = || Value::batch(&[Bytes::from_static(b"ab"), Bytes::from_static(b"c")]).at(time);
+    let reports = vec![
+        (Slot(5), Entry::Chosen { value: value() }),
+        (Slot(6), Entry::Accepted { ballot, value: Value::no_op() }),
+    ];
+    let (first, slot, chosen, round) = (Slot(5), Slot(6), Slot(5), HeartbeatRound(8));
+    let told = Some(LeaderTime { ballot, time });
+    vec![
+        (
+            "0803 2a38 0a0508ac021002 1005 \
+             1a14 0805 120b0200000061620100000063 2200 30ac02 1a0b 0806 1200 1a0508ac021002 2007 \
+             2a0508ac021002 30ac02",
+            Body::Promise(Promise { ballot, first, reports, rest: Some(Slot(7)), time: told }),
+        ),
+        (
+            "0803 3a1b 0a0508ac021002 1006 1a0b0200000061620100000063 2005 30ac02",
+            Body::Accept(Accept { ballot, slot, value: value(), chosen }),
+        ),
+        (
+            "0803 520e 0a0508ac021002 1005 1808 20ac02",
+            Body::Heartbeat(Heartbeat { ballot, chosen, round, time }),
+        ),
+        (
+            "0803 7217 090700000000000000 1006 1a0508ac021002 2005 28ac02",
+            Body::ReadGrant(ReadGrant { read: ReadId(7), slot, ballot, chosen, time }),
+        ),
+        (
+            "0803 82011b 0805 120b0200000061620100000063 1805 2a08 2c01000000000000",
+            Body::Chosen(Chosen { first, values: vec![value()], chosen }),
+        ),
+    ]
+}
+
 fn sample(index: usize) -> Message {
     Message { epoch: Epoch(3), body: samples().swap_remove(index).1 }
 }
@@ -100,7 +141,7 @@ fn from_hex(digits: &str) -> Bytes {
 
 #[test]
 fn every_kind_of_message_keeps_its_bytes() {
-    for (golden, body) in samples() {
+    for (golden, body) in samples().into_iter().chain(timed_samples()) {
         let message = Message { epoch: Epoch(3), body };
         let encoded = encode(&message);
         assert_eq!(to_hex(&encoded[HEADER_BYTES..]), golden.replace(' ', ""), "{message:?}");
@@ -235,7 +276,9 @@ fn with_a_field_twice(message: &[u8]) -> Vec<Vec<u8>> {
 
 #[test]
 fn a_field_that_comes_twice_is_refused_at_every_level_unless_it_is_a_list() {
-    for (golden, body) in samples() {
+    // A value that comes twice lacks its time: that is refused, too, but for another reason.
+    let timed = timed_samples().into_iter().filter(|(_, body)| !matches!(body, Body::Chosen(_)));
+    for (golden, body) in samples().into_iter().chain(timed) {
         let (mut refused, mut taken) = (0, 0);
         for doubled in with_a_field_twice(&from_hex(golden)) {
             match decode(framed_bytes(&doubled)) {
@@ -290,9 +333,9 @@ fn fields_that_are_unknown_may_come_as_often_as_they_like_and_hold_what_they_lik
 fn what_is_of_a_newer_kind_is_refused() {
     assert_eq!(decode_hex("0803 ba0102 0801"), Err(WireError::UnknownBody), "a body under tag 23");
     assert_eq!(
-        decode_hex("2a0f 0a021001 1001 1a07 0801 1200 320101"),
+        decode_hex("2a0f 0a021001 1001 1a07 0801 1200 3a0101"),
         Err(WireError::MissingField { field: "accepted or chosen" }),
-        "an entry that stands in a way under tag 6"
+        "an entry that stands in a way under tag 7"
     );
     let kind = Err(WireError::UnknownKind { number: 2 });
     assert_eq!(decode_hex("0803 3a0a 0a021001 1001 1a00 2802"), kind, "a value of an unknown kind");
@@ -328,6 +371,15 @@ fn what_is_malformed_is_told_apart() {
     assert_eq!(decode_hex(""), Err(WireError::UnknownBody));
     assert_eq!(decode_hex("3a0a 0a00 1001 1a04 09000000"), Err(WireError::MalformedValue));
     assert_eq!(decode_hex("820108 0801 1204 09000000"), Err(WireError::MalformedValue));
+    assert_eq!(
+        decode_hex("0803 3a08 0a00 1001 1a00 3001"),
+        Err(WireError::MalformedValue),
+        "a no-op has no time"
+    );
+    let times = Err(WireError::MissingField { field: "times" });
+    assert_eq!(decode_hex("0803 82010e 0801 1200 2a08 0100000000000000"), Err(WireError::MalformedValue));
+    assert_eq!(decode_hex("0803 820110 0801 1200 1200 2a08 0100000000000000"), times, "one for two values");
+    assert_eq!(decode_hex("0803 820109 0801 1200 2a03 010000"), times, "half a time");
     assert!(matches!(decode_hex("08"), Err(WireError::Undecodable { .. })));
     assert!(matches!(decode_hex("3a ffffffff0f"), Err(WireError::Undecodable { .. })), "4 GiB to come");
 }
@@ -361,6 +413,10 @@ fn any_watermark() -> impl Strategy<Value = Slot> {
     any::<u64>().prop_map(Slot)
 }
 
+fn any_time() -> impl Strategy<Value = Time> {
+    prop_oneof![Just(Time::NONE), any::<u64>().prop_map(Time)]
+}
+
 fn any_bytes() -> impl Strategy<Value = Bytes> {
     any::<Vec<u8>>().prop_map(Bytes::from)
 }
@@ -371,7 +427,7 @@ fn any_commands() -> impl Strategy<Value = Vec<Bytes>> {
 
 fn any_value() -> impl Strategy<Value = Value> {
     prop_oneof![
-        3 => any_commands().prop_map(|commands| Value::batch(&commands)),
+        3 => (any_commands(), any_time()).prop_map(|(commands, time)| Value::batch(&commands).at(time)),
         1 => Just(Value::membership(&Membership::of_three())),
     ]
 }
@@ -407,9 +463,11 @@ fn any_body() -> impl Strategy<Value = Body> {
         (any_ballot(), any_slot(), prop::option::of(any_ballot())).prop_map(
             |(ballot, first, handed_over)| { Body::Prepare(Prepare { ballot, first, handed_over }) }
         ),
-        (any_ballot(), any_slot(), any_reports(), rest()).prop_map(|(ballot, first, reports, rest)| {
-            Body::Promise(Promise { ballot, first, reports, rest })
-        }),
+        (any_ballot(), any_slot(), any_reports(), rest(), prop::option::of((any_ballot(), any_time())))
+            .prop_map(|(ballot, first, reports, rest, of)| {
+                let time = of.map(|(ballot, time)| LeaderTime { ballot, time });
+                Body::Promise(Promise { ballot, first, reports, rest, time })
+            }),
         any_slot().prop_map(|below| Body::Trimmed(Trimmed { below })),
         (any_ballot(), any_slot(), any_value(), any_watermark())
             .prop_map(|(ballot, slot, value, chosen)| Body::Accept(Accept { ballot, slot, value, chosen })),
@@ -419,8 +477,9 @@ fn any_body() -> impl Strategy<Value = Body> {
             last
         })),
         (any_ballot(), any_ballot()).prop_map(|(ballot, promised)| Body::Reject(Reject { ballot, promised })),
-        (any_ballot(), any_watermark(), round())
-            .prop_map(|(ballot, chosen, round)| Body::Heartbeat(Heartbeat { ballot, chosen, round })),
+        (any_ballot(), any_watermark(), round(), any_time()).prop_map(|(ballot, chosen, round, time)| {
+            Body::Heartbeat(Heartbeat { ballot, chosen, round, time })
+        }),
         (any_ballot(), round(), any_watermark())
             .prop_map(|(ballot, round, chosen)| Body::HeartbeatAck(HeartbeatAck { ballot, round, chosen })),
         any_watermark().prop_map(|chosen| Body::NewEpoch(NewEpoch { chosen })),
@@ -430,9 +489,11 @@ fn any_body() -> impl Strategy<Value = Body> {
         (any::<u64>(), any_commands())
             .prop_map(|(limit_bytes, commands)| Body::TooLong(TooLong { limit_bytes, commands })),
         read().prop_map(|read| Body::ReadRequest(ReadRequest { read })),
-        (read(), any_watermark(), any_ballot(), any_watermark()).prop_map(|(read, slot, ballot, chosen)| {
-            Body::ReadGrant(ReadGrant { read, slot, ballot, chosen })
-        }),
+        (read(), any_watermark(), any_ballot(), any_watermark(), any_time()).prop_map(
+            |(read, slot, ballot, chosen, time)| {
+                Body::ReadGrant(ReadGrant { read, slot, ballot, chosen, time })
+            }
+        ),
         any_slot().prop_map(|first| Body::Fetch(Fetch { first })),
         (any_slot(), values(), any_watermark()).prop_map(|(first, values, chosen)| Body::Chosen(Chosen {
             first,

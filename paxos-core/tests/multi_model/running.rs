@@ -7,7 +7,7 @@ use bytes::Bytes;
 use paxos_core::message::{Accept, Accepted, Consent, Fetch, Heartbeat, Prepare, Probe, Promise};
 use paxos_core::{
     Ballot, Body, ChangeRequest, Config, Driver, Entry, HeartbeatRound, Input, Message, NodeId, Output,
-    ProtocolSettings, ReadId, Replica, RequestId, Role, Slot, SnapshotMeta, Standing, Value, Write,
+    ProtocolSettings, ReadId, Replica, RequestId, Role, Slot, SnapshotMeta, Standing, Time, Value, Write,
 };
 
 use crate::catalogue::Catalogue;
@@ -216,7 +216,7 @@ impl Running<'_> {
             Body::Reject(_) if self.bounds.rejects => body,
             // A receiver only sends the round back, and the answer is lost.
             Body::Heartbeat(Heartbeat { ballot, chosen, .. }) if self.bounds.heartbeats => {
-                Body::Heartbeat(Heartbeat { ballot, chosen, round: HeartbeatRound(0) })
+                Body::Heartbeat(Heartbeat { ballot, chosen, round: HeartbeatRound(0), time: Time::NONE })
             }
             Body::Chosen(_) if self.bounds.fetches => body,
             _ => return, // It gets lost.
@@ -261,7 +261,7 @@ impl Driver for Running<'_> {
 
     // The model has no reads and no snapshots, and it does not matter which commands are refused.
 
-    fn read_ready(&mut self, _: ReadId) -> Result<(), Infallible> {
+    fn read_ready(&mut self, _: ReadId, _: Time) -> Result<(), Infallible> {
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use paxos_core::{
     ChangeRefusal, Driver, Epoch, HandoverRefusal, Input, Membership, Message, NodeId, ReadId, Refusal,
-    RequestId, Slot, SnapshotMeta, Value, Write,
+    RequestId, Slot, SnapshotMeta, Time, Value, Write,
 };
 use std::error::Error;
 
@@ -51,7 +51,7 @@ impl Driver for NodeDriver<'_> {
         Ok(())
     }
 
-    fn read_ready(&mut self, read: ReadId) -> Done {
+    fn read_ready(&mut self, read: ReadId, _: Time) -> Done {
         let state = &self.cluster.node(self.id)?.state;
         let line = format!("read {} may look at the state: {state}", read.0);
         self.cluster.show(&line);

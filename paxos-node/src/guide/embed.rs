@@ -31,7 +31,7 @@
 //! struct Sum(u64);
 //!
 //! impl StateMachine for Sum {
-//!     fn apply(&mut self, _: Slot, command: &Bytes) -> Bytes {
+//!     fn apply(&mut self, _: Applying, command: &Bytes) -> Bytes {
 //!         match command[..].try_into() {
 //!             Ok(number) => self.0 = self.0.wrapping_add(u64::from_le_bytes(number)),
 //!             Err(_) => return Bytes::from_static(b"a command has 8 bytes"),
@@ -57,7 +57,7 @@
 //!     }
 //! }
 //! # let mut sum = Sum::default();
-//! # sum.apply(Slot(1), &Bytes::copy_from_slice(&5u64.to_le_bytes()));
+//! # sum.apply(Applying::new(Slot(1), Time::NONE), &Bytes::copy_from_slice(&5u64.to_le_bytes()));
 //! # assert_eq!(sum.digest(), 5);
 //! ```
 //!
@@ -86,7 +86,7 @@
 //! # #[derive(Default)]
 //! # pub struct Sum(pub u64);
 //! # impl StateMachine for Sum {
-//! #     fn apply(&mut self, _: Slot, command: &Bytes) -> Bytes {
+//! #     fn apply(&mut self, _: Applying, command: &Bytes) -> Bytes {
 //! #         self.0 += command[..].try_into().map_or(0, u64::from_le_bytes);
 //! #         Bytes::new()
 //! #     }

@@ -10,6 +10,7 @@
 //! - [`monitor`]: what to monitor, and what is worth an alarm;
 //! - [`clients`]: what Redis clients do when an answer is lost, and what that means for commands that may not
 //!   be applied twice;
+//! - [`time`]: how time gets into the log, keys that expire, and what a lock can rely on;
 //! - [`faults`]: the kinds of faults around the protocol, what a node does about each, and which test shows
 //!   it.
 
@@ -18,3 +19,4 @@ pub mod embed;
 pub mod faults;
 pub mod monitor;
 pub mod simulate;
+pub mod time;

@@ -17,6 +17,7 @@
 //!
 //! ```
 //! use bytes::Bytes;
+//! use paxos_core::Time;
 //! use paxos_core::sim::{Machine, ModelDisk, Operation, Random, Simulation};
 //!
 //! /// The sum of all numbers that were ever proposed.
@@ -38,18 +39,18 @@
 //!     fn draw_query(_: &mut Random) -> Bytes {
 //!         Bytes::new()
 //!     }
-//!     fn apply(&mut self, command: &[u8]) -> Bytes {
+//!     fn apply(&mut self, command: &[u8], _: Time) -> Bytes {
 //!         let number = command.try_into().map_or(0, u64::from_le_bytes);
 //!         Bytes::copy_from_slice(&self.add(number).to_le_bytes())
 //!     }
-//!     fn query(&self, _: &[u8]) -> Bytes {
-//!         Bytes::copy_from_slice(&self.0.to_le_bytes())
+//!     fn query(&self, _: &[u8], _: Time) -> Option<Bytes> {
+//!         Some(self.snapshot())
 //!     }
 //!     fn digest(&self) -> u64 {
 //!         self.0
 //!     }
 //!     fn snapshot(&self) -> Bytes {
-//!         self.query(&[])
+//!         Bytes::copy_from_slice(&self.0.to_le_bytes())
 //!     }
 //!     fn restore(snapshot: &[u8]) -> Self {
 //!         Sum(snapshot.try_into().map_or(0, u64::from_le_bytes))

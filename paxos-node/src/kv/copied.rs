@@ -3,8 +3,12 @@
 use std::io::{self, Write};
 
 use bytes::Bytes;
+use paxos_core::Time;
 
-use super::records::{Record, Value};
+use super::records::{History, Record, Value};
+
+/// Set in the first number of a record that expires: its deadline follows behind the revisions.
+pub(super) const EXPIRES: u64 = 1 << 63;
 
 /// Records of one stripe.
 #[derive(Debug, Default)]
@@ -17,30 +21,29 @@ pub(super) struct Copied {
 
 #[derive(Debug)]
 struct LongRecord {
-    created: u64,
-    modified: u64,
+    history: History,
     key: Box<[u8]>,
     value: Bytes,
 }
 
 impl LongRecord {
     fn record(&self) -> Record<'_> {
-        let LongRecord { created, modified, key, value } = self;
-        Record { created: *created, modified: *modified, key, value: Value::Long(value) }
+        let History { created, modified, deadline } = self.history;
+        Record { created, modified, deadline, key: &self.key, value: Value::Long(&self.value) }
     }
 }
 
 impl Copied {
     pub(super) fn add(&mut self, record: Record<'_>) {
-        let Record { created, modified, key, value } = record;
-        match value {
+        let (history, key) = (record.history(), record.key);
+        match record.value {
             Value::Short(value) => {
-                put_head(&mut self.short, created, modified);
+                put_head(&mut self.short, history);
                 put_bytes(&mut self.short, key);
                 put_bytes(&mut self.short, value);
             }
             Value::Long(value) => {
-                self.long.push(LongRecord { created, modified, key: key.into(), value: value.clone() });
+                self.long.push(LongRecord { history, key: key.into(), value: value.clone() });
             }
         }
     }
@@ -60,27 +63,26 @@ impl Copied {
     pub(super) fn records(&self) -> impl Iterator<Item = Record<'_>> {
         let mut rest = &self.short[..];
         let short = std::iter::from_fn(move || {
-            let (head, behind) = rest.split_at_checked(16)?;
-            rest = behind;
+            let first = take_number(&mut rest)?;
+            let modified = take_number(&mut rest)?;
+            let deadline = if first & EXPIRES == 0 { None } else { take_number(&mut rest).map(Time) };
             let (key, value) = (take_bytes(&mut rest), take_bytes(&mut rest));
-            let number = |part: &[u8]| u64::from_le_bytes(part.try_into().expect("it has 8 bytes"));
-            let (created, modified) = (number(&head[..8]), number(&head[8..]));
-            Some(Record { created, modified, key, value: Value::Short(value) })
+            Some(Record { created: first & !EXPIRES, modified, deadline, key, value: Value::Short(value) })
         });
         short.chain(self.long.iter().map(LongRecord::record))
     }
 
-    /// The value of a key.
-    pub(super) fn find(&self, key: &[u8]) -> Option<Value<'_>> {
-        self.records().find(|record| record.key == key).map(|record| record.value)
+    /// The record of a key.
+    pub(super) fn find(&self, key: &[u8]) -> Option<Record<'_>> {
+        self.records().find(|record| record.key == key)
     }
 
     /// Writes the records as a snapshot has them.
     pub(super) fn write(&self, target: &mut dyn Write) -> io::Result<()> {
         target.write_all(&self.short)?;
-        for LongRecord { created, modified, key, value } in &self.long {
-            let mut head = Vec::with_capacity(24 + key.len());
-            put_head(&mut head, *created, *modified);
+        for LongRecord { history, key, value } in &self.long {
+            let mut head = Vec::with_capacity(32 + key.len());
+            put_head(&mut head, *history);
             put_bytes(&mut head, key);
             put_length(&mut head, value);
             target.write_all(&head)?;
@@ -90,9 +92,21 @@ impl Copied {
     }
 }
 
-fn put_head(target: &mut Vec<u8>, created: u64, modified: u64) {
-    target.extend_from_slice(&created.to_le_bytes());
+fn put_head(target: &mut Vec<u8>, history: History) {
+    let History { created, modified, deadline } = history;
+    let first = if deadline.is_some() { created | EXPIRES } else { created };
+    target.extend_from_slice(&first.to_le_bytes());
     target.extend_from_slice(&modified.to_le_bytes());
+    if let Some(deadline) = deadline {
+        target.extend_from_slice(&deadline.0.to_le_bytes());
+    }
+}
+
+/// The next number; `None` at the end.
+fn take_number(rest: &mut &[u8]) -> Option<u64> {
+    let (number, behind) = rest.split_first_chunk()?;
+    *rest = behind;
+    Some(u64::from_le_bytes(*number))
 }
 
 fn put_bytes(target: &mut Vec<u8>, bytes: &[u8]) {

@@ -66,6 +66,13 @@ impl ByCreation {
         true
     }
 
+    /// The hash of the key that was created at this revision.
+    pub(super) fn hash_of(&self, created: u64) -> Option<Hash> {
+        let (first, page) = self.pages.range(..=created).next_back()?;
+        let place = place(page, created).ok().filter(|_| *first & HIGH == created & HIGH)?;
+        Some(Hash::from_bits(page[place].hash))
+    }
+
     /// Removes a key.
     pub(super) fn remove(&mut self, created: u64) {
         let (&first, page) = self.pages.range_mut(..=created).next_back().expect("every key has an entry");

@@ -7,6 +7,7 @@
 //! An estimate that is too high costs a change of threads, one that is too low costs a late heartbeat.
 
 use bytes::Bytes;
+use paxos_core::Time;
 
 use super::Store;
 use super::operation::{self, Operation};
@@ -58,12 +59,21 @@ impl Estimate<'_> {
             Operation::Set { key, value, returns_old: true, .. } | Operation::Append { key, value, .. } => {
                 self.copied(key) + self.written(value)
             }
+            Operation::SetExpiring { key, value, .. } => self.copied(key) + self.written(value),
+            // The value is hashed, and may be copied.
+            Operation::GetExpiring { key, .. } | Operation::ChangeDeadline { key, .. } => {
+                2 * self.copied(key) + CHANGE
+            }
+            Operation::Expire { at_most } => self.expired(*at_most),
             Operation::Set { value, .. } | Operation::SetNx { value, .. } => self.written(value),
             Operation::GetDel { key } => self.copied(key) + CHANGE,
             Operation::Delete { keys } => CHANGE * keys.len() as u64,
             Operation::Exists { keys } => LOOKUP * keys.len() as u64,
             Operation::Add { .. } => CHANGE,
-            Operation::StrLen { .. } | Operation::Type { .. } => LOOKUP,
+            Operation::StrLen { .. }
+            | Operation::Type { .. }
+            | Operation::Deadline { .. }
+            | Operation::Created { .. } => LOOKUP,
             // So many keys take long whatever their values, and to look for all of them would, too.
             Operation::MGet { keys } if LOOKUP * keys.len() as u64 > QUICK_NANOSECONDS => {
                 LOOKUP * keys.len() as u64
@@ -89,7 +99,12 @@ impl Estimate<'_> {
             | Operation::SetNx { key, .. }
             | Operation::GetDel { key }
             | Operation::Add { key, .. }
+            | Operation::SetExpiring { key, .. }
+            | Operation::GetExpiring { key, .. }
+            | Operation::ChangeDeadline { key, .. }
             | Operation::Append { key, .. } => is_held(key),
+            // Which keys they are is not looked up.
+            Operation::Expire { at_most } => *at_most > 0,
             Operation::Delete { keys } => keys.iter().any(is_held),
             Operation::MSet { pairs } => pairs.iter().any(|(key, _)| is_held(key)),
             Operation::Get { .. }
@@ -97,6 +112,8 @@ impl Estimate<'_> {
             | Operation::StrLen { .. }
             | Operation::Type { .. }
             | Operation::MGet { .. }
+            | Operation::Deadline { .. }
+            | Operation::Created { .. }
             | Operation::DbSize
             | Operation::Scan { .. }
             | Operation::FlushAll => false,
@@ -105,8 +122,14 @@ impl Estimate<'_> {
 
     /// To find a value and copy it.
     fn copied(&self, key: &[u8]) -> u64 {
-        let value_bytes = self.store.value_bytes(key).unwrap_or(0) + self.bytes_written;
+        let value_bytes = self.store.stored_bytes(key).unwrap_or(0) + self.bytes_written;
         LOOKUP + BYTE * value_bytes as u64
+    }
+
+    /// To remove keys that have expired. When they will be removed is not known here; it is soon.
+    fn expired(&self, at_most: u32) -> u64 {
+        let count = self.store.deadlines.due(Time(u64::MAX)).take(at_most as usize).count();
+        CHANGE * count as u64
     }
 
     /// To change a key by a value that the command holds.

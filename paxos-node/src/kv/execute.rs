@@ -1,23 +1,59 @@
 //! Carries out operations, each after its [work](super::work) was taken from what its command has left.
 
 use bytes::Bytes;
+use paxos_core::Time;
 
 use super::glob::Pattern;
 use super::records::Value;
+use super::store::NewDeadline;
+use super::view::View;
 use super::work::{self, CHANGE, FLUSH, LOOKUP, NEXT_KEY, REMOVAL, TooMuch, Work};
-use super::{Condition, Operation, Reply, Store};
+use super::{Expiry, Operation, Reply, Store};
 
 const NOT_AN_INTEGER: &str = "ERR value is not an integer or out of range";
 const OVERFLOW: &str = "ERR increment or decrement would overflow";
 /// The longest text of an integer: that of `i64::MIN`.
 const MAX_INTEGER_BYTES: usize = 20;
 
+/// Why an operation that only reads was not answered.
+#[cfg(any(test, feature = "server"))]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum NotAnswered {
+    /// It would have taken more work than was left.
+    TooMuch,
+    /// It has met a key that has expired by the leader's time, and not by that of the log.
+    AheadOfLog,
+}
+
 impl Store {
-    /// Answers an operation that only reads, as a command of its own; `None` if the operation writes.
+    /// Answers an operation that only reads, as a command of its own and as of the time of the last one; `None`
+    /// if the operation writes.
     #[must_use]
     pub fn query(&self, operation: &Operation) -> Option<Reply> {
-        let reply = self.answer(operation, &mut Work::of_command())?;
+        let reply = self.now().answer(operation, &mut Work::of_command())?;
         Some(reply.unwrap_or(Reply::TooMuch))
+    }
+
+    /// Answers an operation that only reads as of the leader's time; `None` if the operation writes.
+    #[cfg(any(test, feature = "server"))]
+    pub(crate) fn answer(
+        &self,
+        operation: &Operation,
+        time: Time,
+        work: &mut Work,
+    ) -> Option<Result<Reply, NotAnswered>> {
+        let view = self.at(time);
+        let reply = view.answer(operation, work)?;
+        if view.is_ahead_of_log() {
+            return Some(Err(NotAnswered::AheadOfLog));
+        }
+        Some(reply.map_err(|TooMuch| NotAnswered::TooMuch))
+    }
+
+    /// Whether some key has expired by the leader's time, and not by that of the log.
+    #[cfg(any(test, feature = "server"))]
+    pub(crate) fn is_behind_deadlines(&self, time: Time) -> bool {
+        self.deadlines.has_between(self.time, time)
     }
 
     /// Carries out an operation as a command of its own.
@@ -25,36 +61,9 @@ impl Store {
         self.carry_out(operation, &mut Work::of_command()).unwrap_or(Reply::TooMuch)
     }
 
-    /// Answers an operation that only reads; `None` if the operation writes.
-    pub(crate) fn answer(&self, operation: &Operation, work: &mut Work) -> Option<Result<Reply, TooMuch>> {
-        Some(match operation {
-            Operation::Get { key } => self.value_of(key, work),
-            Operation::Exists { keys } => work
-                .take(work::operation(keys.len(), LOOKUP))
-                .map(|()| count(keys.iter().filter(|key| self.has(key)).count())),
-            Operation::StrLen { key } => work
-                .take_for_one_key(work::operation(1, LOOKUP))
-                .map(|()| count(self.value_bytes(key).unwrap_or(0))),
-            Operation::Type { key } => work.take(work::operation(1, LOOKUP)).map(|()| self.type_of(key)),
-            Operation::MGet { keys } => self.values_of(keys, work),
-            Operation::DbSize => work.take(work::operation(0, 0)).map(|()| count(self.len())),
-            Operation::Scan { cursor, pattern, count } => {
-                self.scan(*cursor, pattern.as_deref(), *count, work)
-            }
-            Operation::Set { .. }
-            | Operation::SetNx { .. }
-            | Operation::GetDel { .. }
-            | Operation::Delete { .. }
-            | Operation::Add { .. }
-            | Operation::Append { .. }
-            | Operation::MSet { .. }
-            | Operation::FlushAll => return None,
-        })
-    }
-
     /// Carries out an operation, or refuses it before anything is changed.
     pub(super) fn carry_out(&mut self, operation: &Operation, work: &mut Work) -> Result<Reply, TooMuch> {
-        if let Some(reply) = self.answer(operation, work) {
+        if let Some(reply) = self.now().answer(operation, work) {
             return reply;
         }
         match operation {
@@ -64,21 +73,22 @@ impl Store {
                 Ok(Reply::Ok)
             }
             Operation::Set { key, value, condition, returns_old } => {
-                let old_bytes = self.value_bytes(key).unwrap_or(0);
+                let old_bytes = self.stored_bytes(key).unwrap_or(0);
                 let answered = if *returns_old { work::answered(old_bytes) } else { 0 };
                 work.take_for_one_key(work::operation(1, CHANGE) + work::freed(old_bytes) + answered)?;
-                Ok(self.set(key, value, *condition, *returns_old))
+                let expiry = Expiry::Never;
+                Ok(self.set_expiring((key, value), *condition, *returns_old, expiry))
             }
             Operation::SetNx { key, value } => {
                 work.take_for_one_key(work::operation(1, CHANGE))?;
-                let is_new = !self.has(key);
+                let is_new = !self.now().has(key);
                 if is_new {
-                    self.put(key, value);
+                    self.put(key, value, NewDeadline::Set(None));
                 }
                 Ok(Reply::Integer(i64::from(is_new)))
             }
             Operation::GetDel { key } => {
-                let bytes = self.value_bytes(key).unwrap_or(0);
+                let bytes = self.stored_bytes(key).unwrap_or(0);
                 work.take_for_one_key(
                     work::operation(1, REMOVAL) + work::answered(bytes) + work::freed(bytes),
                 )?;
@@ -92,12 +102,12 @@ impl Store {
                 Ok(count(keys.iter().filter(|key| self.remove(key)).count()))
             }
             Operation::Add { key, by } => {
-                let old_bytes = self.value_bytes(key).unwrap_or(0);
+                let old_bytes = self.stored_bytes(key).unwrap_or(0);
                 work.take_for_one_key(work::operation(1, CHANGE) + work::freed(old_bytes))?;
                 Ok(self.add(key, *by))
             }
             Operation::Append { key, value, limit_bytes } => {
-                let old_bytes = self.value_bytes(key).unwrap_or(0);
+                let old_bytes = self.stored_bytes(key).unwrap_or(0);
                 let copied = work::copied(old_bytes) + work::freed(old_bytes);
                 work.take_for_one_key(work::operation(1, CHANGE) + copied)?;
                 Ok(self.append_up_to(key, value, *limit_bytes))
@@ -106,25 +116,47 @@ impl Store {
                 work.take(work::operation(pairs.len(), CHANGE))?;
                 self.take_to_free(pairs.iter().map(|(key, _)| key), work)?;
                 for (key, value) in pairs {
-                    self.put(key, value);
+                    self.put(key, value, NewDeadline::Set(None));
                 }
                 Ok(Reply::Ok)
             }
             Operation::FlushAll => {
                 // The number of keys does not count: another thread frees them if they are many.
                 work.take_for_one_key(work::operation(1, FLUSH))?;
-                let revision = self.revision + 1;
+                let (revision, time) = (self.revision + 1, self.time);
                 if !self.is_empty() {
                     *self = Store::default();
                 }
-                self.revision = revision;
+                // No revision is given twice: they are fencing numbers.
+                (self.revision, self.time) = (revision, time);
                 Ok(Reply::Ok)
             }
+            Operation::SetExpiring { key, value, condition, returns_old, expiry } => {
+                let old_bytes = self.stored_bytes(key).unwrap_or(0);
+                let answered = if *returns_old { work::answered(old_bytes) } else { 0 };
+                work.take_for_one_key(work::operation(1, CHANGE) + work::freed(old_bytes) + answered)?;
+                Ok(self.set_expiring((key, value), *condition, *returns_old, *expiry))
+            }
+            Operation::GetExpiring { key, expiry } => {
+                let bytes = self.stored_bytes(key).unwrap_or(0);
+                let freed = work::answered(bytes) + work::freed(bytes);
+                work.take_for_one_key(work::operation(1, REMOVAL) + freed)?;
+                Ok(self.get_expiring(key, *expiry))
+            }
+            Operation::ChangeDeadline { key, expiry, condition } => {
+                // To hash the value takes as long as to free it, or longer.
+                let bytes = self.stored_bytes(key).unwrap_or(0);
+                work.take_for_one_key(work::operation(1, REMOVAL) + work::copied(bytes))?;
+                Ok(self.expire(key, *expiry, *condition))
+            }
+            Operation::Expire { at_most } => self.remove_all_expired(*at_most, work),
             Operation::Get { .. }
             | Operation::Exists { .. }
             | Operation::StrLen { .. }
             | Operation::Type { .. }
             | Operation::MGet { .. }
+            | Operation::Deadline { .. }
+            | Operation::Created { .. }
             | Operation::DbSize
             | Operation::Scan { .. } => unreachable!("{operation:?} has been answered above"),
         }
@@ -136,11 +168,62 @@ impl Store {
         mut keys: impl Iterator<Item = &'a Bytes>,
         work: &mut Work,
     ) -> Result<(), TooMuch> {
-        keys.try_for_each(|key| work.take(work::freed(self.value_bytes(key).unwrap_or(0))))
+        keys.try_for_each(|key| work.take(work::freed(self.stored_bytes(key).unwrap_or(0))))
     }
 
-    fn has(&self, key: &[u8]) -> bool {
-        self.look(key, |value| value.is_some())
+    fn add(&mut self, key: &Bytes, by: i64) -> Reply {
+        let old =
+            self.now().look(key, |value| value.map_or(Some(0), |value| parse_integer(value.as_bytes())));
+        let Some(old) = old else {
+            return Reply::error(NOT_AN_INTEGER);
+        };
+        let Some(new) = old.checked_add(by) else { return Reply::error(OVERFLOW) };
+        self.put(key, new.to_string().as_bytes(), NewDeadline::Kept);
+        Reply::Integer(new)
+    }
+
+    fn append_up_to(&mut self, key: &Bytes, value: &Bytes, limit_bytes: u64) -> Reply {
+        if self.now().value_bytes(key).unwrap_or(0) as u64 + value.len() as u64 > limit_bytes {
+            return Reply::error(&format!("ERR value exceeds the limit of {limit_bytes} bytes"));
+        }
+        count(self.append(key, value))
+    }
+}
+
+impl View<'_> {
+    /// Answers an operation that only reads; `None` if the operation writes.
+    fn answer(&self, operation: &Operation, work: &mut Work) -> Option<Result<Reply, TooMuch>> {
+        Some(match operation {
+            Operation::Get { key } => self.value_of(key, work),
+            Operation::Exists { keys } => work
+                .take(work::operation(keys.len(), LOOKUP))
+                .map(|()| count(keys.iter().filter(|key| self.has(key)).count())),
+            Operation::StrLen { key } => work
+                .take_for_one_key(work::operation(1, LOOKUP))
+                .map(|()| count(self.value_bytes(key).unwrap_or(0))),
+            Operation::Type { key } => work.take(work::operation(1, LOOKUP)).map(|()| self.type_of(key)),
+            Operation::MGet { keys } => self.values_of(keys, work),
+            Operation::DbSize => work.take(work::operation(0, 0)).map(|()| count(self.store.len())),
+            Operation::Scan { cursor, pattern, count } => {
+                self.scan(*cursor, pattern.as_deref(), *count, work)
+            }
+            Operation::Deadline { key, form } => {
+                work.take(work::operation(1, LOOKUP)).map(|()| self.tell_deadline(key, *form))
+            }
+            Operation::Created { key } => work.take(work::operation(1, LOOKUP)).map(|()| self.created(key)),
+            Operation::SetExpiring { .. }
+            | Operation::GetExpiring { .. }
+            | Operation::ChangeDeadline { .. }
+            | Operation::Expire { .. }
+            | Operation::Set { .. }
+            | Operation::SetNx { .. }
+            | Operation::GetDel { .. }
+            | Operation::Delete { .. }
+            | Operation::Add { .. }
+            | Operation::Append { .. }
+            | Operation::MSet { .. }
+            | Operation::FlushAll => return None,
+        })
     }
 
     fn value_of(&self, key: &[u8], work: &mut Work) -> Result<Reply, TooMuch> {
@@ -167,40 +250,6 @@ impl Store {
         Ok(Reply::Array(keys.iter().map(value).collect::<Result<_, _>>()?))
     }
 
-    fn set(&mut self, key: &Bytes, value: &Bytes, condition: Option<Condition>, returns_old: bool) -> Reply {
-        let holds = match condition {
-            None => true,
-            Some(Condition::IfMissing) => !self.has(key),
-            Some(Condition::IfPresent) => self.has(key),
-        };
-        let old = if returns_old { self.get(key) } else { None };
-        if holds {
-            self.put(key, value);
-        }
-        match (returns_old, holds) {
-            (true, _) => value_or_nil(old),
-            (false, true) => Reply::Ok,
-            (false, false) => Reply::Nil,
-        }
-    }
-
-    fn add(&mut self, key: &Bytes, by: i64) -> Reply {
-        let old = self.look(key, |value| value.map_or(Some(0), |value| parse_integer(value.as_bytes())));
-        let Some(old) = old else {
-            return Reply::error(NOT_AN_INTEGER);
-        };
-        let Some(new) = old.checked_add(by) else { return Reply::error(OVERFLOW) };
-        self.put(key, new.to_string().as_bytes());
-        Reply::Integer(new)
-    }
-
-    fn append_up_to(&mut self, key: &Bytes, value: &Bytes, limit_bytes: u64) -> Reply {
-        if self.value_bytes(key).unwrap_or(0) as u64 + value.len() as u64 > limit_bytes {
-            return Reply::error(&format!("ERR value exceeds the limit of {limit_bytes} bytes"));
-        }
-        count(self.append(key, value))
-    }
-
     /// Up to `count` keys, from the one created at revision `cursor` back to the oldest; 0 begins with the
     /// newest. A scan does not see keys that are created while it goes on, so it ends however many there are.
     ///
@@ -220,16 +269,17 @@ impl Store {
         let newest = if cursor == 0 { u64::MAX } else { cursor };
         let mut keys = Vec::new();
         let mut next = 0;
-        for (looked_at, (created, hash)) in (0..).zip(self.by_creation.newest_first(0..=newest)) {
-            let is_end = self.records.look_created(hash, created, |record| {
-                let key = record.expect("every key has a record").key;
+        for (looked_at, (created, hash)) in (0..).zip(self.store.by_creation.newest_first(0..=newest)) {
+            let is_end = self.store.records.look_created(hash, created, |record| {
+                let record = record.expect("every key has a record");
+                let key = record.key;
                 let matching = pattern.as_ref().map_or(0, |pattern| pattern.work(key.len()));
                 let units = (NEXT_KEY + work::answered(key.len())).saturating_add(matching);
                 if looked_at > 0 && (looked_at >= count || work.left() < reserve.saturating_add(units)) {
                     return Ok(true);
                 }
                 work.take(units)?;
-                if pattern.as_ref().is_none_or(|pattern| pattern.matches(key)) {
+                if pattern.as_ref().is_none_or(|pattern| pattern.matches(key)) && self.shows(&record) {
                     keys.push(Reply::Bulk(Bytes::copy_from_slice(key)));
                 }
                 Ok(false)

@@ -3,10 +3,10 @@
 use std::io::ErrorKind;
 
 use bytes::Bytes;
-use paxos_core::Slot;
+use paxos_core::{Slot, Time};
 
 use super::{Operation, Reply, Store, operation};
-use crate::state_machine::StateMachine;
+use crate::state_machine::{Applying, StateMachine};
 
 /// Takes the bytes for a command from the log. If they are one, it can be written again to the byte, and
 /// applying it gives a reply for each operation.
@@ -17,7 +17,7 @@ use crate::state_machine::StateMachine;
 pub fn command(bytes: &[u8]) {
     let command = Bytes::copy_from_slice(bytes);
     let mut store = Store::default();
-    let response = store.apply(Slot(1), &command);
+    let response = store.apply(Applying::new(Slot(1), Time(1_000_000)), &command);
     let replies = Reply::decode_all(response).expect("a response can be read");
     if let Ok(operations) = operation::decode(&command) {
         assert_eq!(replies.len(), operations.len(), "each operation has a reply");
@@ -50,13 +50,16 @@ pub fn snapshot(bytes: &[u8]) {
 }
 
 /// Checks that a store equals the one restored from its snapshot.
-fn check(store: &Store) {
+pub(super) fn check(store: &Store) {
     let mut image = Vec::new();
     store.snapshot()(&mut image).expect("memory takes everything");
     let mut restored = Store::default();
     restored.restore(&mut &image[..]).expect("what was written can be read");
     assert_eq!(restored.digest(), store.digest(), "it is the same state");
     assert_eq!(contents(&restored), contents(store), "in the same order");
+    assert_eq!(restored.memory_bytes(), store.memory_bytes(), "of the same size");
+    let due = |store: &Store| store.deadlines.due(Time(u64::MAX)).collect::<Vec<_>>();
+    assert_eq!(due(&restored), due(store), "with the same deadlines");
 }
 
 /// All records, the oldest key first: the revisions at which each was created and modified, key and value.

@@ -9,17 +9,25 @@
 //! decides this alike, from the command and the state. An operation on a single key is always carried out if
 //! it stands first in its command.
 //!
-//! Deliberately absent: expiry, which would need clocks that agree, and types other than strings.
+//! A key may have a deadline. It is missing for every command whose slot has that time or a later one, and is
+//! removed by a command that the leader proposes then ([`Operation::Expire`]). A key that is set after that is
+//! created anew: the revision of its creation is a fencing number, which grows with every grant of a lock and
+//! is never given twice. See [the guide](crate::guide::time).
 //!
-//! `store` holds the state: `records` found by key, and their order in `creation`. `operation` tells what can
+//! Deliberately absent: types other than strings.
+//!
+//! `store` holds the state: `records` found by key, their order in `creation`, and those that expire in
+//! `deadlines`; `view` is how it is looked at at some time. `operation` tells what can
 //! be asked of it, `execute` how that is done within the `work` that a command may take, `estimate` how long
 //! that will take here, `picture` how a state is read while it changes, and `state_machine` how the log and
 //! snapshots drive all of it.
 
 mod copied;
 mod creation;
+mod deadlines;
 mod estimate;
 mod execute;
+mod expiry;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzzing;
 mod glob;
@@ -35,11 +43,12 @@ mod store;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod view;
 mod work;
 
 #[cfg(feature = "server")]
-pub(crate) use execute::parse_integer;
-pub use operation::{Condition, MalformedCommand, Operation};
+pub(crate) use execute::{NotAnswered, parse_integer};
+pub use operation::{Condition, DeadlineCondition, DeadlineForm, Expiry, MalformedCommand, Operation};
 pub use picture::Picture;
 pub use reply::{MalformedResponse, Reply};
 pub use store::Store;

@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use bytes::Bytes;
+use paxos_core::Time;
 
 use super::copied::Copied;
-use super::creation::ByCreation;
 use super::reaper;
 use super::records::{END, Hash, Rank, Record, Records, STRIPES, Value};
 use crate::lock::lock;
@@ -26,6 +26,8 @@ pub struct Picture {
     records: Option<Arc<Records>>,
     kept: Arc<Kept>,
     pub(super) revision: u64,
+    /// The time of the state: what has expired by then is not there.
+    pub(super) time: Time,
     pub(super) len: usize,
     pub(super) digest: u64,
 }
@@ -77,7 +79,7 @@ fn position(stripe: usize, rank: Rank) -> u64 {
 impl Picture {
     pub(super) fn new(
         records: &Arc<Records>,
-        revision: u64,
+        (revision, time): (u64, Time),
         len: usize,
         digest: u64,
         pictures: &mut Pictures,
@@ -89,7 +91,7 @@ impl Picture {
         };
         let kept = Arc::new(kept);
         pictures.add(&kept);
-        Picture { records: Some(Arc::clone(records)), kept, revision, len, digest }
+        Picture { records: Some(Arc::clone(records)), kept, revision, time, len, digest }
     }
 
     /// How many keys there were.
@@ -121,10 +123,14 @@ impl Picture {
         let hash = self.records().hasher().hash(key);
         let stripe = self.records().read(hash.stripe());
         let present = stripe.find(hash, key).map(|at| stripe.record(at));
+        let is_live = |record: &Record<'_>| !record.is_expired(self.time);
         match present.filter(|record| record.modified <= self.revision) {
-            Some(record) => look(Some(record.value)),
+            Some(record) => look(Some(record).filter(is_live).map(|record| record.value)),
             // It was changed since, or it was not there.
-            None => look(lock(&self.kept.old[hash.stripe()]).find(key)),
+            None => {
+                let old = lock(&self.kept.old[hash.stripe()]);
+                look(old.find(key).filter(is_live).map(|record| record.value))
+            }
         }
     }
 
@@ -185,7 +191,7 @@ impl Drop for Picture {
         if self.len > reaper::FREED_AT_ONCE
             && let Some(records) = self.records.take()
         {
-            reaper::free(records, ByCreation::default());
+            reaper::free(records, Default::default());
         }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
 
 use super::creation::ByCreation;
+use super::deadlines::Deadlines;
 use super::records::Records;
 
 /// Up to this many records are freed by whoever drops the store: that takes less than a millisecond.
@@ -12,15 +13,18 @@ pub(super) const FREED_AT_ONCE: usize = 2000;
 const QUEUE: usize = 64;
 
 /// What a state holds.
-type Contents = (Arc<Records>, ByCreation);
+type Contents = (Arc<Records>, Orders);
+
+/// The orders in which it holds keys.
+type Orders = (ByCreation, Deadlines);
 
 /// Has the contents of a large state freed, unless something else shares them, by a thread that all stores of
 /// the process use.
-pub(super) fn free(records: Arc<Records>, by_creation: ByCreation) {
+pub(super) fn free(records: Arc<Records>, orders: Orders) {
     static REAPER: OnceLock<Option<SyncSender<Contents>>> = OnceLock::new();
     if let Some(reaper) = REAPER.get_or_init(start) {
         // If its queue is full, this thread frees the contents itself, as they are dropped here.
-        drop(reaper.try_send((records, by_creation)));
+        drop(reaper.try_send((records, orders)));
     }
 }
 

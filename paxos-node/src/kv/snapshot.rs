@@ -1,22 +1,29 @@
 //! The store as a stream of bytes.
 //!
-//! In this order: the magic `PAXOSKV1`, the revision, the number of records, the records in any order, and the
-//! sum of their hashes. A record is the revisions at which it was created and modified, its
-//! key and its value, the last two behind their lengths of 4 bytes. All other numbers have 8 bytes; numbers
-//! are little-endian.
+//! In this order: the magic `PAXOSKV2`, the revision, the time of the last command, the number of records, the
+//! records in any order, and the sum of their hashes. A record is the revisions at which it was created and
+//! modified, its deadline if the highest bit of the first revision is set, its key and its value, the last two
+//! behind their lengths of 4 bytes. All other numbers have 8 bytes; numbers are little-endian.
+//!
+//! `PAXOSKV1`, which knows no time and no deadlines, is still read.
 
 use std::io::{self, Read, Write};
 
+use paxos_core::Time;
+
+use super::copied::EXPIRES;
 use super::picture::Picture;
 use super::records::{Record, Value};
 use super::store::{Store, Twice};
 
-const MAGIC: &[u8; 8] = b"PAXOSKV1";
+const MAGIC: &[u8; 8] = b"PAXOSKV2";
+const MAGIC_WITHOUT_TIME: &[u8; 8] = b"PAXOSKV1";
 const CONTRADICTION: &str = "its revisions contradict each other";
 
 pub(super) fn write(picture: Picture, target: &mut dyn Write) -> io::Result<()> {
     target.write_all(MAGIC)?;
     target.write_all(&picture.revision.to_le_bytes())?;
+    target.write_all(&picture.time.0.to_le_bytes())?;
     target.write_all(&(picture.len as u64).to_le_bytes())?;
     let digest = picture.digest;
     picture.for_each_piece(|copied| copied.write(target))?;
@@ -42,27 +49,34 @@ fn read_records(source: &mut dyn Read) -> io::Result<Store> {
 
 /// Everything but the sum at the end.
 fn read_unsealed(source: &mut dyn Read) -> io::Result<Store> {
-    if &read_array::<8>(source)? != MAGIC {
-        return Err(malformed("it does not begin with the magic bytes"));
-    }
+    let has_time = match &read_array::<8>(source)? {
+        MAGIC => true,
+        MAGIC_WITHOUT_TIME => false,
+        _ => return Err(malformed("it does not begin with the magic bytes")),
+    };
     let mut store = Store::default();
     store.revision = read_u64(source)?;
+    store.time = if has_time { Time(read_u64(source)?) } else { Time::NONE };
     let (mut key, mut value) = (Vec::new(), Vec::new());
     for _ in 0..read_u64(source)? {
-        let (created, modified) = (read_u64(source)?, read_u64(source)?);
+        let (first, modified) = (read_u64(source)?, read_u64(source)?);
+        let expires = has_time && first & EXPIRES != 0;
+        let created = if expires { first & !EXPIRES } else { first };
+        let deadline = if expires { Some(Time(read_u64(source)?)) } else { None };
         read_bytes(source, &mut key)?;
         read_bytes(source, &mut value)?;
         let are_possible = 0 < created && created <= modified && modified <= store.revision;
         if !are_possible {
             return Err(malformed(CONTRADICTION));
         }
-        let record = Record { created, modified, key: &key, value: Value::Short(&value) };
+        let record = Record { created, modified, deadline, key: &key, value: Value::Short(&value) };
         store.insert(record).map_err(|twice| match twice {
             Twice::Key => malformed("it has a key twice"),
             Twice::Revision => malformed(CONTRADICTION),
         })?;
     }
     store.by_creation.pack();
+    store.deadlines.pack();
     Ok(store)
 }
 
@@ -100,19 +114,38 @@ fn malformed(problem: &str) -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::contents;
+    use super::super::testing::{bytes, contents};
     use super::*;
     use crate::state_machine::StateMachine;
 
     /// A snapshot of keys and the revisions at which they were created.
     fn image(records: &[(&[u8], u64)]) -> Vec<u8> {
-        let mut image = [&MAGIC[..], &9_u64.to_le_bytes(), &(records.len() as u64).to_le_bytes()].concat();
+        let head = [&9_u64.to_le_bytes()[..], &7_u64.to_le_bytes()].concat();
+        let mut image = [&MAGIC[..], &head, &(records.len() as u64).to_le_bytes()].concat();
         for (key, created) in records {
             image.extend([created.to_le_bytes(), created.to_le_bytes()].concat());
             image.extend([&u32::try_from(key.len()).expect("it is short").to_le_bytes(), *key].concat());
             image.extend(0_u32.to_le_bytes());
         }
         image
+    }
+
+    /// A snapshot as it was written before there were times.
+    const WITHOUT_TIME: &[u8] = include_bytes!("../../fuzz/corpus/snapshot/two-keys-without-time");
+
+    #[test]
+    fn a_snapshot_from_before_there_were_times_is_read() {
+        let store = read(&mut &WITHOUT_TIME[..]).expect("it is whole");
+        let [a, b, one, two] = ["a", "b", "1", "22"].map(bytes);
+        assert_eq!(contents(&store), [(1, 1, a, one), (2, 3, b, two)]);
+        assert_eq!(
+            (store.revision(), store.time(), store.deadlines.first_due(Time(u64::MAX))),
+            (3, Time::NONE, None)
+        );
+        let mut image = Vec::new();
+        store.snapshot()(&mut image).expect("memory takes everything");
+        let expected = [&MAGIC[..], &WITHOUT_TIME[8..16], &[0; 8], &WITHOUT_TIME[16..24]].concat();
+        assert_eq!(image[..32], expected, "it goes on in the newest form");
     }
 
     #[test]

@@ -1,15 +1,21 @@
 //! The store as a state machine: commands of the log are applied to it, and snapshots taken of it.
 
 use bytes::Bytes;
-use paxos_core::Slot;
+use paxos_core::Time;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::work::Work;
 use super::{MalformedCommand, Operation, Reply, Store, operation, reply, snapshot};
-use crate::state_machine::{SnapshotWriter, StateMachine};
+use crate::state_machine::{Applying, SnapshotWriter, StateMachine};
+
+/// How many keys one command removes when they have expired: it is applied in a millisecond or two.
+const EXPIRED_AT_ONCE: u32 = 512;
+/// How many such commands are proposed at once, at most.
+const EXPIRY_COMMANDS: usize = 16;
 
 impl StateMachine for Store {
-    fn apply(&mut self, _: Slot, command: &Bytes) -> Bytes {
+    fn apply(&mut self, at: Applying, command: &Bytes) -> Bytes {
+        self.time = at.time.max(self.time);
         match operation::decode(command) {
             Ok(operations) => {
                 let mut work = Work::of_command();
@@ -47,12 +53,22 @@ impl StateMachine for Store {
     }
 
     fn digest(&self) -> u64 {
-        self.records_digest ^ xxh3_64_with_seed(&self.revision.to_le_bytes(), 0)
+        let moment = [self.revision.to_le_bytes(), self.time.0.to_le_bytes()];
+        self.records_digest ^ xxh3_64_with_seed(moment.as_flattened(), 0)
+    }
+
+    /// The removal of keys that have expired, if there are any: as many commands as there is work for.
+    fn due(&self, time: Time) -> Vec<Bytes> {
+        let is_more_due =
+            |commands: &usize| self.deadlines.has_more_due_than(commands * EXPIRED_AT_ONCE as usize, time);
+        let command = || Operation::command(&[Operation::Expire { at_most: EXPIRED_AT_ONCE }]);
+        (0..EXPIRY_COMMANDS).take_while(is_more_due).map(|_| command()).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use paxos_core::Slot;
     use proptest::prelude::*;
 
     use super::super::records::memory_of;
@@ -66,7 +82,8 @@ mod tests {
         let operations: Vec<Operation> = (0..10_000).map(|key| set(&format!("key{key}"), &long)).collect();
         let command = Operation::command(&operations);
         for slot in 1..=2 {
-            let replies = Reply::decode_all(store.apply(Slot(slot), &command)).expect("well formed");
+            let replies = store.apply(Applying::new(Slot(slot), Time::NONE), &command);
+            let replies = Reply::decode_all(replies).expect("well formed");
             assert!(replies.iter().all(|reply| *reply == Reply::Ok), "in slot {slot}");
         }
     }
@@ -99,7 +116,7 @@ mod tests {
             prop_assert_eq!(restored.digest(), store.digest());
             prop_assert_eq!(contents(&restored), contents(&store));
             prop_assert_eq!(restored.memory_bytes, store.memory_bytes);
-            let memory = |(_, _, key, value): (_, _, Bytes, Bytes)| memory_of(key.len(), value.len());
+            let memory = |(_, _, key, value): (_, _, Bytes, Bytes)| memory_of(key.len(), value.len(), false);
             let counted: u64 = contents(&store).into_iter().map(memory).sum();
             prop_assert_eq!(store.memory_bytes, counted);
             for length in 0..image.len() {

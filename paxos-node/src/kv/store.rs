@@ -5,11 +5,13 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use paxos_core::Time;
 
 use super::creation::ByCreation;
+use super::deadlines::Deadlines;
 use super::picture::{Picture, Pictures};
 use super::reaper;
-use super::records::{Record, Records, Value, hash_of, memory_of};
+use super::records::{History, Record, Records, hash_of, memory_of};
 use crate::lock::lock;
 
 /// The state of the store.
@@ -19,11 +21,15 @@ pub struct Store {
     pub(super) records: Arc<Records>,
     /// Keys by the revision at which they were created, for scans: this order is the same on all nodes.
     pub(super) by_creation: ByCreation,
+    /// The keys that expire, by deadline.
+    pub(super) deadlines: Deadlines,
     /// For whom records are kept when they are changed.
     pictures: Mutex<Pictures>,
     len: usize,
     /// The revision of the last change.
     pub(super) revision: u64,
+    /// The time of the last command: what has expired by then is missing, though it may take memory still.
+    pub(super) time: Time,
     /// The sum of the hashes of all records.
     pub(super) records_digest: u64,
     /// The memory of all records.
@@ -39,8 +45,17 @@ enum Change<'a> {
     Append(&'a [u8]),
 }
 
+/// What becomes of the deadline of a key that is changed.
+#[derive(Clone, Copy)]
+pub(super) enum NewDeadline {
+    /// It stays, and a key that was missing has none.
+    Kept,
+    /// It is replaced by this, or removed.
+    Set(Option<Time>),
+}
+
 impl Store {
-    /// How many keys there are.
+    /// How many keys there are. Some may have expired and not been removed yet, for some milliseconds.
     #[must_use]
     pub fn len(&self) -> usize {
         self.len
@@ -52,10 +67,17 @@ impl Store {
         self.len == 0
     }
 
-    /// The value of a key. A short one is copied, a long one shared.
+    /// The value of a key, unless it had expired by the time of the last command. A short one is copied, a long
+    /// one shared.
     #[must_use]
     pub fn get(&self, key: &[u8]) -> Option<Bytes> {
-        self.look(key, |value| value.map(Value::to_bytes))
+        self.now().get(key)
+    }
+
+    /// The time of the last command that was applied.
+    #[must_use]
+    pub fn time(&self) -> Time {
+        self.time
     }
 
     /// The revision of the last change.
@@ -69,17 +91,13 @@ impl Store {
     #[must_use]
     pub fn picture(&self) -> Picture {
         let pictures = &mut lock(&self.pictures);
-        Picture::new(&self.records, self.revision, self.len, self.records_digest, pictures)
+        let moment = (self.revision, self.time);
+        Picture::new(&self.records, moment, self.len, self.records_digest, pictures)
     }
 
-    /// Calls `look` with the value of a key.
-    pub(super) fn look<R>(&self, key: &[u8], look: impl FnOnce(Option<Value<'_>>) -> R) -> R {
-        self.records.look(key, |record| look(record.map(|record| record.value)))
-    }
-
-    /// The length of the value of a key.
-    pub(super) fn value_bytes(&self, key: &[u8]) -> Option<usize> {
-        self.look(key, |value| value.map(|value| value.len()))
+    /// The length of the value that a key has, or had until it expired: to free it takes work.
+    pub(super) fn stored_bytes(&self, key: &[u8]) -> Option<usize> {
+        self.records.look(key, |record| record.map(|record| record.value.len()))
     }
 
     /// Whether there are pictures, so that a change may have to wait until a part of one is copied.
@@ -88,8 +106,8 @@ impl Store {
     }
 
     /// Sets a key. It copies the bytes, which may be a small part of a large message.
-    pub(super) fn put(&mut self, key: &[u8], value: &[u8]) {
-        let Ok(()) = self.put_if::<Infallible>(key, value, |_| Ok(()));
+    pub(super) fn put(&mut self, key: &[u8], value: &[u8], deadline: NewDeadline) {
+        let Ok(_) = self.change::<Infallible>(key, |_| Ok(()), Change::Put(value), deadline);
     }
 
     /// Sets a key if `may_free`, given the length of the old value in bytes, allows it to be freed.
@@ -99,22 +117,24 @@ impl Store {
         value: &[u8],
         may_free: impl FnOnce(usize) -> Result<(), E>,
     ) -> Result<(), E> {
-        self.change(key, may_free, Change::Put(value)).map(drop)
+        self.change(key, may_free, Change::Put(value), NewDeadline::Set(None)).map(drop)
     }
 
     /// Appends to the value of a key, an empty one if it is missing; returns the new length in bytes.
     pub(super) fn append(&mut self, key: &[u8], tail: &[u8]) -> usize {
-        let Ok(new_bytes) = self.change::<Infallible>(key, |_| Ok(()), Change::Append(tail));
+        let Ok(new_bytes) =
+            self.change::<Infallible>(key, |_| Ok(()), Change::Append(tail), NewDeadline::Kept);
         new_bytes
     }
 
     /// Changes the value of a key, if `may_free`, given its length in bytes, allows the old one to be freed;
-    /// returns its new length.
+    /// returns its new length. A key that has expired is removed first, and then created anew.
     fn change<E>(
         &mut self,
         key: &[u8],
         may_free: impl FnOnce(usize) -> Result<(), E>,
         change: Change<'_>,
+        deadline: NewDeadline,
     ) -> Result<usize, E> {
         let (Change::Put(new) | Change::Append(new)) = change;
         let revision = self.revision + 1;
@@ -122,46 +142,96 @@ impl Store {
         let hash = hasher.hash(key);
         let mut stripe = self.records.write(hash.stripe());
         let Some(at) = stripe.find(hash, key) else {
-            stripe.add(hasher, hash, (revision, revision), key, new);
+            let deadline = if let NewDeadline::Set(deadline) = deadline { deadline } else { None };
+            let history = History { created: revision, modified: revision, deadline };
+            stripe.add(hasher, hash, history, key, new);
             drop(stripe);
             let is_new = self.by_creation.insert(revision, hash);
             assert!(is_new, "each change has a revision of its own");
-            self.count_new(revision, revision, key, new);
+            self.count_new(history, key, new);
             self.revision = revision;
             return Ok(new.len());
         };
         let old = stripe.record(at);
-        let (old_bytes, old_hash) = (old.value.len(), old.hash());
+        let (old_bytes, old_hash, history) = (old.value.len(), old.hash(), old.history());
         may_free(old_bytes)?;
+        if old.is_expired(self.time) {
+            drop(stripe);
+            self.remove(key);
+            return self.change(key, allow::<E>, change, deadline);
+        }
         keep(&mut self.pictures, |pictures| pictures.keep(hash, old));
-        let (new_bytes, new_hash) = match change {
+        let (new_bytes, new_hash, deadline) = match change {
             Change::Put(value) => {
-                let new_hash = hash_of(old.created, revision, key, value);
-                stripe.overwrite(hasher, at, revision, value);
-                (value.len(), new_hash)
+                let deadline =
+                    if let NewDeadline::Set(deadline) = deadline { deadline } else { history.deadline };
+                let new_hash = hash_of(History { modified: revision, deadline, ..history }, key, value);
+                stripe.overwrite(hasher, at, (revision, deadline), value);
+                (value.len(), new_hash, deadline)
             }
             Change::Append(tail) => {
-                stripe.append(hasher, at, revision, tail, |record| (record.value.len(), record.hash()))
+                let look = |record: Record<'_>| (record.value.len(), record.hash(), record.deadline);
+                stripe.append(hasher, at, revision, tail, look)
             }
         };
         drop(stripe);
         self.records_digest = self.records_digest.wrapping_sub(old_hash).wrapping_add(new_hash);
+        let memory = |bytes, deadline: Option<Time>| memory_of(key.len(), bytes, deadline.is_some());
         self.memory_bytes =
-            self.memory_bytes - memory_of(key.len(), old_bytes) + memory_of(key.len(), new_bytes);
+            self.memory_bytes - memory(old_bytes, history.deadline) + memory(new_bytes, deadline);
+        self.move_deadline(history, deadline);
         self.revision = revision;
         Ok(new_bytes)
     }
 
-    fn count_new(&mut self, created: u64, modified: u64, key: &[u8], value: &[u8]) {
+    /// Changes when a key expires. Nothing is changed if it is missing.
+    pub(super) fn set_deadline(&mut self, key: &[u8], deadline: Option<Time>) {
+        let revision = self.revision + 1;
+        let hasher = self.records.hasher();
+        let hash = hasher.hash(key);
+        let mut stripe = self.records.write(hash.stripe());
+        let Some(at) = stripe.find(hash, key) else { return };
+        let old = stripe.record(at);
+        let (old_hash, old_memory, history) = (old.hash(), old.memory_bytes(), old.history());
+        let value_bytes = old.value.len();
+        let new_hash =
+            hash_of(History { modified: revision, deadline, ..history }, key, old.value.as_bytes());
+        keep(&mut self.pictures, |pictures| pictures.keep(hash, old));
+        stripe.set_deadline(hasher, at, revision, deadline);
+        drop(stripe);
+        self.records_digest = self.records_digest.wrapping_sub(old_hash).wrapping_add(new_hash);
+        let new_memory = memory_of(key.len(), value_bytes, deadline.is_some());
+        self.memory_bytes = self.memory_bytes - old_memory + new_memory;
+        self.move_deadline(history, deadline);
+        self.revision = revision;
+    }
+
+    /// The deadline of a record has changed.
+    fn move_deadline(&mut self, before: History, deadline: Option<Time>) {
+        if before.deadline == deadline {
+            return;
+        }
+        if let Some(before_deadline) = before.deadline {
+            self.deadlines.remove(before_deadline, before.created);
+        }
+        if let Some(deadline) = deadline {
+            self.deadlines.insert(deadline, before.created);
+        }
+    }
+
+    fn count_new(&mut self, history: History, key: &[u8], value: &[u8]) {
         self.len += 1;
-        self.records_digest = self.records_digest.wrapping_add(hash_of(created, modified, key, value));
-        self.memory_bytes += memory_of(key.len(), value.len());
+        self.records_digest = self.records_digest.wrapping_add(hash_of(history, key, value));
+        self.memory_bytes += memory_of(key.len(), value.len(), history.deadline.is_some());
+        if let Some(deadline) = history.deadline {
+            self.deadlines.insert(deadline, history.created);
+        }
     }
 
     /// Adds a record as it is. One of its key, or one created at the same revision, may be there already:
     /// then it says so, and the store must not be used.
     pub(super) fn insert(&mut self, record: Record<'_>) -> Result<(), Twice> {
-        let Record { created, modified, key, value } = record;
+        let (history, Record { created, key, value, .. }) = (record.history(), record);
         let hasher = self.records.hasher();
         let hash = hasher.hash(key);
         let mut stripe = self.records.write(hash.stripe());
@@ -171,27 +241,55 @@ impl Store {
         if !self.by_creation.insert(created, hash) {
             return Err(Twice::Revision);
         }
-        stripe.add(hasher, hash, (created, modified), key, value.as_bytes());
+        stripe.add(hasher, hash, history, key, value.as_bytes());
         drop(stripe);
-        self.count_new(created, modified, key, value.as_bytes());
+        self.count_new(history, key, value.as_bytes());
         Ok(())
     }
 
-    /// Removes a key; `false` if it is not there.
+    /// Removes a key, even if it has expired; `false` if it is not there, or has expired.
     pub(super) fn remove(&mut self, key: &[u8]) -> bool {
         let hasher = self.records.hasher();
         let hash = hasher.hash(key);
         let mut stripe = self.records.write(hash.stripe());
         let Some(at) = stripe.find(hash, key) else { return false };
         let record = stripe.record(at);
+        let was_there = !record.is_expired(self.time);
         keep(&mut self.pictures, |pictures| pictures.keep(hash, record));
         self.len -= 1;
         self.memory_bytes -= record.memory_bytes();
         self.records_digest = self.records_digest.wrapping_sub(record.hash());
         self.by_creation.remove(record.created);
+        if let Some(deadline) = record.deadline {
+            self.deadlines.remove(deadline, record.created);
+        }
         stripe.remove(hasher, at);
         self.revision += 1;
-        true
+        was_there
+    }
+
+    /// Removes the key that expired first, if `may_free`, given the length of its value in bytes, allows it to
+    /// be freed. Returns whether there was one.
+    pub(super) fn remove_expired<E>(
+        &mut self,
+        may_free: impl FnOnce(usize) -> Result<(), E>,
+    ) -> Result<bool, E> {
+        let Some((deadline, created)) = self.deadlines.first_due(self.time) else { return Ok(false) };
+        let hasher = self.records.hasher();
+        let hash = self.by_creation.hash_of(created).expect("every key has its place in order of creation");
+        let mut stripe = self.records.write(hash.stripe());
+        let at = stripe.find_created(hash, created).expect("every key with a deadline has a record");
+        let record = stripe.record(at);
+        may_free(record.value.len())?;
+        keep(&mut self.pictures, |pictures| pictures.keep(hash, record));
+        self.len -= 1;
+        self.memory_bytes -= record.memory_bytes();
+        self.records_digest = self.records_digest.wrapping_sub(record.hash());
+        self.by_creation.remove(created);
+        self.deadlines.remove(deadline, created);
+        stripe.remove(hasher, at);
+        self.revision += 1;
+        Ok(true)
     }
 }
 
@@ -200,6 +298,11 @@ impl Store {
 pub(super) enum Twice {
     Key,
     Revision,
+}
+
+/// For a key that is there no more.
+fn allow<E>(_: usize) -> Result<(), E> {
+    Ok(())
 }
 
 fn keep(pictures: &mut Mutex<Pictures>, keep: impl FnOnce(&mut Pictures)) {
@@ -212,7 +315,8 @@ fn keep(pictures: &mut Mutex<Pictures>, keep: impl FnOnce(&mut Pictures)) {
 impl Drop for Store {
     fn drop(&mut self) {
         if self.len > reaper::FREED_AT_ONCE {
-            reaper::free(std::mem::take(&mut self.records), std::mem::take(&mut self.by_creation));
+            let orders = (std::mem::take(&mut self.by_creation), std::mem::take(&mut self.deadlines));
+            reaper::free(std::mem::take(&mut self.records), orders);
         }
     }
 }

@@ -110,11 +110,11 @@ mod tests {
     use std::time::Duration;
 
     use bytes::Bytes;
-    use paxos_core::Slot;
+    use paxos_core::{Slot, Time};
     use rustix::time::{ClockId, clock_gettime};
 
     use super::super::{Operation, Reply, Store};
-    use crate::state_machine::StateMachine;
+    use crate::state_machine::{Applying, StateMachine};
 
     const LONG_BYTES: usize = 1 << 20;
 
@@ -133,7 +133,7 @@ mod tests {
     }
 
     fn apply(store: &mut Store, operations: &[Operation]) -> Vec<Reply> {
-        let response = store.apply(Slot(1), &Operation::command(operations));
+        let response = store.apply(Applying::new(Slot(1), Time::NONE), &Operation::command(operations));
         let replies = Reply::decode_all(response).expect("a response can be read");
         assert_eq!(replies.len(), operations.len(), "each operation has a reply");
         replies

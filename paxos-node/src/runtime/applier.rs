@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use paxos_core::{Slot, SnapshotMeta, Value};
+use paxos_core::{Slot, SnapshotMeta, Time, Value};
 use tokio::sync::mpsc;
 
 use crate::error::NodeError;
@@ -60,7 +60,7 @@ pub(crate) enum ApplyResult {
     /// A snapshot of the state after a slot, yet to be written.
     Snapshot { slot: Slot, write: SnapshotWriter },
     /// The state is that of a snapshot.
-    Restored { slot: Slot, answers: Vec<SessionAnswer> },
+    Restored { slot: Slot, time: Time, answers: Vec<SessionAnswer> },
     /// A digest of the state.
     Digest(Digest),
     /// The state can't be used any more.
@@ -135,6 +135,12 @@ impl<S: StateMachine> Applier<S> {
     /// Whether the state machine says that a command may make its state larger.
     pub(crate) fn needs_memory(&self, command: &Bytes) -> Result<bool, NodeError> {
         caught(self.applied, || S::needs_memory(command))
+    }
+
+    /// What is due at this time; nothing if that can't be looked up without waiting.
+    pub(crate) fn due(&self, time: Time) -> Result<Vec<Bytes>, NodeError> {
+        let replicated = if self.is_idle() { self.shared.try_read().ok() } else { None };
+        replicated.map_or(Ok(Vec::new()), |replicated| replicated.due(time))
     }
 
     fn is_idle(&self) -> bool {
@@ -326,7 +332,7 @@ impl Work {
                 let mut replicated = shared.blocking_write();
                 replicated.restore(meta.slot, &mut jobs.read_snapshot(meta.slot))?;
                 let answers = queries.into_iter().map(|query| replicated.answer(query)).collect();
-                Ok(ApplyResult::Restored { slot: meta.slot, answers })
+                Ok(ApplyResult::Restored { slot: meta.slot, time: replicated.time, answers })
             }
         }
     }

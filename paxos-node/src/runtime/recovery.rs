@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use paxos_core::{Config, Membership, Recovered, Replica, SnapshotMeta};
+use paxos_core::{Config, Input, Membership, Recovered, Replica, SnapshotMeta};
 use paxos_storage::{Founding, Storage};
 use tokio::sync::oneshot;
 
@@ -87,7 +87,9 @@ fn recover<S: StateMachine>(
     }
     let config = Config::joining(settings.node, founding.clone(), settings.protocol.clone())?;
     let held = (recovered == Recovered::default(), Reach::of_recovered(&recovered));
-    let replica = Replica::new(config, recovered, fastrand::u64(..))?;
+    let mut replica = Replica::new(config, recovered, fastrand::u64(..))?;
+    let time = shared.blocking_read().time;
+    replica.step(Input::Restored { time }, &mut Vec::new());
     let present = replica.membership();
     let introductions = introductions::begin(settings, storage.as_mut(), held, founding, present)?;
     Ok(Ready { replica, introductions, storage, snapshot })

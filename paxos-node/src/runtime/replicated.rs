@@ -3,8 +3,9 @@
 //! The state machine is the user's code: it may be slow, and it may panic. So the driver calls it only where
 //! it is known to be quick, and a panic in it becomes an error with its slot.
 //!
-//! A snapshot is the length of the sessions (8 bytes, little-endian), the sessions, and the state machine's
-//! own bytes.
+//! A snapshot is the length of the sessions (8 bytes, little-endian) with its highest bit set, the time of the
+//! state (as many), the sessions, and the state machine's own bytes. One from before there were times lacks
+//! that bit and the time.
 
 use std::any::Any;
 use std::io::{self, Read};
@@ -15,17 +16,19 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use paxos_core::session::{Outcome, SessionCommand, SessionId, SessionLimits, Sessions};
-use paxos_core::{Slot, Value};
+use paxos_core::{Slot, Time, Value};
 use tokio::sync::RwLock;
 
 use crate::error::NodeError;
 use crate::runtime::checkpoints::{DigestPace, Taken};
-use crate::state_machine::{SnapshotWriter, StateMachine};
+use crate::state_machine::{Applying, SnapshotWriter, StateMachine};
 use crate::status::Digest;
 
 /// The longest encoding of sessions that a snapshot may claim to hold. Twice what the limits allow is far
 /// less.
 const MAX_SESSIONS_BYTES: u64 = 4 << 30;
+/// Set in the first number of a snapshot that has a time.
+const HAS_TIME: u64 = 1 << 63;
 
 /// The replicated state of this node, shared between its applier and its readers.
 ///
@@ -39,6 +42,8 @@ pub(crate) struct Replicated<S> {
     pub(crate) state: S,
     /// Every slot up to here is applied.
     pub(crate) applied: Slot,
+    /// The time of the state: it never goes back.
+    pub(crate) time: Time,
     sessions: Sessions,
     limits: SessionLimits,
     /// Set when the state machine has panicked: its state may be half changed, so nobody may read it.
@@ -79,6 +84,7 @@ impl<S: StateMachine> Replicated<S> {
         Replicated {
             state,
             applied: Slot::ZERO,
+            time: Time::NONE,
             sessions,
             limits,
             is_broken,
@@ -100,22 +106,27 @@ impl<S: StateMachine> Replicated<S> {
         mut executed: impl FnMut(Executed),
     ) -> Result<Option<u32>, NodeError> {
         assert_eq!(slot, self.applied.next(), "slots are applied in order, each once");
+        self.time = self.time.after(value);
+        let at = Applying::new(slot, self.time);
         let Replicated { state, sessions, is_broken, .. } = self;
         for (index, command) in (0..).zip(value.commands()).skip(first as usize) {
             // A program without sessions has proposed what is no request; all nodes skip it alike.
             let Ok(request) = SessionCommand::decode(command) else { continue };
-            let command = match &request {
+            let (key, command) = match &request {
                 SessionCommand::Apply { session, sequence, command, .. } => {
-                    if !guarded(slot, is_broken, || may_apply(state, command))? {
-                        return Ok(Some(index));
-                    }
-                    Some((*session, *sequence))
+                    (Some((*session, *sequence)), Some(command))
                 }
-                SessionCommand::Open { .. } => None,
+                SessionCommand::Repeatable { command } => (None, Some(command)),
+                SessionCommand::Open { .. } => (None, None),
             };
+            if let Some(command) = command
+                && !guarded(slot, is_broken, || may_apply(state, command))?
+            {
+                return Ok(Some(index));
+            }
             let mut panicked = None;
             let outcome = sessions.execute(slot, index, request, |command| {
-                guarded(slot, is_broken, || state.apply(slot, &command)).unwrap_or_else(|error| {
+                guarded(slot, is_broken, || state.apply(at, &command)).unwrap_or_else(|error| {
                     panicked = Some(error);
                     Bytes::new()
                 })
@@ -123,7 +134,7 @@ impl<S: StateMachine> Replicated<S> {
             if let Some(error) = panicked {
                 return Err(error);
             }
-            executed(Executed { command, outcome });
+            executed(Executed { command: key, outcome });
         }
         self.applied = slot;
         if self.pace.is_due(slot, Instant::now()) {
@@ -131,6 +142,11 @@ impl<S: StateMachine> Replicated<S> {
         }
         self.count_memory()?;
         Ok(None)
+    }
+
+    /// What is due at this time.
+    pub(crate) fn due(&self, time: Time) -> Result<Vec<Bytes>, NodeError> {
+        guarded(self.applied, &self.is_broken, || self.state.due(time))
     }
 
     /// Where the digests go that are taken after slots.
@@ -151,10 +167,11 @@ impl<S: StateMachine> Replicated<S> {
 
     /// A snapshot of everything replicated, up to the applied slot.
     pub(crate) fn snapshot(&self) -> Result<SnapshotWriter, NodeError> {
-        let sessions = self.sessions.encode();
+        let (sessions, time) = (self.sessions.encode(), self.time);
         let write_state = guarded(self.applied, &self.is_broken, || self.state.snapshot())?;
         Ok(Box::new(move |target: &mut dyn io::Write| {
-            target.write_all(&(sessions.len() as u64).to_le_bytes())?;
+            target.write_all(&(sessions.len() as u64 | HAS_TIME).to_le_bytes())?;
+            target.write_all(&time.0.to_le_bytes())?;
             target.write_all(&sessions)?;
             write_state(target)
         }))
@@ -163,10 +180,10 @@ impl<S: StateMachine> Replicated<S> {
     /// Replaces everything by the snapshot of `slot`.
     pub(crate) fn restore(&mut self, slot: Slot, snapshot: &mut dyn Read) -> Result<(), NodeError> {
         let failed = |error| NodeError::Restore { slot, error };
-        let sessions = read_sessions(snapshot, self.limits).map_err(failed)?;
+        let (time, sessions) = read_head(snapshot, self.limits).map_err(failed)?;
         guarded(slot, &self.is_broken, || self.state.restore(snapshot))?.map_err(failed)?;
         self.sessions = sessions;
-        self.applied = slot;
+        (self.applied, self.time) = (slot, time);
         self.count_memory()
     }
 
@@ -212,10 +229,20 @@ pub(crate) fn message_of(panic: &(dyn Any + Send)) -> String {
     text.unwrap_or("it does not say why").to_owned()
 }
 
-fn read_sessions(snapshot: &mut dyn Read, limits: SessionLimits) -> io::Result<Sessions> {
-    let mut length = [0; 8];
-    snapshot.read_exact(&mut length)?;
-    let length = u64::from_le_bytes(length);
+/// Reads what stands before the state machine's own bytes.
+fn read_head(snapshot: &mut dyn Read, limits: SessionLimits) -> io::Result<(Time, Sessions)> {
+    let first = read_number(snapshot)?;
+    let time = if first & HAS_TIME == 0 { Time::NONE } else { Time(read_number(snapshot)?) };
+    Ok((time, read_sessions(snapshot, first & !HAS_TIME, limits)?))
+}
+
+fn read_number(snapshot: &mut dyn Read) -> io::Result<u64> {
+    let mut number = [0; 8];
+    snapshot.read_exact(&mut number)?;
+    Ok(u64::from_le_bytes(number))
+}
+
+fn read_sessions(snapshot: &mut dyn Read, length: u64, limits: SessionLimits) -> io::Result<Sessions> {
     let mut sessions = Vec::new();
     snapshot.take(length.min(MAX_SESSIONS_BYTES)).read_to_end(&mut sessions)?;
     if sessions.len() as u64 != length {
@@ -223,4 +250,75 @@ fn read_sessions(snapshot: &mut dyn Read, limits: SessionLimits) -> io::Result<S
     }
     Sessions::decode(Bytes::from(sessions), limits)
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Remembers the times of its commands.
+    #[derive(Default)]
+    struct Times(Vec<u8>);
+
+    impl StateMachine for Times {
+        fn apply(&mut self, at: Applying, _: &Bytes) -> Bytes {
+            self.0.extend(at.time.0.to_le_bytes());
+            Bytes::new()
+        }
+
+        fn snapshot(&self) -> SnapshotWriter {
+            let times = self.0.clone();
+            Box::new(move |target| target.write_all(&times))
+        }
+
+        fn restore(&mut self, snapshot: &mut dyn Read) -> io::Result<()> {
+            self.0.clear();
+            snapshot.read_to_end(&mut self.0).map(drop)
+        }
+
+        fn digest(&self) -> u64 {
+            0
+        }
+    }
+
+    fn replicated() -> Replicated<Times> {
+        Replicated::new(Times::default(), SessionLimits::default())
+    }
+
+    fn apply(replicated: &mut Replicated<Times>, slot: u64, time: u64) {
+        let command = SessionCommand::Repeatable { command: Bytes::new() }.encode();
+        let value = Value::batch(&[command]).at(Time(time));
+        replicated.apply(Slot(slot), &value, 0, |_, _| true, |_| {}).expect("it does not panic");
+    }
+
+    #[test]
+    fn the_time_of_a_state_never_goes_back_and_survives_a_snapshot() {
+        let mut first = replicated();
+        for (slot, time) in [(1, 5), (2, 9), (3, 7)] {
+            apply(&mut first, slot, time);
+        }
+        let mut image = Vec::new();
+        first.snapshot().expect("it does not panic")(&mut image).expect("memory takes everything");
+        let mut second = replicated();
+        second.restore(Slot(3), &mut &image[..]).expect("the image is whole");
+        assert_eq!(second.time, Time(9));
+        for replicated in [&mut first, &mut second] {
+            apply(replicated, 4, 8);
+            apply(replicated, 5, 10);
+            let times = [5_u64, 9, 9, 9, 10].map(u64::to_le_bytes);
+            assert_eq!(replicated.state.0, times.as_flattened());
+        }
+    }
+
+    #[test]
+    fn a_snapshot_from_before_there_were_times_is_read() {
+        let sessions = Sessions::new(SessionLimits::default()).encode();
+        let image = [&(sessions.len() as u64).to_le_bytes()[..], &sessions, b"state"].concat();
+        let mut restored = replicated();
+        restored.restore(Slot(3), &mut &image[..]).expect("the image is whole");
+        assert_eq!(
+            (restored.time, restored.applied, &restored.state.0[..]),
+            (Time::NONE, Slot(3), &b"state"[..])
+        );
+    }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use paxos_core::{Durable, NodeId, Recovered, Role, Slot, SnapshotMeta, Write};
-use paxos_node::{Node, NodeSettings, SnapshotWriter, StateMachine, Status};
+use paxos_node::{Applying, Node, NodeSettings, SnapshotWriter, StateMachine, Status};
 use paxos_storage::memory::MemoryStorage;
 use paxos_storage::{Error, Identity, Registry, Storage};
 use paxos_transport::memory::MemoryNetwork;
@@ -73,7 +73,7 @@ pub(crate) const RIDDLE: &[u8] = b"riddle";
 pub(crate) const LONG: &[u8] = b"long";
 
 impl StateMachine for Lengths {
-    fn apply(&mut self, _: Slot, command: &Bytes) -> Bytes {
+    fn apply(&mut self, _: Applying, command: &Bytes) -> Bytes {
         std::thread::sleep(self.pause);
         assert!(&command[..] != POISON, "this command is poison");
         self.sum += command.len() as u64;

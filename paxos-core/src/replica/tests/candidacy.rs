@@ -4,7 +4,7 @@ use super::edges::step_durably;
 use crate::message::{Consent, Heartbeat, Prepare, Probe, Promise, Reject};
 use crate::{
     Ballot, Body, Config, Epoch, HeartbeatRound, Input, Membership, Message, NodeId, Output,
-    ProtocolSettings, ReadMode, Recovered, Replica, Role, Slot,
+    ProtocolSettings, ReadMode, Recovered, Replica, Role, Slot, Time,
 };
 
 const TIMEOUT: u64 = 50;
@@ -128,7 +128,10 @@ fn a_prepare_is_repeated_to_those_who_have_not_answered_and_given_up_in_the_end(
         let mut alone = Alone::new(seed, ReadMode::QuorumRound);
         let ballot = alone.until_candidate();
         let began = alone.now;
-        alone.hear(4, Body::Promise(Promise { ballot, first: Slot(1), reports: vec![], rest: None }));
+        alone.hear(
+            4,
+            Body::Promise(Promise { ballot, first: Slot(1), reports: vec![], rest: None, time: None }),
+        );
         let repeated = alone.until_spoken();
         assert_eq!(alone.now, began + RESEND);
         let prepare =
@@ -179,7 +182,12 @@ fn who_has_found_a_leader_forgets_the_duels_it_lost() {
         alone.hear(5, Body::Reject(Reject { ballot, promised }));
         alone.hear(
             5,
-            Body::Heartbeat(Heartbeat { ballot: promised, chosen: Slot(0), round: HeartbeatRound(1) }),
+            Body::Heartbeat(Heartbeat {
+                ballot: promised,
+                chosen: Slot(0),
+                round: HeartbeatRound(1),
+                time: Time::NONE,
+            }),
         );
         let heard_at = alone.now;
         alone.until_spoken();
@@ -212,6 +220,7 @@ fn nobody_consents_to_a_candidate_while_it_hears_a_leader() {
         ballot: Ballot { round: 1, node: NodeId(2) },
         chosen: Slot(0),
         round: HeartbeatRound(1),
+        time: Time::NONE,
     });
     assert_eq!(alone.hear(3, probe.clone()).len(), 1, "there is no leader yet");
     alone.hear(2, heartbeat);

@@ -9,7 +9,7 @@ use crate::random::Random;
 use crate::{
     Body, ChangeRefusal, Config, Driver, Durable, Entry, Epoch, HandoverRefusal, HardState, Input,
     Membership, Message, NodeId, ProtocolSettings, ReadId, Recovered, Replica, RequestId, Slot, SnapshotMeta,
-    Value, Write, carry_out_all,
+    Time, Value, Write, carry_out_all,
 };
 
 /// The contents of a disk, and the writes under way to it.
@@ -350,7 +350,7 @@ impl Driver for NodeDriver<'_> {
         Ok(())
     }
 
-    fn read_ready(&mut self, read: ReadId) -> Result<(), Infallible> {
+    fn read_ready(&mut self, read: ReadId, _: Time) -> Result<(), Infallible> {
         let (id, seed) = (self.id, self.cluster.seed);
         let node = self.cluster.node(id);
         if let Some(newest) = node.reads.remove(&read) {

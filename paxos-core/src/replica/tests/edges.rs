@@ -7,7 +7,7 @@ use super::scripts::{answers, followers, led_cluster};
 use crate::message::{Accept, Heartbeat, Prepare, Promise, Reject, Trimmed};
 use crate::{
     Ballot, Body, Config, Entry, Epoch, HardState, Input, Membership, Message, NodeId, Output,
-    ProtocolSettings, RecoverError, Recovered, Refusal, Replica, Role, Slot, SnapshotMeta, Value,
+    ProtocolSettings, RecoverError, Recovered, Refusal, Replica, Role, Slot, SnapshotMeta, Time, Value,
 };
 
 fn step(replica: &mut Replica, input: Input) -> Vec<Output> {
@@ -137,7 +137,12 @@ fn a_follower_that_lags_knows_how_far_the_others_are() {
     cluster.cut.clear();
     // Before what it asks for has come.
     let ballot = cluster.replica(leader).promised();
-    let heartbeat = Body::Heartbeat(Heartbeat { ballot, chosen: Slot(3), round: crate::HeartbeatRound(100) });
+    let heartbeat = Body::Heartbeat(Heartbeat {
+        ballot,
+        chosen: Slot(3),
+        round: crate::HeartbeatRound(100),
+        time: Time::NONE,
+    });
     answers(&mut cluster, away, leader, heartbeat);
     let replica = cluster.replica(away);
     assert_eq!((replica.known_chosen(), replica.chosen()), (Slot(3), Slot(0)));

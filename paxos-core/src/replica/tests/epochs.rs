@@ -11,7 +11,7 @@ use crate::message::{
 use crate::{
     Ballot, Body, Change, ChangeRefusal, ChangeRequest, Config, Entry, Epoch, HardState, HeartbeatRound,
     Input, Membership, NodeId, Output, ProtocolSettings, ReadId, ReadMode, Recovered, RequestId, Role, Slot,
-    SnapshotMeta, Standing, Value,
+    SnapshotMeta, Standing, Time, Value,
 };
 
 /// The ballot under which the memberships of these tests were first proposed.
@@ -54,8 +54,8 @@ fn takes_over_a_membership() -> (Alone, Ballot, Vec<(Option<NodeId>, Body)>) {
     let ballot = alone.until_candidate();
     let report = |slot, value| (Slot(slot), Entry::Accepted { ballot: FIRST, value });
     let reports = vec![report(1, Value::membership(&without(&founding(), 5))), report(2, value("behind it"))];
-    alone.hear(2, Body::Promise(Promise { ballot, first: Slot(1), reports, rest: None }));
-    let none = Promise { ballot, first: Slot(1), reports: Vec::new(), rest: None };
+    alone.hear(2, Body::Promise(Promise { ballot, first: Slot(1), reports, rest: None, time: None }));
+    let none = Promise { ballot, first: Slot(1), reports: Vec::new(), rest: None, time: None };
     let spoken = alone.hear(3, Body::Promise(none));
     assert_eq!(alone.replica.role(), Role::Leader);
     (alone, ballot, spoken)
@@ -190,7 +190,8 @@ fn a_leader_that_found_a_membership_runs_phase_1_in_its_epoch() {
     assert!(announced.is_some(), "who has accepted slot 1 enters the epoch: {outputs:?}");
     assert_eq!(alone.replica.role(), Role::Leader, "it leads on meanwhile");
     // In the new epoch three of four must promise. A promise of node 5 does not count, as it has no vote.
-    let promise = Body::Promise(Promise { ballot, first: Slot(2), reports: Vec::new(), rest: None });
+    let promise =
+        Body::Promise(Promise { ballot, first: Slot(2), reports: Vec::new(), rest: None, time: None });
     alone.receive_in(Epoch(1), 5, promise.clone());
     alone.receive_in(Epoch(1), 2, promise.clone());
     step_durably(&mut alone.replica, Input::Propose { commands: vec!["a".into()] });
@@ -251,14 +252,14 @@ fn questions_of_an_epoch_that_is_over_are_answered_with_the_new_one_and_answers_
         Body::Probe(Probe { ballot }),
         Body::Prepare(Prepare { ballot, first: slot, handed_over: None }),
         Body::Accept(Accept { ballot, slot, value: value("a"), chosen: Slot(0) }),
-        Body::Heartbeat(Heartbeat { ballot, chosen: Slot(0), round }),
+        Body::Heartbeat(Heartbeat { ballot, chosen: Slot(0), round, time: Time::NONE }),
         Body::TakeOver(TakeOver { ballot }),
     ] {
         assert_eq!(alone.hear(5, question.clone()), std::slice::from_ref(&answer), "{question:?}");
     }
     for ignored in [
         Body::Consent(Consent { ballot, promised: ballot }),
-        Body::Promise(Promise { ballot, first: slot, reports: Vec::new(), rest: None }),
+        Body::Promise(Promise { ballot, first: slot, reports: Vec::new(), rest: None, time: None }),
         Body::Accepted(Accepted { ballot, first: slot, last: slot }),
         Body::HeartbeatAck(HeartbeatAck { ballot, round, chosen: slot }),
     ] {
@@ -298,7 +299,7 @@ fn a_leader_of_a_newer_epoch_is_not_followed_before_that_epoch_is_entered() {
 fn a_leader_without_a_vote_in_the_new_epoch_is_forgotten() {
     let mut alone = Alone::new(1, ReadMode::QuorumRound);
     let ballot = Ballot { round: 6, node: NodeId(5) };
-    let heartbeat = Heartbeat { ballot, chosen: Slot(0), round: HeartbeatRound(1) };
+    let heartbeat = Heartbeat { ballot, chosen: Slot(0), round: HeartbeatRound(1), time: Time::NONE };
     alone.hear(5, Body::Heartbeat(heartbeat));
     assert_eq!(alone.replica.leader(), Some(NodeId(5)));
     alone.hear(2, told(&[Value::membership(&without(&founding(), 5))]));
@@ -311,8 +312,8 @@ fn a_leader_that_finds_its_own_removal_has_it_chosen_and_stops() {
     let ballot = alone.until_candidate();
     let entry = Entry::Accepted { ballot: Ballot::ZERO, value: Value::membership(&without(&founding(), 1)) };
     let reports = vec![(Slot(1), entry)];
-    alone.hear(2, Body::Promise(Promise { ballot, first: Slot(1), reports, rest: None }));
-    let none = Promise { ballot, first: Slot(1), reports: Vec::new(), rest: None };
+    alone.hear(2, Body::Promise(Promise { ballot, first: Slot(1), reports, rest: None, time: None }));
+    let none = Promise { ballot, first: Slot(1), reports: Vec::new(), rest: None, time: None };
     alone.hear(3, Body::Promise(none));
     accept_slot_1(&mut alone, ballot);
     assert_eq!(alone.replica.standing(), Standing::Removed { may_end: false });

@@ -7,7 +7,7 @@ use super::scripts::{followers, led_cluster};
 use crate::message::{Heartbeat, Prepare, Promise, TakeOver};
 use crate::{
     Ballot, Body, Change, ChangeRefusal, HandoverRefusal, HeartbeatRound, Input, Member, Membership, NodeId,
-    ProtocolSettings, ReadMode, RequestId, Role, Slot,
+    ProtocolSettings, ReadMode, RequestId, Role, Slot, Time,
 };
 
 fn hand_over(cluster: &mut Cluster, leader: NodeId, to: Option<NodeId>) -> RequestId {
@@ -54,14 +54,17 @@ fn a_successor_whose_leader_prepares_a_higher_ballot_gives_up_its_own() {
     let mut alone = Alone::new(1, ReadMode::QuorumRound);
     let ballot = |round| Ballot { round, node: NodeId(2) };
     let round = HeartbeatRound(1);
-    alone.hear(2, Body::Heartbeat(Heartbeat { ballot: ballot(1), chosen: Slot::ZERO, round }));
+    alone.hear(
+        2,
+        Body::Heartbeat(Heartbeat { ballot: ballot(1), chosen: Slot::ZERO, round, time: Time::NONE }),
+    );
     let asked = alone.hear(2, Body::TakeOver(TakeOver { ballot: ballot(1) }));
     let own = Ballot { round: 2, node: NodeId(1) };
     let handed_over = Some(ballot(1));
     assert_eq!(asked, [(None, Body::Prepare(Prepare { ballot: own, first: Slot::FIRST, handed_over }))]);
     alone.hear(2, Body::Prepare(Prepare { ballot: ballot(2), first: Slot::FIRST, handed_over: None }));
     assert_eq!(alone.replica.promised(), ballot(2), "it is above the one of node 1");
-    let promise = Promise { ballot: own, first: Slot::FIRST, reports: Vec::new(), rest: None };
+    let promise = Promise { ballot: own, first: Slot::FIRST, reports: Vec::new(), rest: None, time: None };
     alone.hear(3, Body::Promise(promise));
     assert_eq!(alone.replica.role(), Role::Follower, "its own ballot is below its promise");
 }

@@ -10,8 +10,9 @@ use crate::message::{
 };
 use crate::random::Random;
 use crate::{
-    Ballot, Body, Change, ChangeRequest, Config, Entry, Epoch, HeartbeatRound, Input, Membership, Message,
-    NodeId, ProtocolSettings, ReadId, ReadMode, Recovered, Replica, RequestId, Slot, SnapshotMeta, Value,
+    Ballot, Body, Change, ChangeRequest, Config, Entry, Epoch, HeartbeatRound, Input, LeaderTime, Membership,
+    Message, NodeId, ProtocolSettings, ReadId, ReadMode, Reading, Recovered, Replica, RequestId, Slot,
+    SnapshotMeta, Time, Value,
 };
 
 const SEEDS: u64 = 2000;
@@ -30,6 +31,10 @@ fn ballot(random: &mut Random) -> Ballot {
     Ballot { round: number(random), node: NodeId(random.below(4)) }
 }
 
+fn time(random: &mut Random) -> Time {
+    Time(number(random))
+}
+
 fn slot(random: &mut Random) -> Slot {
     Slot(number(random))
 }
@@ -37,7 +42,7 @@ fn slot(random: &mut Random) -> Slot {
 /// Commands, or a membership of any epoch with and without the replica.
 fn value(random: &mut Random) -> Value {
     if random.below(4) > 0 {
-        return Value::batch(&[Bytes::from_static(b"hostile")]);
+        return Value::batch(&[Bytes::from_static(b"hostile")]).at(time(random));
     }
     let mut membership = Membership::of_three().in_epoch(Epoch(random.below(3)));
     for node in [1, 2].map(NodeId) {
@@ -71,8 +76,15 @@ fn body(random: &mut Random) -> Body {
         1 => Body::Consent(Consent { ballot: ballot(r), promised: ballot(r) }),
         2 => Body::Prepare(Prepare { ballot: ballot(r), first: slot(r), handed_over: Some(ballot(r)) }),
         3 => {
+            let time = Some(LeaderTime { ballot: ballot(r), time: time(r) });
             let (ballot, first, rest) = (ballot(r), slot(r), slot(r));
-            Body::Promise(Promise { ballot, first, reports: vec![entry(r), entry(r)], rest: Some(rest) })
+            Body::Promise(Promise {
+                ballot,
+                first,
+                reports: vec![entry(r), entry(r)],
+                rest: Some(rest),
+                time,
+            })
         }
         4 => Body::Trimmed(Trimmed { below: slot(r) }),
         5 => Body::Accept(Accept { ballot: ballot(r), slot: slot(r), value: value(r), chosen: slot(r) }),
@@ -82,6 +94,7 @@ fn body(random: &mut Random) -> Body {
             ballot: ballot(r),
             chosen: slot(r),
             round: HeartbeatRound(number(r)),
+            time: time(r),
         }),
         9 => Body::HeartbeatAck(HeartbeatAck {
             ballot: ballot(r),
@@ -95,6 +108,7 @@ fn body(random: &mut Random) -> Body {
             slot: slot(r),
             ballot: ballot(r),
             chosen: slot(r),
+            time: time(r),
         }),
         13 => Body::Fetch(Fetch { first: slot(r) }),
         14 => Body::Chosen(Chosen { first: slot(r), values: vec![value(r), value(r)], chosen: slot(r) }),
@@ -150,6 +164,11 @@ fn no_message_from_a_peer_makes_a_replica_panic() {
                 0 => step(&mut replica, Input::HandOver { request: RequestId(number), to: None }),
                 1 => step(&mut replica, Input::Change(change(&mut random, number))),
                 _ => {}
+            }
+            if random.below(2) == 0 {
+                let reading = Reading { monotonic_ms: time(&mut random).0, wall: time(&mut random) };
+                step(&mut replica, Input::Clock(reading));
+                step(&mut replica, Input::Propose { commands: vec![Bytes::from_static(b"timed")] });
             }
             for _ in 0..random.below(12) {
                 step(&mut replica, Input::Tick);

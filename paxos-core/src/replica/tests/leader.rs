@@ -9,7 +9,7 @@ use super::takeover::proposals;
 use crate::message::{Accept, Accepted, Forward, Heartbeat, HeartbeatAck, Reject, TooLong};
 use crate::{
     Ballot, Body, HeartbeatRound, Input, NodeId, Output, ProtocolSettings, ReadMode, Refusal, Role, Slot,
-    Value,
+    Time, Value,
 };
 
 /// What a command is taken to cost beside its own bytes while it waits, and an accept that is sent again.
@@ -187,7 +187,10 @@ fn what_waits_to_be_proposed_is_dropped_with_the_leadership() {
     let mut led = Led::new(ProtocolSettings { window_slots: 1, ..ProtocolSettings::default() });
     led.propose(&["a"]);
     let ballot = led.ballot.successor_for(NodeId(5));
-    led.alone.hear(5, Body::Heartbeat(Heartbeat { ballot, chosen: Slot(0), round: HeartbeatRound(1) }));
+    led.alone.hear(
+        5,
+        Body::Heartbeat(Heartbeat { ballot, chosen: Slot(0), round: HeartbeatRound(1), time: Time::NONE }),
+    );
     assert_eq!(led.alone.replica.role(), Role::Follower);
     led.ballot = led.alone.until_candidate();
     let mut values = proposed(led.promise(Slot(1)));
@@ -200,7 +203,10 @@ fn commands_are_passed_on_in_messages_of_about_a_batch() {
     let batch_bytes = batch(&["a", "b"]).size_bytes();
     let mut alone = Alone::with(1, ProtocolSettings { batch_bytes, ..ProtocolSettings::default() });
     let ballot = Ballot { round: 5, node: NodeId(2) };
-    alone.hear(2, Body::Heartbeat(Heartbeat { ballot, chosen: Slot(0), round: HeartbeatRound(1) }));
+    alone.hear(
+        2,
+        Body::Heartbeat(Heartbeat { ballot, chosen: Slot(0), round: HeartbeatRound(1), time: Time::NONE }),
+    );
     let commands =
         ["longer than a batch", "a", "b", "c"].map(|command| Bytes::from_static(command.as_bytes()));
     let outputs = step_durably(&mut alone.replica, Input::Propose { commands: commands.to_vec() });
@@ -223,7 +229,10 @@ fn a_leader_takes_what_fits_of_a_forward_and_gives_back_what_is_too_long() {
     );
 
     let ballot = led.ballot.successor_for(NodeId(5));
-    led.alone.hear(5, Body::Heartbeat(Heartbeat { ballot, chosen: Slot(0), round: HeartbeatRound(1) }));
+    led.alone.hear(
+        5,
+        Body::Heartbeat(Heartbeat { ballot, chosen: Slot(0), round: HeartbeatRound(1), time: Time::NONE }),
+    );
     assert_eq!(led.alone.hear(2, forward), [], "a follower has no say");
 }
 
@@ -231,7 +240,10 @@ fn a_leader_takes_what_fits_of_a_forward_and_gives_back_what_is_too_long() {
 fn only_the_leader_of_now_tells_that_a_command_is_too_long() {
     let mut alone = Alone::with(1, ProtocolSettings::default());
     let ballot = Ballot { round: 5, node: NodeId(2) };
-    alone.hear(2, Body::Heartbeat(Heartbeat { ballot, chosen: Slot(0), round: HeartbeatRound(1) }));
+    alone.hear(
+        2,
+        Body::Heartbeat(Heartbeat { ballot, chosen: Slot(0), round: HeartbeatRound(1), time: Time::NONE }),
+    );
     let commands = vec![Bytes::from_static(b"a")];
     let mut refused_by = |node| {
         let answer = Body::TooLong(TooLong { limit_bytes: 7, commands: commands.clone() });

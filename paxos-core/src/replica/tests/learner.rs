@@ -6,14 +6,19 @@ use super::takeover::value;
 use crate::message::{Accept, Chosen, Fetch, Heartbeat, Prepare, Promise, ReadGrant};
 use crate::{
     Ballot, Body, Entry, HeartbeatRound, NodeId, Output, PhaseOne, ProtocolSettings, ReadId, ReadMode, Slot,
-    Value,
+    Time, Value,
 };
 
 /// Node 2 leads.
 const BALLOT: Ballot = Ballot { round: 5, node: NodeId(2) };
 
 pub(super) fn heartbeat(chosen: u64) -> Body {
-    Body::Heartbeat(Heartbeat { ballot: BALLOT, chosen: Slot(chosen), round: HeartbeatRound(1) })
+    Body::Heartbeat(Heartbeat {
+        ballot: BALLOT,
+        chosen: Slot(chosen),
+        round: HeartbeatRound(1),
+        time: Time::NONE,
+    })
 }
 
 fn accept(slot: u64, name: &'static str, chosen: u64) -> Body {
@@ -47,7 +52,16 @@ fn who_told_of_the_gap_is_asked_first() {
     let mut alone = Alone::new(1, ReadMode::QuorumRound);
     alone.hear(2, heartbeat(0));
     let ballot = Ballot { round: 6, node: NodeId(3) };
-    alone.hear(3, Body::ReadGrant(ReadGrant { read: ReadId(1), slot: Slot(4), ballot, chosen: Slot(4) }));
+    alone.hear(
+        3,
+        Body::ReadGrant(ReadGrant {
+            read: ReadId(1),
+            slot: Slot(4),
+            ballot,
+            chosen: Slot(4),
+            time: Time::NONE,
+        }),
+    );
     alone.hear(2, heartbeat(4)); // That is nothing new.
     assert_eq!(alone.tick(), []);
     assert_eq!(alone.tick(), [fetch(3, 1)]);
@@ -93,7 +107,7 @@ fn an_answer_that_ends_before_what_is_known_is_of_an_earlier_question() {
     let mut alone = Alone::new(1, ReadMode::QuorumRound);
     let ballot = alone.until_candidate();
     let reports = vec![(Slot(3), Entry::Chosen { value: value("c") })];
-    alone.hear(2, Body::Promise(Promise { ballot, first: Slot(1), reports, rest: None }));
+    alone.hear(2, Body::Promise(Promise { ballot, first: Slot(1), reports, rest: None, time: None }));
     assert_eq!(alone.hear(4, told(1, &["a", "b"], 9)), []);
     assert_eq!(alone.replica.chosen(), Slot(3));
 }

@@ -8,7 +8,7 @@ use super::edges::step_durably;
 use crate::message::{Accept, Accepted, Heartbeat, HeartbeatAck, Promise, ReadGrant, ReadRequest, Trimmed};
 use crate::{
     AnnounceChosen, Ballot, Body, Entry, HeartbeatRound, Input, NodeId, Output, PhaseOne, ProtocolSettings,
-    ReadId, ReadMode, Role, Slot, Value,
+    ReadId, ReadMode, Role, Slot, Time, Value,
 };
 
 /// Node 1 of five leads; in slot 1 a value of an earlier ballot, reported to it, waits to be chosen.
@@ -30,8 +30,9 @@ impl Led {
     /// Nodes 2 and 3 promise, and one of them reports a value that was accepted in `slot`.
     pub(super) fn promise(&mut self, slot: Slot) -> Vec<Output> {
         let earlier = Entry::Accepted { ballot: Ballot::ZERO, value: Value::no_op() };
-        let promise =
-            |reports| Body::Promise(Promise { ballot: self.ballot, first: slot, reports, rest: None });
+        let promise = |reports| {
+            Body::Promise(Promise { ballot: self.ballot, first: slot, reports, rest: None, time: None })
+        };
         let mut outputs = self.alone.receive(2, promise(vec![(slot, earlier)]));
         outputs.extend(self.alone.receive(3, promise(Vec::new())));
         outputs
@@ -73,7 +74,7 @@ fn round(outputs: &[Output]) -> Option<HeartbeatRound> {
 
 fn ready(outputs: &[Output]) -> Vec<u64> {
     let read = |output: &Output| match output {
-        Output::ReadReady { read } => Some(read.0),
+        Output::ReadReady { read, .. } => Some(read.0),
         _ => None,
     };
     outputs.iter().filter_map(read).collect()
@@ -142,13 +143,21 @@ fn as_many_reads_wait_as_the_options_allow_confirmed_or_not() {
 fn grants_beyond_what_the_options_allow_are_dropped() {
     let mut alone = Alone::with(1, ProtocolSettings { waiting_reads: 1, ..ProtocolSettings::default() });
     let ballot = Ballot { round: 5, node: NodeId(2) };
-    let grant =
-        |read| Body::ReadGrant(ReadGrant { read: ReadId(read), slot: Slot(1), ballot, chosen: Slot(0) });
+    let grant = |read| {
+        Body::ReadGrant(ReadGrant {
+            read: ReadId(read),
+            slot: Slot(1),
+            ballot,
+            chosen: Slot(0),
+            time: Time::NONE,
+        })
+    };
     alone.hear(2, grant(1));
     alone.hear(2, grant(2));
     let accept = Body::Accept(Accept { ballot, slot: Slot(1), value: Value::no_op(), chosen: Slot(0) });
     assert_eq!(ready(&alone.receive(2, accept)), []);
-    let chosen = Body::Heartbeat(Heartbeat { ballot, chosen: Slot(1), round: HeartbeatRound(1) });
+    let chosen =
+        Body::Heartbeat(Heartbeat { ballot, chosen: Slot(1), round: HeartbeatRound(1), time: Time::NONE });
     assert_eq!(ready(&alone.receive(2, chosen)), [1]);
 }
 
@@ -157,7 +166,8 @@ fn only_a_leader_grants_reads() {
     let mut alone = Alone::new(1, ReadMode::QuorumRound);
     alone.hear(2, Body::ReadRequest(ReadRequest { read: ReadId(1) }));
     let ballot = alone.until_candidate();
-    let promise = Body::Promise(Promise { ballot, first: Slot(1), reports: Vec::new(), rest: None });
+    let promise =
+        Body::Promise(Promise { ballot, first: Slot(1), reports: Vec::new(), rest: None, time: None });
     alone.hear(2, promise.clone());
     alone.hear(3, promise);
     assert_eq!(alone.replica.role(), Role::Leader);
@@ -178,7 +188,8 @@ fn who_no_longer_leads_refuses_its_own_reads_and_forgets_those_of_others() {
     led.read(1);
     led.alone.hear(4, Body::ReadRequest(ReadRequest { read: ReadId(2) }));
     let ballot = Ballot { round: led.ballot.round + 1, node: NodeId(5) };
-    let heartbeat = Body::Heartbeat(Heartbeat { ballot, chosen: Slot(0), round: HeartbeatRound(1) });
+    let heartbeat =
+        Body::Heartbeat(Heartbeat { ballot, chosen: Slot(0), round: HeartbeatRound(1), time: Time::NONE });
     let outputs = led.alone.receive(5, heartbeat);
     assert_eq!(refused(&outputs), [1]);
     assert_eq!((led.alone.replica.role(), led.alone.replica.leader()), (Role::Follower, Some(NodeId(5))));
@@ -215,7 +226,10 @@ fn a_candidate_that_hears_a_leader_follows_it() {
     let mut alone = Alone::new(1, ReadMode::QuorumRound);
     let ours = alone.until_candidate();
     let ballot = Ballot { round: ours.round + 1, node: NodeId(5) };
-    alone.hear(5, Body::Heartbeat(Heartbeat { ballot, chosen: Slot(0), round: HeartbeatRound(1) }));
+    alone.hear(
+        5,
+        Body::Heartbeat(Heartbeat { ballot, chosen: Slot(0), round: HeartbeatRound(1), time: Time::NONE }),
+    );
     assert_eq!((alone.replica.role(), alone.replica.leader()), (Role::Follower, Some(NodeId(5))));
 }
 

@@ -6,7 +6,7 @@ use super::scripts::{answers, followers, led_cluster};
 use crate::message::{Accept, Accepted, Fetch, Heartbeat, Prepare, Promise};
 use crate::{
     Ballot, Body, Config, Epoch, HeartbeatRound, Input, Membership, Message, NodeId, PhaseOne,
-    ProtocolSettings, RecoverError, Recovered, Replica, Slot, Value,
+    ProtocolSettings, RecoverError, Recovered, Replica, Slot, Time, Value,
 };
 
 #[test]
@@ -30,7 +30,10 @@ fn who_leads_is_asked_first_for_what_was_lost() {
     let recovered = Recovered { incomplete_through: Slot(2), ..Recovered::default() };
     let mut alone = Alone::recovered(1, ProtocolSettings::default(), recovered);
     let ballot = Ballot { round: 5, node: NodeId(4) };
-    alone.hear(4, Body::Heartbeat(Heartbeat { ballot, chosen: Slot(0), round: HeartbeatRound(1) }));
+    alone.hear(
+        4,
+        Body::Heartbeat(Heartbeat { ballot, chosen: Slot(0), round: HeartbeatRound(1), time: Time::NONE }),
+    );
     let asked = [alone.tick(), alone.tick()].concat();
     assert_eq!(asked, [(Some(NodeId(4)), Body::Fetch(Fetch { first: Slot(1) }))]);
 }

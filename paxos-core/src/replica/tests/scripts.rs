@@ -452,7 +452,13 @@ fn of_the_reported_values_that_with_the_highest_ballot_is_proposed() {
     let report = |round, text: &'static str| {
         let value = crate::Value::batch(&[bytes::Bytes::from_static(text.as_bytes())]);
         let accepted = crate::Entry::Accepted { ballot: Ballot { round, node: NodeId(4) }, value };
-        Body::Promise(Promise { ballot, first: Slot(1), reports: vec![(Slot(1), accepted)], rest: None })
+        Body::Promise(Promise {
+            ballot,
+            first: Slot(1),
+            reports: vec![(Slot(1), accepted)],
+            rest: None,
+            time: None,
+        })
     };
     answers(&mut cluster, one, NodeId(2), report(7, "newer"));
     cluster.sent.clear();

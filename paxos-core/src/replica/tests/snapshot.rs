@@ -137,7 +137,8 @@ fn a_snapshot_that_proves_bad_is_asked_for_anew() {
 fn a_new_leader_needs_no_snapshot() {
     let mut alone = behind(ProtocolSettings { resend_ticks: 1000, ..ProtocolSettings::default() });
     let ballot = alone.until_candidate();
-    let promise = Body::Promise(Promise { ballot, first: Slot(1), reports: Vec::new(), rest: None });
+    let promise =
+        Body::Promise(Promise { ballot, first: Slot(1), reports: Vec::new(), rest: None, time: None });
     alone.hear(2, promise.clone());
     alone.hear(3, promise);
     assert_eq!(alone.replica.role(), Role::Leader);

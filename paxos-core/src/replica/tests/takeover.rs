@@ -19,7 +19,7 @@ fn chosen(slot: u64, name: &'static str) -> (Slot, Entry) {
 }
 
 fn promise(ballot: Ballot, reports: &[(Slot, Entry)]) -> Body {
-    Body::Promise(Promise { ballot, first: Slot(1), reports: reports.to_vec(), rest: None })
+    Body::Promise(Promise { ballot, first: Slot(1), reports: reports.to_vec(), rest: None, time: None })
 }
 
 /// A candidate whose ballot is above all reported ballots.
@@ -86,7 +86,7 @@ fn a_promise_counts_once_and_only_for_its_ballot_and_slots() {
     let (mut alone, ballot) = candidate();
     alone.hear(2, promise(ballot, &[]));
     let older = Ballot { round: 90, ..ballot };
-    let later = Body::Promise(Promise { ballot, first: Slot(2), reports: vec![], rest: None });
+    let later = Body::Promise(Promise { ballot, first: Slot(2), reports: vec![], rest: None, time: None });
     for (from, wrong) in [(2, promise(ballot, &[])), (3, promise(older, &[])), (3, later)] {
         assert_eq!(alone.hear(from, wrong.clone()), [], "from {from}: {wrong:?}");
         assert_eq!(alone.replica.role(), Role::Candidate, "from {from}: {wrong:?}");
@@ -101,10 +101,21 @@ fn a_promise_that_no_acceptor_can_have_given_does_not_count() {
     alone.hear(2, promise(ballot, &[]));
     let own = Entry::Accepted { ballot, value: value("a") };
     let in_parts = |rest, reports: &[(Slot, Entry)]| {
-        Body::Promise(Promise { ballot, first: Slot(2), reports: reports.to_vec(), rest: Some(Slot(rest)) })
+        Body::Promise(Promise {
+            ballot,
+            first: Slot(2),
+            reports: reports.to_vec(),
+            rest: Some(Slot(rest)),
+            time: None,
+        })
     };
-    let first =
-        Body::Promise(Promise { ballot, first: Slot(1), reports: vec![chosen(1, "a")], rest: Some(Slot(2)) });
+    let first = Body::Promise(Promise {
+        ballot,
+        first: Slot(1),
+        reports: vec![chosen(1, "a")],
+        rest: Some(Slot(2)),
+        time: None,
+    });
     for wrong in [
         promise(ballot, &[accepted(2, 3, "b"), accepted(1, 3, "a")]),
         promise(ballot, &[accepted(1, 3, "b"), accepted(1, 3, "a")]),

@@ -12,6 +12,8 @@ pub(super) struct Proposal {
     /// The epoch that those who accepted it were in. An acceptance counts in that epoch alone.
     pub(super) epoch: Epoch,
     pub(super) value: Value,
+    /// When it was seen first.
+    pub(super) first_units: u64,
     /// The nodes that have made a write of it.
     pub(super) made_by: Nodes,
     /// The nodes whose disks have held it.
@@ -231,12 +233,21 @@ impl Observer {
         epoch: Epoch,
         value: &Value,
     ) -> &mut Proposal {
+        let first_units = self.times.now_units;
         let proposals = &mut self.record(slot).proposals;
         let is_same = proposals.iter().all(|proposal| proposal.ballot != ballot || proposal.value == *value);
         let is_it = |proposal: &Proposal| proposal.ballot == ballot && proposal.epoch == epoch;
         let place = proposals.iter().position(is_it).unwrap_or_else(|| {
             let value = value.clone();
-            proposals.push(Proposal { ballot, epoch, value, made_by: 0, accepted_by: 0, is_judged: false });
+            proposals.push(Proposal {
+                ballot,
+                epoch,
+                value,
+                first_units,
+                made_by: 0,
+                accepted_by: 0,
+                is_judged: false,
+            });
             proposals.len() - 1
         });
         self.check(is_same, Rule::OneValueProposed, || {

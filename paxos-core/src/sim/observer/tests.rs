@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::*;
+use crate::Time;
 use crate::message::{Accept, Accepted, Chosen, Heartbeat, HeartbeatAck, Prepare, Promise};
 use crate::{Change, HardState, SnapshotMeta, WriteNumber};
 
@@ -52,7 +53,10 @@ impl Script {
             script.stores(node, ballot, Slot::ZERO, Vec::new());
         }
         script.sends(0, Body::Prepare(Prepare { ballot, first: FIRST, handed_over: None }));
-        script.sends(1, Body::Promise(Promise { ballot, first: FIRST, reports: Vec::new(), rest: None }));
+        script.sends(
+            1,
+            Body::Promise(Promise { ballot, first: FIRST, reports: Vec::new(), rest: None, time: None }),
+        );
         script.sends(0, accept(ballot, FIRST, &value("x")));
         for node in [0, 1] {
             script.accepts(node, ballot, FIRST, &value("x"));
@@ -99,7 +103,12 @@ fn what_is_right_breaks_no_rule() {
     let mut script = Script::chosen_in_first_slot();
     script.sends(
         0,
-        Body::Heartbeat(Heartbeat { ballot: ballot(1, 0), chosen: FIRST, round: crate::HeartbeatRound(1) }),
+        Body::Heartbeat(Heartbeat {
+            ballot: ballot(1, 0),
+            chosen: FIRST,
+            round: crate::HeartbeatRound(1),
+            time: Time::NONE,
+        }),
     );
     script.observer.on_apply(0, FIRST, &value("x"), 7);
     script.observer.on_apply(1, FIRST, &value("x"), 7);
@@ -251,7 +260,8 @@ fn a_disk_that_holds_a_slot_only_in_its_snapshot() {
 
 #[test]
 fn words_that_leave_before_they_are_durable() {
-    let promise = |ballot| Body::Promise(Promise { ballot, first: FIRST, reports: Vec::new(), rest: None });
+    let promise =
+        |ballot| Body::Promise(Promise { ballot, first: FIRST, reports: Vec::new(), rest: None, time: None });
     let said = [
         promise(ballot(2, 2)),
         Body::Prepare(Prepare { ballot: ballot(2, 1), first: FIRST, handed_over: None }),
@@ -275,8 +285,12 @@ fn words_that_leave_before_they_are_durable() {
 
 #[test]
 fn claims_of_what_is_not_chosen() {
-    let leads =
-        Body::Heartbeat(Heartbeat { ballot: ballot(1, 0), chosen: SECOND, round: crate::HeartbeatRound(1) });
+    let leads = Body::Heartbeat(Heartbeat {
+        ballot: ballot(1, 0),
+        chosen: SECOND,
+        round: crate::HeartbeatRound(1),
+        time: Time::NONE,
+    });
     let tells = Body::Chosen(Chosen { first: FIRST, values: vec![value("y")], chosen: FIRST });
     for body in [leads, tells] {
         let mut script = Script::chosen_in_first_slot();
@@ -381,7 +395,12 @@ fn a_slot_is_decided_by_the_voters_of_its_epoch_and_what_they_accept_in_it() {
     script.accepts_in(1, 0, ballot(1, 0), THIRD, &value("y"));
     script.is_well();
     let claim = || {
-        Body::Heartbeat(Heartbeat { ballot: ballot(1, 0), chosen: THIRD, round: crate::HeartbeatRound(1) })
+        Body::Heartbeat(Heartbeat {
+            ballot: ballot(1, 0),
+            chosen: THIRD,
+            round: crate::HeartbeatRound(1),
+            time: Time::NONE,
+        })
     };
     let proposal = script.observer.proposal(THIRD, ballot(1, 0), Epoch(1), &value("y"));
     proposal.accepted_by |= 1 << 2; // Node 2 has no vote any more.

@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::RespSettings;
 use super::errors::{too_long, wrong_arity};
+use super::expiry;
 use super::local::{self, AnswerLocally, ClientInfo};
 use super::operations::{self, ToOperation};
 use super::parse::Excess;
@@ -23,7 +24,7 @@ use Holds::{KeyAndValue, KeysAndValues, Neither, OnlyKeys};
 pub(super) static COMMANDS: &[Command] = &[
     // Values.
     store("get", Exactly(1), OnlyKeys, operations::get),
-    store("set", AtLeast(2), KeyAndValue, operations::set),
+    store("set", AtLeast(2), KeyAndValue, expiry::set),
     store("mget", AtLeast(1), OnlyKeys, operations::mget),
     store("mset", Pairs, KeysAndValues, operations::mset),
     store("setnx", Exactly(2), KeyAndValue, operations::setnx),
@@ -31,6 +32,20 @@ pub(super) static COMMANDS: &[Command] = &[
     store("getdel", Exactly(1), OnlyKeys, operations::getdel),
     store("append", Exactly(2), KeyAndValue, operations::append),
     store("strlen", Exactly(1), OnlyKeys, operations::strlen),
+    // Expiry.
+    store("setex", Exactly(3), KeyAndValue, expiry::setex),
+    store("psetex", Exactly(3), KeyAndValue, expiry::psetex),
+    store("getex", AtLeast(1), OnlyKeys, expiry::getex),
+    store("expire", AtLeast(2), OnlyKeys, expiry::expire),
+    store("pexpire", AtLeast(2), OnlyKeys, expiry::pexpire),
+    store("expireat", AtLeast(2), OnlyKeys, expiry::expireat),
+    store("pexpireat", AtLeast(2), OnlyKeys, expiry::pexpireat),
+    store("ttl", Exactly(1), OnlyKeys, expiry::ttl),
+    store("pttl", Exactly(1), OnlyKeys, expiry::pttl),
+    store("expiretime", Exactly(1), OnlyKeys, expiry::expiretime),
+    store("pexpiretime", Exactly(1), OnlyKeys, expiry::pexpiretime),
+    store("persist", Exactly(1), OnlyKeys, expiry::persist),
+    store("paxos.fence", Exactly(1), OnlyKeys, expiry::fence),
     // Integers.
     store("incr", Exactly(1), OnlyKeys, operations::incr),
     store("decr", Exactly(1), OnlyKeys, operations::decr),
@@ -219,6 +234,7 @@ fn check_lengths(operation: &Operation, settings: &RespSettings) -> Result<(), R
     match operation {
         Operation::Set { key, value, .. }
         | Operation::SetNx { key, value }
+        | Operation::SetExpiring { key, value, .. }
         | Operation::Append { key, value, .. } => pair(key, value),
         Operation::MSet { pairs } => pairs.iter().try_for_each(|(key, value)| pair(key, value)),
         Operation::Add { key, .. } => pair(key, &Bytes::new()),
@@ -232,6 +248,11 @@ fn check_lengths(operation: &Operation, settings: &RespSettings) -> Result<(), R
         | Operation::DbSize
         | Operation::Scan { .. }
         | Operation::FlushAll
+        | Operation::GetExpiring { .. }
+        | Operation::ChangeDeadline { .. }
+        | Operation::Deadline { .. }
+        | Operation::Created { .. }
+        | Operation::Expire { .. }
         | Operation::Type { .. } => Ok(()),
     }
 }

@@ -1,7 +1,7 @@
 //! What the fuzz target calls.
 
 use bytes::{Bytes, BytesMut};
-use paxos_core::Slot;
+use paxos_core::{Slot, Time};
 
 use super::RespSettings;
 use super::commands::{self, Action, Meaning};
@@ -10,7 +10,7 @@ use super::parse::{Parsed, Parser, ProtocolError, Request};
 use super::words::{CUT_NAME_BYTES, lower_case};
 use super::write::{Protocol, Writer};
 use crate::kv::{Operation, Reply, Store};
-use crate::state_machine::StateMachine;
+use crate::state_machine::{Applying, StateMachine};
 
 /// How many requests of one stream are carried out: more would take longer and find nothing new.
 const MAX_REQUESTS: usize = 64;
@@ -36,7 +36,8 @@ pub fn resp(bytes: &[u8]) {
         match command.action {
             Action::Store(to_operation) => {
                 if let Meaning::Operation(operation) = commands::meaning(to_operation, arguments, &settings) {
-                    let response = store.apply(Slot(1), &Operation::command(&[operation]));
+                    let response =
+                        store.apply(Applying::new(Slot(1), Time::NONE), &Operation::command(&[operation]));
                     let replies = Reply::decode_all(response).expect("a response can be read");
                     assert_eq!(replies.len(), 1, "one operation has one reply");
                     assert_ne!(replies[0], Reply::error("ERR malformed command in the log"));

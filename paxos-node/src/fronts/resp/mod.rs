@@ -17,6 +17,7 @@
 mod commands;
 mod connection;
 mod errors;
+mod expiry;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzzing;
 mod info;

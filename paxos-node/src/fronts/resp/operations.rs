@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::RespSettings;
 use super::errors::{NOT_AN_INTEGER, SYNTAX};
 use super::words::is;
-use crate::kv::{Condition, Operation, Reply, parse_integer};
+use crate::kv::{Operation, Reply, parse_integer};
 
 /// Makes an operation of arguments, or the answer if it needs no operation.
 pub(super) type ToOperation = fn(&[Bytes], &RespSettings) -> Result<Operation, Reply>;
@@ -22,26 +22,6 @@ const MAX_SCAN_COUNT: u64 = 10_000;
 
 pub(super) fn get(arguments: &[Bytes], _: &RespSettings) -> Result<Operation, Reply> {
     Ok(Operation::get(arguments[0].clone()))
-}
-
-pub(super) fn set(arguments: &[Bytes], _: &RespSettings) -> Result<Operation, Reply> {
-    let (mut condition, mut returns_old) = (None, false);
-    for flag in &arguments[2..] {
-        if is(flag, "nx") && condition.is_none() {
-            condition = Some(Condition::IfMissing);
-        } else if is(flag, "xx") && condition.is_none() {
-            condition = Some(Condition::IfPresent);
-        } else if is(flag, "get") && !returns_old {
-            returns_old = true;
-        } else if ["ex", "px", "exat", "pxat", "keepttl"].iter().any(|expiry| is(flag, expiry)) {
-            return Err(Reply::error(
-                "ERR keys do not expire here: EX, PX, EXAT, PXAT and KEEPTTL are not supported",
-            ));
-        } else {
-            return Err(Reply::error(SYNTAX));
-        }
-    }
-    Ok(Operation::set_with(arguments[0].clone(), arguments[1].clone(), condition, returns_old))
 }
 
 pub(super) fn setnx(arguments: &[Bytes], _: &RespSettings) -> Result<Operation, Reply> {

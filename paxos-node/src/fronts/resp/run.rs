@@ -6,11 +6,12 @@
 
 use std::time::Duration;
 
+use paxos_core::Time;
 use tokio::sync::Semaphore;
 use tokio::task::yield_now;
 
 use crate::client::{Client, ClientError};
-use crate::kv::{Operation, Picture, Reply, Store, Work};
+use crate::kv::{NotAnswered, Operation, Picture, Reply, Store, Work};
 
 /// The work of the first piece of a run of reads, in units of about a nanosecond: hundreds of them.
 const FIRST_PIECE_WORK: u64 = 200_000;
@@ -40,27 +41,43 @@ pub(super) async fn check_recovered(client: &Client<Store>) -> Result<(), Client
 }
 
 /// Answers operations that only read, from a state no older than this call.
+///
+/// A key that has expired by the leader's time is missing. But the log may not have come to that time yet, and
+/// if the leader fails now, the time of the next one may be a little lower: so that the key does not come back
+/// then, a command is applied first, which brings the log to that time.
 pub(super) async fn read(
     client: &Client<Store>,
     long_runs: &Semaphore,
     operations: &[Operation],
 ) -> Result<Vec<Reply>, ClientError> {
     let mut replies = Vec::with_capacity(operations.len());
-    answer(&*client.read().await?, operations, &mut replies, FIRST_PIECE_WORK);
+    let (mut time, mut stopped) = {
+        let state = client.read().await?;
+        let time = state.time();
+        (time, answer(&state, time, operations, &mut replies, FIRST_PIECE_WORK))
+    };
     while replies.len() < operations.len() {
+        if stopped == Some(NotAnswered::AheadOfLog) {
+            propose(client, &[Operation::Expire { at_most: 0 }]).await?;
+            time = Time::NONE; // That of the log will do now.
+        }
         let _turn = long_runs.acquire().await.expect("nobody closes it");
         let answered = replies.len();
         let next = &operations[answered];
         // The state is one to which this node has come since the first piece.
         let picture = {
             let store = client.read_stale().await?;
-            answer(&store, operations, &mut replies, PIECE_WORK);
+            stopped = answer(&store, time, operations, &mut replies, PIECE_WORK);
             match next {
-                _ if replies.len() > answered => None,
+                _ if replies.len() > answered || stopped == Some(NotAnswered::AheadOfLog) => None,
                 // The guard would keep the node from applying commands; a picture does not.
-                Operation::MGet { .. } | Operation::Exists { .. } => Some(store.picture()),
+                Operation::MGet { .. } | Operation::Exists { .. } => {
+                    let is_ahead = store.is_behind_deadlines(time);
+                    stopped = is_ahead.then_some(NotAnswered::AheadOfLog);
+                    (!is_ahead).then(|| store.picture())
+                }
                 _ => {
-                    replies.push(answer_alone(&store, next));
+                    stopped = answer_alone(&store, time, next, &mut replies);
                     None
                 }
             }
@@ -73,24 +90,42 @@ pub(super) async fn read(
     Ok(replies)
 }
 
-/// Answers the operations that have no replies yet, in order, until this much work is used up.
-fn answer(store: &Store, operations: &[Operation], replies: &mut Vec<Reply>, units: u64) {
+/// Answers the operations that have no replies yet, in order, until this much work is used up; returns why it
+/// has stopped, if it has.
+fn answer(
+    store: &Store,
+    time: Time,
+    operations: &[Operation],
+    replies: &mut Vec<Reply>,
+    units: u64,
+) -> Option<NotAnswered> {
     let mut work = Work::of(units);
     for operation in &operations[replies.len()..] {
         if matches!(operation, Operation::Scan { count, .. } if *count > SHORT_SCAN_KEYS) {
-            return;
+            return Some(NotAnswered::TooMuch);
         }
-        match store.answer(operation, &mut work).expect("a run of reads holds only reads") {
+        match store.answer(operation, time, &mut work).expect("a run of reads holds only reads") {
             Ok(reply) => replies.push(reply),
-            Err(_) => return,
+            Err(reason) => return Some(reason),
         }
     }
+    None
 }
 
 /// Answers a read that is too much work for a piece: it gets as much as a command of its own has.
-fn answer_alone(store: &Store, operation: &Operation) -> Reply {
-    let reply = store.answer(operation, &mut Work::of_command()).expect("a run of reads holds only reads");
-    reply.unwrap_or(Reply::TooMuch)
+fn answer_alone(
+    store: &Store,
+    time: Time,
+    operation: &Operation,
+    replies: &mut Vec<Reply>,
+) -> Option<NotAnswered> {
+    let mut work = Work::of_command();
+    match store.answer(operation, time, &mut work).expect("a run of reads holds only reads") {
+        Ok(reply) => replies.push(reply),
+        Err(NotAnswered::TooMuch) => replies.push(Reply::TooMuch),
+        Err(NotAnswered::AheadOfLog) => return Some(NotAnswered::AheadOfLog),
+    }
+    None
 }
 
 /// Answers a read of many keys in as many pieces as it needs.

@@ -5,7 +5,7 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::{Condition, Operation};
+use super::{Condition, Operation, expiry};
 
 const VERSION: u8 = 1;
 
@@ -38,14 +38,19 @@ impl Operation {
             | Operation::GetDel { key }
             | Operation::Add { key, .. }
             | Operation::StrLen { key }
+            | Operation::GetExpiring { key, .. }
+            | Operation::ChangeDeadline { key, .. }
+            | Operation::Deadline { key, .. }
+            | Operation::Created { key }
             | Operation::Type { key } => of(&[key]),
             Operation::Set { key, value, .. }
             | Operation::SetNx { key, value }
+            | Operation::SetExpiring { key, value, .. }
             | Operation::Append { key, value, .. } => of(&[key, value]),
             Operation::Delete { keys } | Operation::Exists { keys } | Operation::MGet { keys } => list(keys),
             Operation::MSet { pairs } => pairs.iter().map(|(key, value)| of(&[key, value])).sum(),
             Operation::Scan { pattern, .. } => pattern.as_ref().map_or(0, Bytes::len),
-            Operation::DbSize | Operation::FlushAll => 0,
+            Operation::DbSize | Operation::FlushAll | Operation::Expire { .. } => 0,
         }
     }
 
@@ -54,11 +59,7 @@ impl Operation {
             Operation::Get { key } => put(bytes, 1, &[key]),
             Operation::Set { key, value, condition, returns_old } => {
                 put(bytes, 2, &[key, value]);
-                bytes.put_u8(match condition {
-                    None => 0,
-                    Some(Condition::IfMissing) => 1,
-                    Some(Condition::IfPresent) => 2,
-                });
+                put_condition(bytes, *condition);
                 bytes.put_u8(u8::from(*returns_old));
             }
             Operation::SetNx { key, value } => put(bytes, 3, &[key, value]),
@@ -93,6 +94,12 @@ impl Operation {
             }
             Operation::FlushAll => bytes.put_u8(14),
             Operation::Type { key } => put(bytes, 15, &[key]),
+            Operation::SetExpiring { .. }
+            | Operation::GetExpiring { .. }
+            | Operation::ChangeDeadline { .. }
+            | Operation::Deadline { .. }
+            | Operation::Created { .. }
+            | Operation::Expire { .. } => expiry::encode(self, bytes),
         }
     }
 }
@@ -121,12 +128,7 @@ fn decode_one(bytes: &mut Bytes) -> Result<Operation, MalformedCommand> {
         2 => Operation::Set {
             key: take(bytes)?,
             value: take(bytes)?,
-            condition: match take_u8(bytes)? {
-                0 => None,
-                1 => Some(Condition::IfMissing),
-                2 => Some(Condition::IfPresent),
-                _ => return Err(MalformedCommand),
-            },
+            condition: take_condition(bytes)?,
             returns_old: take_bool(bytes)?,
         },
         3 => Operation::SetNx { key: take(bytes)?, value: take(bytes)? },
@@ -146,11 +148,28 @@ fn decode_one(bytes: &mut Bytes) -> Result<Operation, MalformedCommand> {
         }
         14 => Operation::FlushAll,
         15 => Operation::Type { key: take(bytes)? },
+        tag => expiry::decode(tag, bytes)?,
+    })
+}
+
+pub(super) fn put_condition(bytes: &mut BytesMut, condition: Option<Condition>) {
+    bytes.put_u8(match condition {
+        None => 0,
+        Some(Condition::IfMissing) => 1,
+        Some(Condition::IfPresent) => 2,
+    });
+}
+
+pub(super) fn take_condition(bytes: &mut Bytes) -> Result<Option<Condition>, MalformedCommand> {
+    Ok(match take_u8(bytes)? {
+        0 => None,
+        1 => Some(Condition::IfMissing),
+        2 => Some(Condition::IfPresent),
         _ => return Err(MalformedCommand),
     })
 }
 
-fn put(bytes: &mut BytesMut, tag: u8, fields: &[&Bytes]) {
+pub(super) fn put(bytes: &mut BytesMut, tag: u8, fields: &[&Bytes]) {
     bytes.put_u8(tag);
     for field in fields {
         put_bytes(bytes, field);
@@ -174,11 +193,11 @@ fn length(length: usize) -> u32 {
     u32::try_from(length).expect("a request is bounded far below 4 GiB")
 }
 
-fn take_u8(bytes: &mut Bytes) -> Result<u8, MalformedCommand> {
+pub(super) fn take_u8(bytes: &mut Bytes) -> Result<u8, MalformedCommand> {
     bytes.try_get_u8().map_err(|_| MalformedCommand)
 }
 
-fn take_bool(bytes: &mut Bytes) -> Result<bool, MalformedCommand> {
+pub(super) fn take_bool(bytes: &mut Bytes) -> Result<bool, MalformedCommand> {
     match take_u8(bytes)? {
         0 => Ok(false),
         1 => Ok(true),
@@ -190,7 +209,7 @@ fn take_u64(bytes: &mut Bytes) -> Result<u64, MalformedCommand> {
     bytes.try_get_u64_le().map_err(|_| MalformedCommand)
 }
 
-fn take(bytes: &mut Bytes) -> Result<Bytes, MalformedCommand> {
+pub(super) fn take(bytes: &mut Bytes) -> Result<Bytes, MalformedCommand> {
     let length = bytes.try_get_u32_le().map_err(|_| MalformedCommand)? as usize;
     if length > bytes.len() { Err(MalformedCommand) } else { Ok(bytes.split_to(length)) }
 }
@@ -206,6 +225,7 @@ fn take_list<T>(
 
 #[cfg(test)]
 mod tests {
+    use super::super::{DeadlineCondition, DeadlineForm, Expiry};
     use super::*;
     use proptest::prelude::*;
 
@@ -239,6 +259,41 @@ mod tests {
                 .prop_map(|(cursor, pattern, count)| Operation::Scan { cursor, pattern, count }),
             Just(Operation::FlushAll),
             key().prop_map(|key| Operation::Type { key }),
+            expiring(),
+        ]
+    }
+
+    fn expiring() -> impl Strategy<Value = Operation> {
+        let condition = prop::option::of(prop_oneof![Just(Condition::IfMissing), Just(Condition::IfPresent)]);
+        let expiry = || {
+            prop_oneof![
+                Just(Expiry::Never),
+                Just(Expiry::Kept),
+                any::<i64>().prop_map(Expiry::AfterMs),
+                any::<i64>().prop_map(Expiry::AtMs),
+            ]
+        };
+        let form = prop_oneof![
+            Just(DeadlineForm::LeftMs),
+            Just(DeadlineForm::LeftSeconds),
+            Just(DeadlineForm::AtMs),
+            Just(DeadlineForm::AtSeconds),
+        ];
+        prop_oneof![
+            (key(), key(), condition, any::<bool>(), expiry()).prop_map(
+                |(key, value, condition, returns_old, expiry)| {
+                    Operation::SetExpiring { key, value, condition, returns_old, expiry }
+                }
+            ),
+            (key(), expiry()).prop_map(|(key, expiry)| Operation::GetExpiring { key, expiry }),
+            (key(), expiry(), any::<[bool; 4]>()).prop_map(|(key, expiry, flags)| {
+                let [if_none, if_any, if_later, if_earlier] = flags;
+                let condition = DeadlineCondition { if_none, if_any, if_later, if_earlier };
+                Operation::ChangeDeadline { key, expiry, condition }
+            }),
+            (key(), form).prop_map(|(key, form)| Operation::Deadline { key, form }),
+            key().prop_map(|key| Operation::Created { key }),
+            any::<u32>().prop_map(|at_most| Operation::Expire { at_most }),
         ]
     }
 

@@ -1,6 +1,7 @@
 //! What can be asked of the store. [`codec`] is how the log holds it.
 
 mod codec;
+mod expiry;
 
 use bytes::Bytes;
 
@@ -101,6 +102,93 @@ pub enum Operation {
         /// The key.
         key: Bytes,
     },
+    /// Sets a key, and when it expires.
+    SetExpiring {
+        /// The key.
+        key: Bytes,
+        /// Its new value.
+        value: Bytes,
+        /// Sets it only if this holds.
+        condition: Option<Condition>,
+        /// Answers with the old value instead of whether it was set.
+        returns_old: bool,
+        /// When it expires.
+        expiry: Expiry,
+    },
+    /// Changes when a key expires, and answers with its value.
+    GetExpiring {
+        /// The key.
+        key: Bytes,
+        /// When it expires from now on.
+        expiry: Expiry,
+    },
+    /// Changes when a key expires; answers 1 if it was changed.
+    ChangeDeadline {
+        /// The key.
+        key: Bytes,
+        /// When it expires from now on.
+        expiry: Expiry,
+        /// Changes it only if this holds.
+        condition: DeadlineCondition,
+    },
+    /// When a key expires: -1 if it never does, -2 if there is no such key.
+    Deadline {
+        /// The key.
+        key: Bytes,
+        /// What to tell.
+        form: DeadlineForm,
+    },
+    /// The revision at which a key was created, as a fencing number: it grows with every creation, and is never
+    /// given twice.
+    Created {
+        /// The key.
+        key: Bytes,
+    },
+    /// Removes keys that have expired, those that did first; answers how many.
+    Expire {
+        /// How many at most.
+        at_most: u32,
+    },
+}
+
+/// When a key expires. Milliseconds are those of the log's time: see [`Time`](paxos_core::Time).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Expiry {
+    /// Never.
+    Never,
+    /// When it would have expired before.
+    Kept,
+    /// So many milliseconds after the time of the slot; at once if there are none.
+    AfterMs(i64),
+    /// At this time, in milliseconds since 1970; at once if that has passed.
+    AtMs(i64),
+}
+
+/// When a deadline is to be changed. All that is set must hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own, as in Redis")]
+pub struct DeadlineCondition {
+    /// The key has no deadline (`NX`).
+    pub if_none: bool,
+    /// It has one (`XX`).
+    pub if_any: bool,
+    /// The new one is later (`GT`); none is later than any.
+    pub if_later: bool,
+    /// The new one is earlier (`LT`).
+    pub if_earlier: bool,
+}
+
+/// How a deadline is told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DeadlineForm {
+    /// As the milliseconds that are left.
+    LeftMs,
+    /// As the seconds that are left, rounded.
+    LeftSeconds,
+    /// As milliseconds since 1970.
+    AtMs,
+    /// As seconds since 1970, rounded.
+    AtSeconds,
 }
 
 /// When a key is to be set.
@@ -206,6 +294,8 @@ impl Operation {
             | Operation::StrLen { .. }
             | Operation::Type { .. }
             | Operation::MGet { .. }
+            | Operation::Deadline { .. }
+            | Operation::Created { .. }
             | Operation::DbSize
             | Operation::Scan { .. } => true,
             Operation::Set { .. }
@@ -215,6 +305,10 @@ impl Operation {
             | Operation::Add { .. }
             | Operation::Append { .. }
             | Operation::MSet { .. }
+            | Operation::SetExpiring { .. }
+            | Operation::GetExpiring { .. }
+            | Operation::ChangeDeadline { .. }
+            | Operation::Expire { .. }
             | Operation::FlushAll => false,
         }
     }
@@ -228,8 +322,14 @@ impl Operation {
             | Operation::SetNx { .. }
             | Operation::Add { .. }
             | Operation::Append { .. }
+            | Operation::SetExpiring { .. }
+            | Operation::GetExpiring { .. }
+            | Operation::ChangeDeadline { .. }
             | Operation::MSet { .. } => true,
-            Operation::GetDel { .. }
+            Operation::Deadline { .. }
+            | Operation::Created { .. }
+            | Operation::Expire { .. }
+            | Operation::GetDel { .. }
             | Operation::Delete { .. }
             | Operation::FlushAll
             | Operation::Get { .. }

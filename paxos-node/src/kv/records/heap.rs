@@ -1,11 +1,15 @@
 //! Where the bytes of a shard's records lie: short ones one behind the other in pages, long ones apart.
 //!
 //! A record in a page is the revisions at which it was created and modified, 8 bytes each, a [`Head`], the
-//! key and the value. An allocation for each record would cost more memory than that, and time.
+//! deadline if it has one, the key and the value. An allocation for each record would cost more memory than that, and time.
 
 use bytes::{Bytes, BytesMut};
 
-use super::record::{HEAD_BYTES, Head, MAX_LONG, Record, UNIT_BYTES, Value, is_short, is_short_key};
+use paxos_core::Time;
+
+use super::record::{
+    DEADLINE_BYTES, HEAD_BYTES, Head, History, MAX_LONG, Record, UNIT_BYTES, Value, is_short, is_short_key,
+};
 
 const PAGE_BYTES: usize = 4096;
 /// The first page of a shard begins with this and doubles: a shard may have one key.
@@ -93,32 +97,27 @@ impl Heap {
     }
 
     /// Stores a record.
-    pub(super) fn add(&mut self, created: u64, modified: u64, key: &[u8], value: &[u8]) -> Place {
+    pub(super) fn add(&mut self, history: History, key: &[u8], value: &[u8]) -> Place {
         let paged_key = if is_short_key(key.len()) { key } else { &[] };
         if is_short(key.len(), value.len()) {
-            return self.append(created, modified, Head::new(key.len(), value.len()), [key, value]);
+            let head = Head::new(key.len(), value.len(), history.deadline.is_some());
+            return self.append(history, head, [key, value]);
         }
         let is_key_apart = paged_key.len() < key.len();
         let apart = if is_key_apart { Box::from(key) } else { Box::default() };
         let long = Long { key: apart, value: Bytes::copy_from_slice(value) };
-        self.add_long(created, modified, paged_key, is_key_apart, long)
+        self.add_long(history, paged_key, is_key_apart, long)
     }
 
-    fn add_long(
-        &mut self,
-        created: u64,
-        modified: u64,
-        paged_key: &[u8],
-        is_key_apart: bool,
-        long: Long,
-    ) -> Place {
+    fn add_long(&mut self, history: History, paged_key: &[u8], is_key_apart: bool, long: Long) -> Place {
         let at = self.free_long.pop().unwrap_or_else(|| {
             self.long.push(Long::default());
             u16::try_from(self.long.len() - 1).expect("a shard is split before it has so many")
         });
         self.long[usize::from(at)] = long;
-        let head = Head { value: at, is_long: true, is_key_apart, ..Head::new(paged_key.len(), 0) };
-        self.append(created, modified, head, [paged_key, &[]])
+        let head = Head::new(paged_key.len(), 0, history.deadline.is_some());
+        let head = Head { value: at, is_long: true, is_key_apart, ..head };
+        self.append(history, head, [paged_key, &[]])
     }
 
     /// Moves a record of another heap here.
@@ -126,17 +125,34 @@ impl Heap {
         let Heap { pages, long, .. } = from;
         let bytes = &pages[place.page()][place.offset()..];
         let head = head(bytes);
-        let (created, modified) = revisions(bytes);
-        let paged_key = &bytes[HEAD_BYTES..HEAD_BYTES + usize::from(head.key_bytes)];
+        let history = history(bytes, head);
+        let paged_key = &bytes[head.key_at()..][..usize::from(head.key_bytes)];
         if head.is_long {
             let long = std::mem::take(&mut long[usize::from(head.value)]);
-            return self.add_long(created, modified, paged_key, head.is_key_apart, long);
+            return self.add_long(history, paged_key, head.is_key_apart, long);
         }
-        let value = &bytes[HEAD_BYTES + paged_key.len()..][..usize::from(head.value)];
-        self.append(created, modified, Head::new(paged_key.len(), value.len()), [paged_key, value])
+        let value = &bytes[head.key_at() + paged_key.len()..][..usize::from(head.value)];
+        let new = Head::new(paged_key.len(), value.len(), head.expires);
+        self.append(history, new, [paged_key, value])
     }
 
-    fn append(&mut self, created: u64, modified: u64, head: Head, contents: [&[u8]; 2]) -> Place {
+    /// Stores a record once more, with another history and in another place; the old one is to be removed
+    /// then.
+    pub(super) fn repeat(&mut self, place: Place, history: History) -> Place {
+        let bytes = self.bytes_at(place);
+        let head = head(bytes);
+        let paged_key = bytes[head.key_at()..][..usize::from(head.key_bytes)].to_vec();
+        if head.is_long {
+            let long = std::mem::take(&mut self.long[usize::from(head.value)]);
+            return self.add_long(history, &paged_key, head.is_key_apart, long);
+        }
+        let value = bytes[head.key_at() + paged_key.len()..][..usize::from(head.value)].to_vec();
+        self.add(history, &paged_key, &value)
+    }
+
+    fn append(&mut self, history: History, head: Head, contents: [&[u8]; 2]) -> Place {
+        let History { created, modified, deadline } = history;
+        assert_eq!(head.expires, deadline.is_some(), "a record that expires has a deadline");
         let (size_bytes, [key, value]) = (head.size_bytes(), contents);
         if self.pages.last().is_none_or(|page| page.len() + size_bytes > PAGE_BYTES) {
             assert!(self.pages.len() < MAX_PAGES, "a shard is split before its pages run out");
@@ -154,6 +170,9 @@ impl Heap {
         page.extend_from_slice(&created.to_le_bytes());
         page.extend_from_slice(&modified.to_le_bytes());
         page.extend_from_slice(&head.bits().to_le_bytes());
+        if let Some(deadline) = deadline {
+            page.extend_from_slice(&deadline.0.to_le_bytes());
+        }
         page.extend_from_slice(key);
         page.extend_from_slice(value);
         page.resize(end, 0);
@@ -175,10 +194,20 @@ impl Heap {
         }
     }
 
-    /// Replaces the value of a record where it lies; `false` if there is no place for the new one.
-    pub(super) fn overwrite(&mut self, place: Place, modified: u64, value: &[u8]) -> bool {
+    /// Replaces the value of a record and its deadline where it lies; `false` if there is no place for the new
+    /// ones.
+    pub(super) fn overwrite(
+        &mut self,
+        place: Place,
+        modified: u64,
+        deadline: Option<Time>,
+        value: &[u8],
+    ) -> bool {
         let bytes = &mut self.pages[place.page()][place.offset()..];
         let head = head(bytes);
+        if head.expires != deadline.is_some() {
+            return false;
+        }
         if head.is_long {
             let long = &mut self.long[usize::from(head.value)];
             if !head.is_key_apart && is_short(usize::from(head.key_bytes), value.len()) {
@@ -190,18 +219,28 @@ impl Heap {
             if !is_short(key_bytes, value.len()) {
                 return false;
             }
-            let new = Head::new(key_bytes, value.len());
+            let new = Head::new(key_bytes, value.len(), head.expires);
             let may_be_unused = FEW_UNITS.max(head.units / PARTS_UNUSED);
             if new.units > head.units || head.units - new.units > may_be_unused {
                 return false;
             }
-            bytes[HEAD_BYTES + key_bytes..][..value.len()].copy_from_slice(value);
+            bytes[head.key_at() + key_bytes..][..value.len()].copy_from_slice(value);
             if new.value != head.value {
                 put_head(bytes, Head { units: head.units, ..new });
             }
         }
-        bytes[8..16].copy_from_slice(&modified.to_le_bytes());
+        put_history(bytes, modified, deadline);
         true
+    }
+
+    /// Replaces the deadline of a record where it lies; `false` if it has none so far, or is to have none.
+    pub(super) fn set_deadline(&mut self, place: Place, modified: u64, deadline: Option<Time>) -> bool {
+        let bytes = &mut self.pages[place.page()][place.offset()..];
+        let is_possible = head(bytes).expires == deadline.is_some();
+        if is_possible {
+            put_history(bytes, modified, deadline);
+        }
+        is_possible
     }
 
     /// Appends to a long value; `false` if it is a short one.
@@ -224,20 +263,20 @@ impl Heap {
         if head.is_key_apart {
             &self.long[usize::from(head.value)].key
         } else {
-            &bytes[HEAD_BYTES..HEAD_BYTES + usize::from(head.key_bytes)]
+            &bytes[head.key_at()..][..usize::from(head.key_bytes)]
         }
     }
 
     fn record_in<'a>(&'a self, bytes: &'a [u8]) -> Record<'a> {
         let head = head(bytes);
-        let (created, modified) = revisions(bytes);
+        let History { created, modified, deadline } = history(bytes, head);
         let value = if head.is_long {
             Value::Long(&self.long[usize::from(head.value)].value)
         } else {
-            let begin = HEAD_BYTES + usize::from(head.key_bytes);
+            let begin = head.key_at() + usize::from(head.key_bytes);
             Value::Short(&bytes[begin..begin + usize::from(head.value)])
         };
-        Record { created, modified, key: self.key_in(bytes, head), value }
+        Record { created, modified, deadline, key: self.key_in(bytes, head), value }
     }
 }
 
@@ -265,10 +304,19 @@ fn put_head(bytes: &mut [u8], head: Head) {
     bytes[16..20].copy_from_slice(&head.bits().to_le_bytes());
 }
 
-/// When the record that begins here was created and modified.
-fn revisions(bytes: &[u8]) -> (u64, u64) {
+/// What the record that begins here has beside its key and value.
+fn history(bytes: &[u8], head: Head) -> History {
     let number = |from: usize| u64::from_le_bytes(bytes[from..from + 8].try_into().expect("it has 8 bytes"));
-    (number(0), number(8))
+    let deadline = head.expires.then(|| Time(number(HEAD_BYTES)));
+    History { created: number(0), modified: number(8), deadline }
+}
+
+/// Notes that the record which begins here is changed. It has a deadline already if it is given one.
+fn put_history(bytes: &mut [u8], modified: u64, deadline: Option<Time>) {
+    bytes[8..16].copy_from_slice(&modified.to_le_bytes());
+    if let Some(deadline) = deadline {
+        bytes[HEAD_BYTES..HEAD_BYTES + DEADLINE_BYTES].copy_from_slice(&deadline.0.to_le_bytes());
+    }
 }
 
 /// Copies `new`, into the memory of `old` if the lengths match and nothing else shares it.

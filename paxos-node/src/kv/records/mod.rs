@@ -15,7 +15,7 @@ mod stripe;
 use std::hash::{BuildHasher, Hasher as _, RandomState};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-pub(super) use record::{Record, Value, hash_of, memory_of};
+pub(super) use record::{History, Record, Value, hash_of, memory_of};
 pub(super) use stripe::{END, Rank, Stripe};
 
 /// How many bits of a hash choose a stripe. There are few of them in tests, so that each has many shards.

@@ -1,9 +1,10 @@
 //! A few hundred records and a table that finds them: small, so that it can be made anew at any time.
 
 use hashbrown::HashTable;
+use paxos_core::Time;
 
 use super::heap::{Heap, Place};
-use super::record::Record;
+use super::record::{History, Record};
 use super::{Hash, Hasher};
 
 /// A shard with more records, or more bytes of them, is to be split.
@@ -60,19 +61,12 @@ impl Shard {
     }
 
     /// Adds a record whose key is not there.
-    pub(super) fn add(
-        &mut self,
-        hasher: &Hasher,
-        hash: Hash,
-        revisions: (u64, u64),
-        key: &[u8],
-        value: &[u8],
-    ) {
+    pub(super) fn add(&mut self, hasher: &Hasher, hash: Hash, history: History, key: &[u8], value: &[u8]) {
         if self.heap.is_wasteful(PARTS_UNUSED_BEFORE_ADDING) {
             self.make_anew();
         }
         let Shard { places, heap } = self;
-        let place = heap.add(revisions.0, revisions.1, key, value);
+        let place = heap.add(history, key, value);
         places.insert_unique(hash.spread(), place, |place| hasher.hash(heap.key(*place)).spread());
     }
 
@@ -94,17 +88,41 @@ impl Shard {
         self.heap.remove(place);
     }
 
-    /// Replaces the value of a record.
+    /// Replaces the value of a record, and its deadline.
     pub(super) fn overwrite(
         &mut self,
         hasher: &Hasher,
         hash: Hash,
         place: Place,
-        modified: u64,
+        (modified, deadline): (u64, Option<Time>),
         value: &[u8],
     ) {
-        if !self.heap.overwrite(place, modified, value) {
-            self.store_elsewhere(hasher, hash, place, modified, value);
+        if !self.heap.overwrite(place, modified, deadline, value) {
+            let Record { key, created, .. } = self.heap.record(place);
+            let key = key.to_vec();
+            self.take_out(hash, place);
+            self.add(hasher, hash, History { created, modified, deadline }, &key, value);
+        }
+    }
+
+    /// Replaces the deadline of a record.
+    pub(super) fn set_deadline(
+        &mut self,
+        hash: Hash,
+        place: Place,
+        (modified, deadline): (u64, Option<Time>),
+    ) {
+        if self.heap.set_deadline(place, modified, deadline) {
+            return;
+        }
+        let created = self.heap.record(place).created;
+        let Shard { places, heap } = self;
+        let new = heap.repeat(place, History { created, modified, deadline });
+        let entry = places.find_entry(hash.spread(), |other| *other == place);
+        *entry.unwrap_or_else(|_| unreachable!("each record is in the table")).get_mut() = new;
+        heap.remove(place);
+        if heap.is_wasteful(PARTS_UNUSED_BEFORE_ADDING) {
+            self.make_anew();
         }
     }
 
@@ -120,18 +138,11 @@ impl Shard {
         if self.heap.append_to(place, modified, tail) {
             return self.heap.record(place);
         }
-        let Record { key, value, .. } = self.heap.record(place);
+        let Record { key, value, deadline, .. } = self.heap.record(place);
         let (key, joined) = (key.to_vec(), [value.as_bytes(), tail].concat());
-        self.overwrite(hasher, hash, place, modified, &joined);
+        self.overwrite(hasher, hash, place, (modified, deadline), &joined);
         let place = self.find(hash, &key).expect("it has just been stored");
         self.heap.record(place)
-    }
-
-    fn store_elsewhere(&mut self, hasher: &Hasher, hash: Hash, place: Place, modified: u64, value: &[u8]) {
-        let Record { key, created, .. } = self.heap.record(place);
-        let key = key.to_vec();
-        self.take_out(hash, place);
-        self.add(hasher, hash, (created, modified), &key, value);
     }
 
     /// Moves the records into new pages, without what was removed.

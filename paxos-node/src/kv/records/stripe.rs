@@ -3,8 +3,10 @@
 //! This is linear hashing: with *n* shards, the first of them are told apart by one more bit of the hash than
 //! those behind. A shard has the hashes of a range of [`Rank`]s, however many shards there are.
 
+use paxos_core::Time;
+
 use super::heap::Place;
-use super::record::Record;
+use super::record::{History, Record};
 use super::shard::Shard;
 use super::{Hash, Hasher};
 
@@ -73,7 +75,7 @@ impl Stripe {
         &mut self,
         hasher: &Hasher,
         hash: Hash,
-        revisions: (u64, u64),
+        history: History,
         key: &[u8],
         value: &[u8],
     ) {
@@ -82,7 +84,7 @@ impl Stripe {
         }
         self.make_room(hasher, hash);
         let shard = self.shard_of(hash.in_stripe());
-        self.shards[shard].add(hasher, hash, revisions, key, value);
+        self.shards[shard].add(hasher, hash, history, key, value);
     }
 
     pub(in crate::kv) fn remove(&mut self, hasher: &Hasher, at: At) {
@@ -90,9 +92,27 @@ impl Stripe {
         self.merge_if_sparse(hasher);
     }
 
-    /// Replaces the value of a record.
-    pub(in crate::kv) fn overwrite(&mut self, hasher: &Hasher, at: At, modified: u64, value: &[u8]) {
-        self.shards[at.shard].overwrite(hasher, at.hash, at.place, modified, value);
+    /// Replaces the value of a record, and its deadline.
+    pub(in crate::kv) fn overwrite(
+        &mut self,
+        hasher: &Hasher,
+        at: At,
+        (modified, deadline): (u64, Option<Time>),
+        value: &[u8],
+    ) {
+        self.shards[at.shard].overwrite(hasher, at.hash, at.place, (modified, deadline), value);
+        self.make_room(hasher, at.hash);
+    }
+
+    /// Replaces the deadline of a record.
+    pub(in crate::kv) fn set_deadline(
+        &mut self,
+        hasher: &Hasher,
+        at: At,
+        modified: u64,
+        deadline: Option<Time>,
+    ) {
+        self.shards[at.shard].set_deadline(at.hash, at.place, (modified, deadline));
         self.make_room(hasher, at.hash);
     }
 

@@ -8,6 +8,7 @@ use paxos_core::{Input, ReadId, Refusal};
 use paxos_storage::Capacity;
 
 use super::Driver;
+use super::due::Due;
 use crate::client::{ClientError, ClientRequest};
 use crate::error::NodeError;
 use crate::runtime::pending::{PendingCommands, PendingReads, PendingSessions};
@@ -22,6 +23,7 @@ pub(super) struct Clients {
     pub(super) commands: PendingCommands,
     pub(super) sessions: PendingSessions,
     pub(super) reads: PendingReads,
+    pub(super) due: Due,
 }
 
 impl Clients {
@@ -30,6 +32,7 @@ impl Clients {
             commands: PendingCommands::new(fastrand::u64(..), retry_interval),
             sessions: PendingSessions::new(retry_interval),
             reads: PendingReads::new(ReadId(fastrand::u64(..)), retry_interval),
+            due: Due::default(),
         }
     }
 
@@ -52,6 +55,7 @@ impl Clients {
     /// A request of some node was executed. If it was a command of this node's own session, returns since
     /// when it waited.
     pub(super) fn on_executed(&mut self, slot: paxos_core::Slot, executed: Executed) -> Option<Instant> {
+        self.due.on_executed(&executed);
         self.sessions.on_executed(slot, &executed);
         self.commands.on_executed(slot, executed.command, executed.outcome)
     }

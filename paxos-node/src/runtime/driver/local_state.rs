@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Instant;
 
-use paxos_core::{ReadId, Slot, SnapshotMeta, Value};
+use paxos_core::{Input, ReadId, Slot, SnapshotMeta, Time, Value};
 
 use super::Driver;
 use crate::error::NodeError;
@@ -18,8 +18,9 @@ use crate::status::Digest;
 /// The applier, and what waits for it.
 pub(super) struct LocalState<S> {
     pub(super) applier: Applier<S>,
-    /// Reads that may be answered once everything up to their slot is applied; slots ascend.
-    pub(super) reads_behind: VecDeque<(Slot, ReadId)>,
+    /// Reads that may be answered once everything up to their slot is applied, and by which time of the leader;
+    /// slots ascend.
+    pub(super) reads_behind: VecDeque<(Slot, ReadId, Time)>,
     pub(super) digest: Digest,
     pub(super) own_snapshots: OwnSnapshots,
 }
@@ -90,7 +91,8 @@ impl<S: StateMachine> Driver<S> {
                     self.local_state.own_snapshots.give_up();
                 }
             }
-            ApplyResult::Restored { slot, answers } => {
+            ApplyResult::Restored { slot, time, answers } => {
+                self.step(Input::Restored { time })?;
                 self.clients.on_restored(answers);
                 tracing::info!(node = self.settings.node.0, slot = slot.0, "caught up by a snapshot");
             }
@@ -104,10 +106,10 @@ impl<S: StateMachine> Driver<S> {
     /// Answers the reads for which enough is applied.
     pub(super) fn answer_reads(&mut self) {
         let LocalState { applier, reads_behind, .. } = &mut self.local_state;
-        while let Some((slot, read)) = reads_behind.front()
+        while let Some((slot, read, time)) = reads_behind.front()
             && *slot <= applier.applied()
         {
-            self.clients.reads.on_ready(*read);
+            self.clients.reads.on_ready(*read, *time);
             reads_behind.pop_front();
         }
     }

@@ -17,6 +17,7 @@
 //! | [`early`] | keeps messages that come before the membership that begins their epoch |
 //! | [`administration`] | changes of the membership, handovers, and the end of this node |
 //! | [`clients`] | requests of clients, refused or handed to the replica |
+//! | [`due`] | proposes what the state machine wants because time has come |
 //! | [`outputs`] | what the replica asks for |
 //! | [`turn_times`], [`thread_times`], [`status`] | what whoever runs the node gets to see |
 
@@ -24,6 +25,7 @@ mod administration;
 mod clients;
 mod disk;
 mod disk_watch;
+mod due;
 mod early;
 mod gather;
 mod introducing;
@@ -201,6 +203,7 @@ impl<S: StateMachine> Driver<S> {
             self.take_in_early()?;
             self.carry_out_introductions()?;
             self.on_requests()?;
+            self.propose_due()?;
             self.finish_turn().await?;
             self.publish_status();
             self.turn_times.end();

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use paxos_core::{
     ChangeRefusal, Epoch, HandoverRefusal, Membership, Message, NodeId, Output, ReadId, Refusal, RequestId,
-    Slot, SnapshotMeta, Value, Write,
+    Slot, SnapshotMeta, Time, Value, Write,
 };
 
 use super::Driver;
@@ -153,9 +153,9 @@ impl<S: StateMachine> paxos_core::Driver for Driver<S> {
         Ok(())
     }
 
-    fn read_ready(&mut self, read: ReadId) -> Result<(), NodeError> {
+    fn read_ready(&mut self, read: ReadId, time: Time) -> Result<(), NodeError> {
         let slot = self.local_state.applier.given();
-        self.local_state.reads_behind.push_back((slot, read));
+        self.local_state.reads_behind.push_back((slot, read, time));
         self.answer_reads();
         Ok(())
     }

@@ -43,6 +43,7 @@ impl<S: StateMachine> Driver<S> {
     /// Feeds the ticks that have passed by the clock, however many were missed.
     pub(super) fn tick(&mut self) -> Result<(), NodeError> {
         let passed = self.clock.advance().min(MAX_MISSED_TICKS);
+        self.replica.step(Input::Clock(self.settings.clock.read()), &mut Vec::new());
         // A node that belongs to no cluster yet neither hears messages nor runs for leader: its replica
         // stands still.
         let ticks = if self.peers.introductions.may_take_part() { passed } else { 0 };
@@ -62,6 +63,7 @@ impl<S: StateMachine> Driver<S> {
         self.note_progress();
         self.tell_news();
         self.clients.on_tick(now);
+        self.clients.due.on_tick();
         self.peers.mesh.look(self.peers.transport.as_ref(), now);
         metrics::show(&self.status.borrow(), self.replica.log_bytes());
         self.peers.misunderstood.ask(self.peers.transport.as_ref(), ticks);

@@ -168,6 +168,8 @@ fn equal_settings(settings: &NodeSettings, founding: &Membership) -> BTreeMap<St
         ("phase_one", format!("{:?}", protocol.phase_one)),
         ("reads", reads),
         ("tick", format!("{:?}", settings.tick)),
+        // Not understood by versions that have no such setting.
+        ("log", String::from("with times")),
         ("window_slots", protocol.window_slots.to_string()),
         ("command_bytes", protocol.command_bytes.to_string()),
         ("sessions.sessions", sessions.sessions.to_string()),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use paxos_core::ReadId;
+use paxos_core::{ReadId, Time};
 
 use super::Reply;
 use crate::client::ClientError;
@@ -18,7 +18,7 @@ pub(crate) struct PendingReads {
 
 #[derive(Debug)]
 struct ReadGroup {
-    replies: Vec<Reply<()>>,
+    replies: Vec<Reply<Time>>,
     deadline: Instant,
     next_attempt: Instant,
 }
@@ -34,7 +34,7 @@ impl PendingReads {
         self.groups.len()
     }
 
-    pub(crate) fn add(&mut self, replies: Vec<Reply<()>>, now: Instant, deadline: Instant) {
+    pub(crate) fn add(&mut self, replies: Vec<Reply<Time>>, now: Instant, deadline: Instant) {
         self.groups.insert(self.next, ReadGroup { replies, deadline, next_attempt: now });
         self.next = ReadId(self.next.0.wrapping_add(1));
     }
@@ -61,9 +61,10 @@ impl PendingReads {
         }
     }
 
-    pub(crate) fn on_ready(&mut self, read: ReadId) {
+    /// The read may be answered, by this time of the leader.
+    pub(crate) fn on_ready(&mut self, read: ReadId, time: Time) {
         for reply in self.groups.remove(&read).into_iter().flat_map(|group| group.replies) {
-            let _ = reply.send(Ok(()));
+            let _ = reply.send(Ok(time));
         }
     }
 

@@ -33,7 +33,7 @@
 //!     10    2  zero
 //!     12    4  length of the value in bytes
 //!     16   16  ballot, round and node; zero if chosen
-//!     32    8  zero: room for the time that the leader gives the value
+//!     32    8  time that the leader has given the value; zero if it has none
 //!     40       value
 //! ```
 //!
@@ -44,7 +44,8 @@
 //!
 //! Versions 1 and 2 are still read. Version 2 has no mask: its group takes four bytes. Version 1, the oldest,
 //! has the length of the frame in place of the group, and its records have neither the kind of the value (they
-//! hold commands only) nor room for a time: the value follows at byte 32.
+//! hold commands only) nor room for a time: the value follows at byte 32. A program from before there were
+//! times refuses a value that has one, though the version is the same: it takes it for something unknown.
 //!
 //! What is zero here may be in use in a later version. A frame with right checksums that holds anything else
 //! is not damaged, and it must not be taken for a torn one: [`Unreadable::Unknown`].
@@ -56,7 +57,7 @@
 use std::borrow::Cow;
 
 use bytes::{Buf, BufMut, Bytes};
-use paxos_core::{Ballot, Entry, HardState, NodeId, Slot, Value, ValueKind};
+use paxos_core::{Ballot, Entry, HardState, NodeId, Slot, Time, Value, ValueKind};
 
 use crate::file::disk::buffer::{AlignedBuffer, BLOCK_BYTES, round_up};
 use crate::file::layout::mask::{apply_mask, mask_for};
@@ -231,7 +232,7 @@ fn put_records(mut payload: &mut [u8], entries: &[(Slot, Entry)]) {
         payload.put_u32_le(small(entry.value().size_bytes()));
         payload.put_u64_le(ballot.round);
         payload.put_u64_le(ballot.node.0);
-        payload.put_u64_le(0);
+        payload.put_u64_le(entry.value().time().0);
         payload.put_slice(entry.value().as_bytes());
     }
 }
@@ -344,16 +345,13 @@ fn take_record(version: u16, payload: &mut &[u8]) -> Result<(Slot, Entry), Unrea
     let zero = head.get_u16_le();
     let value_bytes = head.get_u32_le() as usize;
     let ballot = Ballot { round: head.get_u64_le(), node: NodeId(head.get_u64_le()) };
-    let time = if head.has_remaining() { head.get_u64_le() } else { 0 };
+    let time = Time(if head.has_remaining() { head.get_u64_le() } else { 0 });
     let value_kind = value_kind.ok_or(Unreadable::Unknown("a value of an unknown kind"))?;
-    if time != 0 {
-        return Err(Unreadable::Unknown("a value with a time"));
-    }
     if zero != 0 || (version == VERSION_OF_COMMANDS_ALONE && value_kind != ValueKind::Commands) {
         return Err(Unreadable::Unknown("a record with unknown fields"));
     }
     let value = payload.split_off(..value_bytes).ok_or(Unreadable::Unknown("a record cut short"))?;
-    let value = Value::parse(value_kind, Bytes::copy_from_slice(value));
+    let value = Value::parse_at(value_kind, Bytes::copy_from_slice(value), time);
     let value = value.map_err(|_| Unreadable::Unknown("a value with an unknown layout"))?;
     match kind {
         RECORD_ACCEPTED => Ok((slot, Entry::Accepted { ballot, value })),
@@ -391,7 +389,7 @@ mod tests {
         let entry = |(index, bytes): (u64, &Vec<u8>)| {
             let value = match bytes.len() % 5 {
                 0 => Value::membership(&membership(index + 1)),
-                _ => Value::batch(&[Bytes::from(bytes.clone())]),
+                _ => Value::batch(&[Bytes::from(bytes.clone())]).at(Time(u64::MAX * (index % 2))),
             };
             let entry =
                 if index % 2 == 0 { Entry::Chosen { value } } else { Entry::Accepted { ballot, value } };
@@ -460,11 +458,23 @@ mod tests {
             (HEADER_BYTES + 9, 200, "a value of an unknown kind"),
             (HEADER_BYTES + 9, 1, "a value with an unknown layout"),
             (HEADER_BYTES + 10, 1, "a record with unknown fields"),
-            (HEADER_BYTES + 32, 1, "a value with a time"),
             (104, 2, "other records than it names"),
         ] {
             assert_eq!(forged(at, byte), Err(Unreadable::Unknown(content)), "byte {at}");
         }
         assert!(forged(0, MAGIC[0]).is_ok(), "nothing is changed");
+    }
+
+    #[test]
+    fn only_commands_have_a_time() {
+        let time = |entries: &[(Slot, Entry)]| entries[0].1.value().time();
+        assert_eq!(forged(HEADER_BYTES + 33, 2).map(|entries| time(&entries)), Ok(Time(512)));
+        let mut buffer = AlignedBuffer::default();
+        let value = Value::no_op();
+        encode(&mut buffer, &header(), &[(Slot(1), Entry::Chosen { value })]);
+        let mut record = buffer.as_slice()[HEADER_BYTES..][..RECORD_HEADER_BYTES].to_vec();
+        record[32] = 1;
+        let refused = take_record(VERSION, &mut &record[..]);
+        assert_eq!(refused, Err(Unreadable::Unknown("a value with an unknown layout")));
     }
 }
