@@ -28,11 +28,12 @@ pub(in crate::sim) struct Times {
     aware: Nodes,
     /// For each ballot the nodes that have promised it without being aware.
     unaware_promises: BTreeMap<Ballot, Nodes>,
-    /// Ballots whose leaders may have begun with their wall clocks.
+    /// The ballots under which a node has led, and whether its time may have begun with its wall clock. The
+    /// leaders after it go on from that, even if it has proposed nothing.
     from_wall_clock: BTreeMap<Ballot, bool>,
     /// The chosen value that is the latest in real time compared with its own: how much, in thousandths of a
-    /// unit, and the ballot under which it was first proposed.
-    latest: Option<(i128, Ballot)>,
+    /// unit. Only values count since a wall clock did.
+    latest: Option<i128>,
 }
 
 impl Observer {
@@ -97,19 +98,20 @@ impl Observer {
         let thousandths = 1000 + 2 * i128::from(self.times.clock_error) + SLEW_THOUSANDTHS;
         let ahead =
             i128::from(time.0) * i128::from(MS_UNITS) * 1000 - i128::from(proposed_units) * thousandths;
-        let begins_anew = self.times.from_wall_clock.get(&origin).copied().unwrap_or(false);
-        match self.times.latest {
-            Some((latest, of)) if !begins_anew || of == origin => {
+        let mut begins_anew = false;
+        for (_, is_from_wall_clock) in self.times.from_wall_clock.range_mut(..=origin) {
+            begins_anew |= std::mem::take(is_from_wall_clock);
+        }
+        match self.times.latest.filter(|_| !begins_anew) {
+            Some(latest) => {
                 let most = latest + i128::from(MAX_LAG_MS * MS_UNITS) * 1000;
                 self.check(ahead <= most, Rule::TimeIsNotFast, || {
                     let early_ms = (ahead - latest) / 1000 / i128::from(MS_UNITS);
                     format!("slot {slot}, first proposed under {origin}, has time {time}: what expires does so {early_ms} ms early")
                 });
-                if ahead < latest {
-                    self.times.latest = Some((ahead, origin));
-                }
+                self.times.latest = Some(latest.min(ahead));
             }
-            _ => self.times.latest = Some((ahead, origin)),
+            None => self.times.latest = Some(ahead),
         }
     }
 
