@@ -142,11 +142,18 @@ async fn ready(node: &Node<Noting>) {
 #[tokio::test]
 async fn a_node_that_has_worked_looks_for_more_before_it_sleeps() {
     let (node, seen) = start_alone(LONGEST_POLL).await;
-    node.client().read().await.expect("it leads");
-    let before = seen.looks();
-    sleep(Duration::from_millis(100)).await;
-    let looks = seen.looks() - before;
-    assert!(looks > 200, "it looked {looks} times within ten ticks, so it slept");
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        node.client().read().await.expect("it leads");
+        let before = seen.looks();
+        sleep(Duration::from_millis(100)).await;
+        let looks = seen.looks() - before;
+        // One that sleeps never looks as often; one on a busy machine may have to wait for the processor.
+        if looks > 200 {
+            break;
+        }
+        assert!(Instant::now() < deadline, "it looked {looks} times within ten ticks, so it slept");
+    }
 }
 
 #[tokio::test]

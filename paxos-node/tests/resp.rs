@@ -36,7 +36,7 @@ impl Server {
         let mut status = node.status();
         let leads = status.wait_for(paxos_node::Status::is_ready);
         timeout(PATIENCE, leads).await.expect("it leads in time").expect("it runs");
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("there are free ports");
+        let listener = TcpListener::bind("127.4.0.1:0").await.expect("there are free ports");
         let address = listener.local_addr().expect("it is bound");
         let (stop, stopped) = watch::channel(false);
         let front = tokio::spawn(resp::serve(listener, node.client(), front, stopped));
@@ -345,7 +345,7 @@ const GOLDEN: &[(&str, &str, Option<&str>)] = &[
     ("CLIENT GETNAME", "$6\r\ntester\r\n", None),
     ("CLIENT ID", ":1\r\n", Some(":2\r\n")),
     ("CLIENT LIST ID 9", "$0\r\n\r\n", None),
-    ("CLIENT KILL 127.0.0.1:1", "-ERR No such client\r\n", None),
+    ("CLIENT KILL 127.4.0.1:1", "-ERR No such client\r\n", None),
     ("CLIENT KILL TYPE replica", ":0\r\n", None),
     ("CLIENT TRACKING ON", "-ERR CLIENT TRACKING needs RESP3 here: send HELLO 3 first\r\n", Some("+OK\r\n")),
     ("CLIENT TRACKING OFF", "+OK\r\n", None),
@@ -365,7 +365,7 @@ const GOLDEN: &[(&str, &str, Option<&str>)] = &[
     ("CLIENT", "-ERR wrong number of arguments for 'client' command\r\n", None),
     // About the node.
     ("ROLE now", "-ERR wrong number of arguments for 'role' command\r\n", None),
-    ("COMMAND COUNT", ":71\r\n", None),
+    ("COMMAND COUNT", ":72\r\n", None),
     (
         "COMMAND DOCS get",
         "*2\r\n$3\r\nget\r\n*2\r\n$5\r\ngroup\r\n$6\r\nstring\r\n",
@@ -468,10 +468,10 @@ const GOLDEN: &[(&str, &str, Option<&str>)] = &[
     ("HELLO 3 AUTH default", "-ERR Syntax error in HELLO option 'AUTH'\r\n", None),
     (
         "HELLO",
-        "*14\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$5\r\n7.0.0\r\n$5\r\nproto\r\n:2\r\n$2\r\nid\r\n:1\r\n\
+        "*14\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$5\r\n7.4.0\r\n$5\r\nproto\r\n:2\r\n$2\r\nid\r\n:1\r\n\
          $4\r\nmode\r\n$10\r\nstandalone\r\n$4\r\nrole\r\n$6\r\nmaster\r\n$7\r\nmodules\r\n*0\r\n",
         Some(
-            "%7\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$5\r\n7.0.0\r\n$5\r\nproto\r\n:3\r\n$2\r\nid\r\n:2\r\n\
+            "%7\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$5\r\n7.4.0\r\n$5\r\nproto\r\n:3\r\n$2\r\nid\r\n:2\r\n\
              $4\r\nmode\r\n$10\r\nstandalone\r\n$4\r\nrole\r\n$6\r\nmaster\r\n$7\r\nmodules\r\n*0\r\n",
         ),
     ),
@@ -520,7 +520,7 @@ async fn each_command_is_in_the_table() {
         assert!(is_tried, "{name} is missing in the table");
     }
     for field in
-        ["redis_version:7.0.0\r\n", "node_id:1\r\n", "paxos_role:leader\r\n", "leader_id:1\r\n", "lag:0\r\n"]
+        ["redis_version:7.4.0\r\n", "node_id:1\r\n", "paxos_role:leader\r\n", "leader_id:1\r\n", "lag:0\r\n"]
     {
         assert!(info.contains(field), "{field:?} in {info}");
     }

@@ -115,7 +115,7 @@ fn a_node_tells_what_redis_tells_of_itself() {
     }
     let port = cluster.client_address(1).rsplit_once(':').map(|(_, port)| format!("tcp_port:{port}"));
     for field in [
-        "redis_version:7.0.0",
+        "redis_version:7.4.0",
         &port.expect("an address has a port"),
         "connected_clients:1",
         "maxclients:77",

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use paxos_core::{NodeId, Role, Slot};
 use paxos_node::{ClientError, Node, NodeError, WriterMode};
 use paxos_transport::memory::MemoryNetwork;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use support::embedded::{
     Gate, Gated, Lengths, PATIENCE, PROMPTLY, alone, assert_led_on, disk, led, start, until,
@@ -75,4 +75,25 @@ async fn a_leader_whose_disk_hangs_goes_on_with_those_of_the_others() {
     }
     assert_led_on(&nodes, leader, Duration::from_secs(1)).await;
     gates[leader].open();
+}
+
+#[tokio::test]
+async fn a_node_without_space_finishes_the_snapshot_that_makes_room() {
+    let (mut nodes, gates) = start(|settings| settings.snapshot_after_bytes = 4096, &Lengths::default());
+    let leader = led(&nodes).await;
+    let (full, other) = ((leader + 1) % 3, (leader + 2) % 3);
+    gates[full].fill_up();
+    let client = nodes[leader].client();
+    for _ in 0..100 {
+        client.propose(Bytes::from(vec![b'x'; 100])).await.expect("two of three are enough");
+    }
+    let made_room = async {
+        while gates[full].is_full() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, made_room).await.expect("its snapshot gets finished");
+    nodes.remove(other).stop().await.expect("it stops");
+    let proposed = timeout(PATIENCE, client.propose(Bytes::from_static(b"one"))).await;
+    proposed.expect("it is answered").expect("the node with room again writes");
 }

@@ -56,7 +56,10 @@ struct Estimate<'a> {
 impl Estimate<'_> {
     fn add(&mut self, operation: &Operation) {
         let nanoseconds = match operation {
-            Operation::Get { key } => self.copied(key),
+            Operation::Get { key }
+            | Operation::Digest { key }
+            | Operation::LeftIfEqual { key, .. }
+            | Operation::GetRange { key, .. } => self.copied(key),
             Operation::Set { key, value, returns_old: true, .. }
             | Operation::Set { key, value, condition: Some(_), .. }
             | Operation::SetExpiring { key, value, .. }
@@ -79,9 +82,6 @@ impl Estimate<'_> {
             Operation::DeleteEqual { keys, .. } => {
                 keys.iter().map(|key| self.copied(key).saturating_add(CHANGE)).fold(0, u64::saturating_add)
             }
-            Operation::Digest { key }
-            | Operation::LeftIfEqual { key, .. }
-            | Operation::GetRange { key, .. } => self.copied(key),
             Operation::SetAll { keys, value, .. } => {
                 let one = |key: &Bytes| self.copied(key).saturating_add(CHANGE + BYTE * value.len() as u64);
                 keys.iter().map(one).fold(0, u64::saturating_add)

@@ -50,8 +50,8 @@ impl Store {
         replaces: bool,
         work: &mut Work,
     ) -> Result<Reply, TooMuch> {
-        let [bytes, replaced] = [from, to].map(|key| self.stored_bytes(key).unwrap_or(0));
-        let moved = work::copied(bytes) + work::freed(replaced);
+        let [copied, freed] = [from, to].map(|key| self.stored_bytes(key).unwrap_or(0));
+        let moved = work::copied(copied) + work::freed(freed);
         work.take_for_one_key(work::operation(2, CHANGE) + moved)?;
         if from == to {
             return Ok(Reply::error(SAME_KEY));

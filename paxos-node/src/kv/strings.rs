@@ -12,6 +12,9 @@ use super::work::{self, CHANGE, LOOKUP, REMOVAL, TooMuch, Work};
 use super::{Condition, Reply, Store};
 
 const NOT_A_FLOAT: &str = "ERR value is not a valid float";
+/// A part may be written into a value up to here, whatever limit its command names: as far as the longest entry of
+/// the log could have set it.
+const MAX_RANGE_END_BYTES: u64 = 16 << 20;
 
 impl View<'_> {
     pub(super) fn digest_of(&self, key: &[u8], work: &mut Work) -> Result<Reply, TooMuch> {
@@ -51,6 +54,7 @@ impl Store {
         limit_bytes: u64,
         work: &mut Work,
     ) -> Result<Reply, TooMuch> {
+        let limit_bytes = limit_bytes.min(MAX_RANGE_END_BYTES);
         let stored_bytes = self.stored_bytes(key).unwrap_or(0);
         let old_bytes = self.now().value_bytes(key).unwrap_or(0);
         let end = offset.saturating_add(part.len() as u64);
@@ -187,6 +191,10 @@ mod tests {
         assert_eq!(write(0, "xyz", 10), Reply::Integer(4));
         for offset in [9, u64::MAX] {
             assert_eq!(write(offset, "ab", 10), Reply::error("ERR value exceeds the limit of 10 bytes"));
+        }
+        let refused = Reply::error(&format!("ERR value exceeds the limit of {MAX_RANGE_END_BYTES} bytes"));
+        for offset in [MAX_RANGE_END_BYTES - 1, u64::MAX - 2] {
+            assert_eq!(write(offset, "ab", u64::MAX), refused, "the command names no limit");
         }
         assert_eq!(store.get(b"k"), Some(bytes("xyzb")));
         let revision = store.revision();

@@ -62,9 +62,13 @@ mod tests {
     /// Whether a transaction goes on that has seen `key` before `between`.
     fn goes_on(before: &[Operation], key: &str, between: &[Operation]) -> bool {
         let mut store = Store::default();
-        before.iter().for_each(|operation| drop(store.execute(operation)));
+        for operation in before {
+            store.execute(operation);
+        }
         let unchanged = Operation::Unchanged { watched: vec![(bytes(key), store.seen(key.as_bytes()))] };
-        between.iter().for_each(|operation| drop(store.execute(operation)));
+        for operation in between {
+            store.execute(operation);
+        }
         let command = Operation::command(&[unchanged, set("result", "done")]);
         let replies = Reply::decode_all(store.apply(Applying::new(Slot(1), Time::NONE), &command))
             .expect("a response can be read");

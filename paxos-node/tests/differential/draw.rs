@@ -102,71 +102,69 @@ fn value(random: &mut Rng) -> Vec<u8> {
 }
 
 fn request(random: &mut Rng) -> Vec<Vec<u8>> {
-    let (a, b, v, w) = (key(random), key(random), value(random), value(random));
-    let (i, j) = (of(random, &INTEGERS), of(random, &INTEGERS));
+    let [one, other] = [key(random), key(random)];
+    let [value, second] = [value(random), value(random)];
+    let [integer, end] = [of(random, &INTEGERS), of(random, &INTEGERS)];
     let flags = |random: &mut Rng, list: &[&str]| -> Vec<Vec<u8>> {
         (0..random.usize(..3)).map(|_| of(random, list)).collect()
     };
     let mut request = match random.u32(..46) {
-        0..=2 => [words(["SET"], [&a, &v]), flags(random, &["NX", "xx", "GET", "get"])].concat(),
-        3 => words(["GET"], [&a]),
-        4 => words(["MSET"], [&a, &v, &b, &w]),
-        5 => words(["MSETNX"], [&a, &v, &b, &w]),
-        6 => words(["MGET"], [&a, &b, &a]),
-        7 => words(["SETNX"], [&a, &v]),
-        8 => words(["GETSET"], [&a, &v]),
-        9 => words(["GETDEL"], [&a]),
-        10 => words(["APPEND"], [&a, &v]),
-        11 => words(["STRLEN"], [&a]),
+        0..=2 => [words(["SET"], [&one, &value]), flags(random, &["NX", "xx", "GET", "get"])].concat(),
+        3 => words(["GET"], [&one]),
+        4 => words(["MSET"], [&one, &value, &other, &second]),
+        5 => words(["MSETNX"], [&one, &value, &other, &second]),
+        6 => words(["MGET"], [&one, &other, &one]),
+        7 => words(["SETNX"], [&one, &value]),
+        8 => words(["GETSET"], [&one, &value]),
+        9 => words(["GETDEL"], [&one]),
+        10 => words(["APPEND"], [&one, &value]),
+        11 => words(["STRLEN"], [&one]),
         12 => {
             // A part far behind the end would make both hold much.
             let offset = random.u32(..30).to_string().into_bytes();
-            words(["SETRANGE"], [&a, if random.u32(..8) == 0 { &i } else { &offset }, &v])
+            words(["SETRANGE"], [&one, if random.u32(..8) == 0 { &integer } else { &offset }, &value])
         }
-        13 => words(["GETRANGE"], [&a, &i, &j]),
-        14 => words(["SUBSTR"], [&a, &i, &j]),
-        15 => words(["INCR"], [&a]),
-        16 => words(["DECR"], [&a]),
-        17 => words(["INCRBY"], [&a, &i]),
-        18 => words(["DECRBY"], [&a, &i]),
+        13 => words(["GETRANGE"], [&one, &integer, &end]),
+        14 => words(["SUBSTR"], [&one, &integer, &end]),
+        15 => words(["INCR"], [&one]),
+        16 => words(["DECR"], [&one]),
+        17 => words(["INCRBY"], [&one, &integer]),
+        18 => words(["DECRBY"], [&one, &integer]),
         19 => {
             // On keys of their own: of a large number a long double keeps no fraction.
             let key = format!("f{}", random.u32(..2)).into_bytes();
             words(["INCRBYFLOAT"], [&key, &of(random, &FLOATS)])
         }
-        20 => words(["DEL"], [&a, &b]),
-        21 => words(["UNLINK"], [&a]),
-        22 => words(["EXISTS"], [&a, &b]),
-        23 => words(["TOUCH"], [&a, &b, &a]),
-        24 => words(["TYPE"], [&a]),
-        25 => words(["RENAME"], [&a, &b]),
-        26 => words(["RENAMENX"], [&a, &b]),
+        20 => words(["DEL"], [&one, &other]),
+        21 => words(["UNLINK"], [&one]),
+        22 => words(["EXISTS"], [&one, &other]),
+        23 => words(["TOUCH"], [&one, &other, &one]),
+        24 => words(["TYPE"], [&one]),
+        25 => words(["RENAME"], [&one, &other]),
+        26 => words(["RENAMENX"], [&one, &other]),
         27 => {
             let options: &[&str] = &["REPLACE", "replace", "DB", "0", "NOW"];
-            [words(["COPY"], [&a, &b]), flags(random, options)].concat()
+            [words(["COPY"], [&one, &other]), flags(random, options)].concat()
         }
         28 => words(["KEYS"], [&of(random, &PATTERNS)]),
         29 => {
             let pattern = of(random, &PATTERNS);
-            [words(["SCAN", "0", "COUNT", "1000", "MATCH"], [&pattern])].concat()
+            words(["SCAN", "0", "COUNT", "1000", "MATCH"], [&pattern])
         }
         30 => words(["DBSIZE"], []),
         31 => words(["RANDOMKEY"], []),
-        32 => words([["FREQ", "REFCOUNT", "NONSENSE"][random.usize(..3)]], [&a]).into_iter().fold(
-            vec![b"OBJECT".to_vec()],
-            |mut all, word| {
-                all.push(word);
-                all
-            },
-        ),
-        33 => words(["MEMORY", "USAGE"], [&a]),
-        34 => other(random),
+        32 => {
+            let subcommand = of(random, &["FREQ", "REFCOUNT", "NONSENSE"]);
+            words(["OBJECT"], [&subcommand, &one])
+        }
+        33 => words(["MEMORY", "USAGE"], [&one]),
+        34 => connection(random),
         35..=44 => expiring(random),
-        _ => [words(["ECHO"], [&v])].concat(),
+        _ => words(["ECHO"], [&value]),
     };
     // Now and then with a word too many or too few.
     match random.u32(..30) {
-        0 => request.push(v),
+        0 => request.push(value),
         1 if request.len() > 1 => drop(request.pop()),
         _ => {}
     }
@@ -228,7 +226,7 @@ fn expiring(random: &mut Rng) -> Vec<Vec<u8>> {
 }
 
 /// Requests about the connection and the server.
-fn other(random: &mut Rng) -> Vec<Vec<u8>> {
+fn connection(random: &mut Rng) -> Vec<Vec<u8>> {
     let lines = [
         "PING",
         "PING hello",

@@ -64,15 +64,13 @@ async fn commands_are_described_as_by_redis() {
 
 fn seeds() -> Vec<u64> {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse().expect("it is a number"));
-    match number("PAXOS_DIFFERENTIAL_SEED") {
-        Some(seed) => vec![seed],
-        None => {
-            let first = fastrand::u64(..1 << 40);
-            let count = number("PAXOS_DIFFERENTIAL_SEEDS").unwrap_or(SEEDS);
-            // The same ones each time, and as many that nobody has tried.
-            (1..=count / 2).chain(first..first + count - count / 2).collect()
-        }
+    if let Some(seed) = number("PAXOS_DIFFERENTIAL_SEED") {
+        return vec![seed];
     }
+    let first = fastrand::u64(..1 << 40);
+    let count = number("PAXOS_DIFFERENTIAL_SEEDS").unwrap_or(SEEDS);
+    // The same ones each time, and as many that nobody has tried.
+    (1..=count / 2).chain(first..first + count - count / 2).collect()
 }
 
 /// Sends the same requests to both, over two connections each, so that one can meddle with the other's watch.
@@ -82,7 +80,7 @@ fn compare(seed: u64, ours_at: std::net::SocketAddr, theirs_at: std::net::Socket
     let mut theirs = [Connection::open(theirs_at), Connection::open(theirs_at)];
     let mut sent = Vec::new();
     let mut requests = vec![(0, vec![b"FLUSHALL".to_vec()])];
-    if seed % 2 == 0 {
+    if seed.is_multiple_of(2) {
         requests.extend([0, 1].map(|client| (client, vec![b"HELLO".to_vec(), b"3".to_vec()])));
     }
     while sent.len() < REQUESTS {

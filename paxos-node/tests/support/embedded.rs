@@ -8,14 +8,15 @@ use bytes::Bytes;
 use paxos_core::{Durable, NodeId, Recovered, Role, Slot, SnapshotMeta, Write};
 use paxos_node::{Applying, Node, NodeSettings, SnapshotWriter, StateMachine, Status};
 use paxos_storage::memory::MemoryStorage;
-use paxos_storage::{DeferredWork, Error, Identity, Registry, Storage};
+use paxos_storage::{DeferredWork, Error, ErrorKind, Identity, Registry, Storage};
 use paxos_transport::memory::MemoryNetwork;
 use tokio::time::sleep;
 
 /// How long anything may take before a test gives up.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Calls that pass it go on while it is open, wait while it is closed, and panic once it is broken.
+/// Calls that pass it go on while it is open, wait while it is closed, and panic once it is broken. Behind a full
+/// one there is no room for writes until a snapshot has been finished.
 #[derive(Clone, Default)]
 pub(crate) struct Gate(Arc<(Mutex<Passage>, Condvar)>);
 
@@ -24,6 +25,7 @@ enum Passage {
     #[default]
     Open,
     Closed,
+    Full,
     Broken,
 }
 
@@ -34,6 +36,15 @@ impl Gate {
 
     pub(crate) fn open(&self) {
         self.set(Passage::Open);
+    }
+
+    /// From now on there is no room for writes.
+    pub(crate) fn fill_up(&self) {
+        self.set(Passage::Full);
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        *self.0.0.lock().unwrap_or_else(PoisonError::into_inner) == Passage::Full
     }
 
     /// Whoever comes from now on panics.
@@ -50,7 +61,7 @@ impl Gate {
         let passage = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_closed = |passage: &mut Passage| *passage == Passage::Closed;
         let passage = *self.0.1.wait_while(passage, is_closed).unwrap_or_else(PoisonError::into_inner);
-        assert!(passage == Passage::Open, "the gate is broken");
+        assert!(passage != Passage::Broken, "the gate is broken");
     }
 }
 
@@ -138,6 +149,9 @@ impl<B: Storage> Storage for Gated<B> {
 
     fn persist(&mut self, write: Write) -> Result<Durable, Error> {
         self.gate.pass();
+        if self.gate.is_full() {
+            return Err(Error::foreign(ErrorKind::Full, "there is no room"));
+        }
         self.backend.persist(write)
     }
 
@@ -156,7 +170,11 @@ impl<B: Storage> Storage for Gated<B> {
 
     fn finish_snapshot(&mut self, meta: SnapshotMeta) -> Result<(), Error> {
         self.gate.pass();
-        self.backend.finish_snapshot(meta)
+        self.backend.finish_snapshot(meta)?;
+        if self.gate.is_full() {
+            self.gate.open();
+        }
+        Ok(())
     }
 
     fn read_snapshot(&mut self, slot: Slot, offset: u64, max_bytes: usize) -> Result<Option<Bytes>, Error> {

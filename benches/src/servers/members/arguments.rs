@@ -45,7 +45,7 @@ pub struct Arguments {
     /// Write all results to this file, as JSON.
     #[arg(long, value_name = "FILE")]
     pub(super) json: Option<PathBuf>,
-    /// Fail if a goal is missed or was not measured.
+    /// Fail if a goal is missed or was not measured; one below what bare processes reach counts as met.
     #[arg(long)]
     pub(super) check: bool,
     /// Have the nodes of paxos-node log at level `debug`, and keep what all servers logged in this new directory;
@@ -76,6 +76,8 @@ pub(super) enum Server {
     /// Over TCP.
     PaxosNodeTcp,
     Etcd,
+    /// Three bare processes, which no action is done to.
+    Bare,
 }
 
 impl Server {
@@ -84,6 +86,7 @@ impl Server {
             Server::PaxosNode => "paxos-node",
             Server::PaxosNodeTcp => "paxos-node-tcp",
             Server::Etcd => "etcd",
+            Server::Bare => "bare",
         }
     }
 
@@ -92,6 +95,7 @@ impl Server {
         match self {
             Server::PaxosNode | Server::PaxosNodeTcp => Contender::PaxosNode,
             Server::Etcd => Contender::Etcd,
+            Server::Bare => Contender::Bare,
         }
     }
 }
@@ -106,6 +110,11 @@ impl Arguments {
 
     pub(super) fn program(&self) -> PathBuf {
         self.program.clone().unwrap_or_else(|| self.built.with_file_name("paxos-node"))
+    }
+
+    /// The program of the bare processes.
+    pub(super) fn bare(&self) -> &Path {
+        &self.built
     }
 
     /// Those that are asked for, each once, in their usual order.

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::super::contender::Contender;
 use super::action::Action;
 use super::arguments::Server;
 use super::figures::Summaries;
@@ -23,8 +24,9 @@ pub(super) struct Verdict {
     limit_milliseconds: Option<f64>,
     /// `None` if it was not measured.
     milliseconds: Option<f64>,
-    /// The median over all actions of the longest waits just before, while nothing was done: less can't be
-    /// reached here and now.
+    /// The median over all actions of the longest waits just before, while nothing was done.
+    quiet_milliseconds: Option<f64>,
+    /// The same of the bare processes: no server can be below it here and now.
     floor_milliseconds: Option<f64>,
 }
 
@@ -45,12 +47,12 @@ const GOALS: [(Action, Goal); 5] = [
 /// Judges all goals for each of these servers that is one of paxos-node.
 pub(super) fn judge(summaries: &Summaries, servers: &[Server]) -> Vec<Verdict> {
     let median = |action, server| summaries.get(&(action, server)).map(|summary| summary.longest_median);
-    let floor = |server| {
+    let quiet = |server| {
         let of_server = summaries.iter().filter(|((_, of), _)| *of == server);
         let quiet: Vec<f64> = of_server.map(|(_, summary)| summary.quiet_median).collect();
         (!quiet.is_empty()).then(|| median_of(quiet))
     };
-    let of_paxos = servers.iter().copied().filter(|server| *server != Server::Etcd);
+    let of_paxos = servers.iter().copied().filter(|server| server.contender() == Contender::PaxosNode);
     let goals = of_paxos.flat_map(|server| GOALS.map(|(action, goal)| (server, action, goal)));
     goals
         .map(|(server, action, goal)| Verdict {
@@ -65,7 +67,8 @@ pub(super) fn judge(summaries: &Summaries, servers: &[Server]) -> Vec<Verdict> {
                 Goal::LevelWithEtcd => median(action, Server::Etcd).map(|etcd| LEVEL * etcd),
             },
             milliseconds: median(action, server),
-            floor_milliseconds: floor(server),
+            quiet_milliseconds: quiet(server),
+            floor_milliseconds: median(Action::Nothing, Server::Bare),
         })
         .collect()
 }
@@ -76,8 +79,8 @@ impl Verdict {
         Some(self.milliseconds? <= self.limit_milliseconds?)
     }
 
-    /// Whether clients waited for longer than that even while nothing was done.
-    fn is_below_floor(&self) -> bool {
+    /// Whether clients waited for longer than that even where there is nothing but copying and syncing.
+    pub(super) fn is_below_floor(&self) -> bool {
         self.floor_milliseconds.zip(self.limit_milliseconds).is_some_and(|(floor, limit)| floor > limit)
     }
 }
@@ -91,12 +94,12 @@ impl fmt::Display for Verdict {
             None => "not measured",
         };
         let in_words = |wait: f64| format!("{wait:.2} ms");
-        let [measured, floor] = [self.milliseconds, self.floor_milliseconds]
+        let [measured, quiet, floor] = [self.milliseconds, self.quiet_milliseconds, self.floor_milliseconds]
             .map(|wait| wait.map_or_else(|| String::from("-"), in_words));
         let (server, action, goal) = (self.server.name(), self.action.name(), &self.goal);
         write!(
             formatter,
-            "{word:<14}{server:<16}{action:<24}{measured:>12}  {goal:<24}without action {floor}"
+            "{word:<14}{server:<16}{action:<24}{measured:>12}  {goal:<24}without action {quiet}, bare {floor}"
         )
     }
 }
@@ -137,14 +140,18 @@ mod tests {
 
     #[test]
     fn a_goal_that_can_not_be_reached_is_told_from_one_that_is_missed() {
-        let line = |longest: u64, quiet: u64| {
-            let sample = Sample { quiet: Duration::from_millis(quiet), ..sample(longest) };
-            let summaries = [((Action::Transfer, Server::PaxosNode), Summary::of(&[sample]))].into();
-            judge(&summaries, &[Server::PaxosNode])[1].to_string()
+        let line = |longest: u64, floor: u64| {
+            let server = Sample { quiet: Duration::from_millis(17), ..sample(longest) };
+            let summaries = [
+                ((Action::Transfer, Server::PaxosNode), Summary::of(&[server])),
+                ((Action::Nothing, Server::Bare), Summary::of(&[sample(floor)])),
+            ];
+            judge(&summaries.into(), &[Server::PaxosNode, Server::Bare])[1].to_string()
         };
         assert!(line(25, 19).starts_with("MISSED"), "{}", line(25, 19));
         assert!(line(25, 21).starts_with("BELOW FLOOR"), "{}", line(25, 21));
-        assert!(line(20, 21).starts_with("met") && line(20, 21).ends_with("without action 21.00 ms"));
+        assert!(line(20, 21).starts_with("met"), "{}", line(20, 21));
+        assert!(line(20, 21).ends_with("without action 17.00 ms, bare 21.00 ms"), "{}", line(20, 21));
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod arguments;
 mod cluster;
 mod etcd;
 mod figures;
+mod floor;
 mod goals;
 mod paxos;
 mod report;
@@ -81,6 +82,7 @@ fn versions(arguments: &Arguments) -> BTreeMap<Server, String> {
     for server in arguments.servers() {
         let (program, advice) = match server.contender() {
             Contender::Etcd => (arguments.etcd.clone(), "install Debian's etcd-server, or name it by --etcd"),
+            Contender::Bare => (arguments.bare().to_owned(), "cargo builds it with this bench"),
             _ => (arguments.program(), "build it by 'cargo build --release -p paxos-node'"),
         };
         match version_of(&program, advice) {

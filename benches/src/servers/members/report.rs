@@ -33,7 +33,8 @@ impl Report {
         if let Some(file) = &arguments.json {
             write(file, &format!("{:#}\n", self.json(arguments, &summaries, &verdicts)))?;
         }
-        let missed = verdicts.iter().filter(|verdict| verdict.is_met() != Some(true)).count();
+        let counts = |verdict: &&Verdict| verdict.is_met() == Some(true) || verdict.is_below_floor();
+        let missed = verdicts.len() - verdicts.iter().filter(counts).count();
         if arguments.check && missed > 0 {
             return Err(Failure::new(format!("{missed} of {} goals are not met", verdicts.len())));
         }

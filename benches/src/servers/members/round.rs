@@ -14,6 +14,7 @@ use super::arguments::{Arguments, Server};
 use super::cluster::{Cluster, Done};
 use super::etcd::EtcdCluster;
 use super::figures::Sample;
+use super::floor;
 use super::paxos::PaxosCluster;
 use super::waits::Window;
 use super::writers::{Noted, Writers};
@@ -24,9 +25,9 @@ const ADDED: u64 = 4;
 const REPLACEMENT: u64 = 5;
 
 /// How long clients write before each window, after they have connected anew.
-const WARM_UP: Duration = Duration::from_millis(300);
+pub(super) const WARM_UP: Duration = Duration::from_millis(300);
 /// How long nothing is done before each action, and the least that is looked at from its beginning on.
-const WINDOW: Duration = Duration::from_millis(1500);
+pub(super) const WINDOW: Duration = Duration::from_millis(1500);
 /// How long is looked at least once the command has ended.
 const AFTERMATH: Duration = Duration::from_millis(500);
 
@@ -47,6 +48,7 @@ pub(super) async fn measure(
             let cluster = PaxosCluster::start(server, arguments, directory.to_owned())?;
             Round::begin(cluster, server, arguments).await?.go().await
         }
+        Server::Bare => floor::measure(arguments, directory).await,
     }
 }
 
@@ -98,7 +100,7 @@ impl<C: Cluster> Round<C> {
         self.writers.write_through(self.cluster.clients_without(leaves));
         sleep(WARM_UP).await;
         let stolen = Stolen::until_now();
-        let quiet = self.quiet().await?;
+        let quiet = floor::watch(&self.writers).await?;
         self.writers.forget();
         let (done, ended) = self.carry_out(action, leader, follower).await?;
         let window = Window { began: done.began, ended };
@@ -106,14 +108,6 @@ impl<C: Cluster> Round<C> {
         let stolen = Stolen::until_now().part_since(stolen);
         self.clear_away(action, leader, follower)?;
         Ok(sample(&quiet, &noted, (action != Action::Nothing).then_some(done), stolen))
-    }
-
-    /// What is noted while nothing is done.
-    async fn quiet(&self) -> Result<Noted, Failure> {
-        self.writers.forget();
-        let began = Instant::now();
-        sleep(WINDOW).await;
-        self.writers.take(Window { began, ended: Instant::now() }).await
     }
 
     /// Does it, and returns when the time ends that belongs to it.
@@ -153,7 +147,7 @@ impl<C: Cluster> Round<C> {
     }
 }
 
-fn sample(quiet: &Noted, noted: &Noted, done: Option<Done>, stolen: f64) -> Sample {
+pub(super) fn sample(quiet: &Noted, noted: &Noted, done: Option<Done>, stolen: f64) -> Sample {
     Sample {
         longest: noted.longest.time(),
         longest_at: done.map(|done| noted.longest.asked.saturating_duration_since(done.began)),

@@ -131,6 +131,7 @@ impl ClientInfo {
         shown.name = self.name.clone();
         shown.library = self.library.clone();
         shown.library_version = self.library_version.clone();
+        shown.user.clone_from(&self.user);
         shown.is_resp3 = self.protocol == Protocol::Resp3;
     }
 
@@ -203,11 +204,15 @@ fn tracking_info(tracking: Option<&Tracking>, out: &mut Writer<'_>) {
     out.map(3);
     out.bulk(b"flags");
     out.set(flags.len());
-    flags.iter().for_each(|flag| out.bulk(flag.as_bytes()));
+    for flag in flags {
+        out.bulk(flag.as_bytes());
+    }
     out.bulk(b"redirect");
     out.integer(if tracking.is_some() { 0 } else { -1 });
     out.bulk(b"prefixes");
     let prefixes = tracking.map_or(&[][..], |tracking| &tracking.prefixes);
     out.array(prefixes.len());
-    prefixes.iter().for_each(|prefix| out.bulk(prefix));
+    for prefix in prefixes {
+        out.bulk(prefix);
+    }
 }

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::errors::SYNTAX;
+use super::users::DEFAULT_USER;
 use super::words::is;
 use crate::kv::{Reply, parse_integer};
 use crate::lock::lock;
@@ -37,6 +38,8 @@ pub(super) struct Shown {
     pub(super) name: Bytes,
     pub(super) library: Bytes,
     pub(super) library_version: Bytes,
+    /// Who it is; `None` for `default`.
+    pub(super) user: Option<String>,
     pub(super) is_resp3: bool,
     /// The last command.
     pub(super) command: &'static str,
@@ -63,6 +66,7 @@ impl Clients {
             name: Bytes::new(),
             library: Bytes::new(),
             library_version: Bytes::new(),
+            user: None,
             is_resp3: false,
             command: "NULL",
             heard_at: now,
@@ -163,6 +167,12 @@ impl Drop for Connected {
     }
 }
 
+impl Shown {
+    fn user(&self) -> &str {
+        self.user.as_deref().unwrap_or(DEFAULT_USER)
+    }
+}
+
 impl OpenClient {
     fn kill(&self) {
         self.is_killed.store(true, Ordering::Release);
@@ -187,7 +197,7 @@ impl OpenClient {
         let rest = write!(
             line,
             " name={} age={} idle={} flags={} db=0 sub={} psub={} ssub=0 multi={} watch={} tot-mem={} events=r cmd={} \
-             user=default redir=-1 resp={} lib-name={} lib-ver={}",
+             user={} redir=-1 resp={} lib-name={} lib-ver={}",
             text(&shown.name),
             self.since.elapsed().as_secs(),
             shown.heard_at.elapsed().as_secs(),
@@ -198,6 +208,7 @@ impl OpenClient {
             shown.watched,
             shown.memory_bytes,
             shown.command,
+            shown.user(),
             if shown.is_resp3 { 3 } else { 2 },
             text(&shown.library),
             text(&shown.library_version),
@@ -223,7 +234,7 @@ struct Filter {
     kind: Option<Kind>,
     address: Option<SocketAddr>,
     local_address: Option<SocketAddr>,
-    is_other_user: bool,
+    user: Option<Bytes>,
     min_age_seconds: Option<u64>,
     except: Option<u64>,
 }
@@ -252,8 +263,7 @@ impl Filter {
                 () if is(word, "type") => filter.kind = Some(parse_kind(value)?),
                 () if is(word, "addr") => filter.address = Some(parse_address(value)),
                 () if is(word, "laddr") => filter.local_address = Some(parse_address(value)),
-                () if is(word, "user") && value == "default" => {}
-                () if is(word, "user") => filter.is_other_user = true,
+                () if is(word, "user") => filter.user = Some(value.clone()),
                 () if is(word, "maxage") => filter.min_age_seconds = Some(parse_id(value)?),
                 () if is(word, "skipme") && is(value, "yes") => filter.except = Some(by),
                 () if is(word, "skipme") && is(value, "no") => filter.except = None,
@@ -270,7 +280,7 @@ impl Filter {
             && self.local_address.is_none_or(|address| address == client.local_address)
             && self.min_age_seconds.is_none_or(|seconds| client.since.elapsed().as_secs() >= seconds)
             && self.except != Some(client.id)
-            && !self.is_other_user
+            && self.user.as_ref().is_none_or(|user| user == lock(&client.shown).user())
     }
 }
 
@@ -313,6 +323,7 @@ mod tests {
             clients.add(id, address(1_000 + u16::try_from(id).expect("it is small")), address(6_379))
         });
         third.show(|shown| shown.channels = 1);
+        second.show(|shown| shown.user = Some(String::from("app")));
         let listed = |filter: &str| clients.list(&words(filter)).map(|lines| lines.lines().count());
         assert_eq!(listed(""), Ok(3));
         assert_eq!(listed("TYPE pubsub"), Ok(1));
@@ -323,7 +334,9 @@ mod tests {
         assert_eq!(kill("127.0.0.1:9"), Err(Reply::error("ERR No such client")));
         assert_eq!(kill("USER nobody"), Ok(Reply::Integer(0)));
         assert_eq!(kill("ID 1"), Ok(Reply::Integer(0)), "not the one that asks");
-        assert_eq!(kill("TYPE normal LADDR 127.0.0.1:6379"), Ok(Reply::Integer(1)));
+        assert_eq!(kill("USER default ID 2"), Ok(Reply::Integer(0)), "it is another user's");
+        assert!(second.line().contains(" user=app ") && first.line().contains(" user=default "));
+        assert_eq!(kill("USER app TYPE normal LADDR 127.0.0.1:6379"), Ok(Reply::Integer(1)));
         assert!(second.is_killed() && !first.is_killed() && !third.is_killed());
         assert_eq!(kill("127.0.0.1:1003"), Ok(Reply::Ok));
         assert_eq!(kill("ID 1 SKIPME no"), Ok(Reply::Integer(1)));

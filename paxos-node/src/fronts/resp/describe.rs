@@ -48,7 +48,9 @@ pub(super) fn command(_: &mut ClientInfo, arguments: &[Bytes], out: &mut Writer<
     match arguments {
         [] => {
             out.array(COMMANDS.len());
-            COMMANDS.iter().for_each(|command| describe(command, out));
+            for command in COMMANDS {
+                describe(command, out);
+            }
         }
         [subcommand] if is(subcommand, "count") => {
             out.integer(i64::try_from(COMMANDS.len()).unwrap_or(i64::MAX));
@@ -67,7 +69,9 @@ pub(super) fn command(_: &mut ClientInfo, arguments: &[Bytes], out: &mut Writer<
         }
         [subcommand] if is(subcommand, "info") => {
             out.array(COMMANDS.len());
-            COMMANDS.iter().for_each(|command| describe(command, out));
+            for command in COMMANDS {
+                describe(command, out);
+            }
         }
         [subcommand, names @ ..] if is(subcommand, "info") => {
             out.array(names.len());
@@ -124,7 +128,9 @@ fn keys_of(request: &[Bytes], out: &mut Writer<'_>) {
         return out.error(b"ERR The command has no key arguments");
     }
     out.array(keys.len());
-    keys.iter().for_each(|key| out.bulk(key));
+    for key in &keys {
+        out.bulk(key);
+    }
 }
 
 /// What a command of the store does, as far as its row tells; `None` if it is none.
@@ -195,7 +201,9 @@ fn describe(command: &Command, out: &mut Writer<'_>) {
     out.bulk(command.name.as_bytes());
     out.integer(command.arity());
     out.set(flags.len());
-    flags.iter().for_each(|flag| out.simple(flag));
+    for flag in &flags {
+        out.simple(flag);
+    }
     out.integer(number(keys.first));
     out.integer(i64::try_from(keys.last).unwrap_or(i64::MAX));
     out.integer(number(keys.step));
@@ -206,7 +214,9 @@ fn describe(command: &Command, out: &mut Writer<'_>) {
         _ => &["@connection"],
     };
     out.set(categories.len());
-    categories.iter().for_each(|category| out.simple(category));
+    for category in categories {
+        out.simple(category);
+    }
     // No tips.
     out.set(0);
     if keys == Keys::default() {

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::errors::{MAX_ECHO_BYTES, NOT_AN_INTEGER, SYNTAX, WRONG_PASSWORD};
 use super::info::REDIS_VERSION;
+use super::users::DEFAULT_USER;
 use super::words::is;
 use super::write::{Protocol, Writer};
 use crate::kv::{Reply, parse_integer};
@@ -196,7 +197,7 @@ pub(super) fn greet(client: &mut ClientInfo, greeting: Greeting, out: &mut Write
 
 /// Whether a user may log in. The only one is that of a Redis without passwords: any password will do.
 fn is_known_user(name: &[u8]) -> bool {
-    name == b"default"
+    name == DEFAULT_USER.as_bytes()
 }
 
 /// Whether text can stand in a line of `CLIENT LIST`: printable, and without spaces.

@@ -71,7 +71,7 @@ mod tests {
         let key = Bytes::from_static(b"k");
         watched.add(&[key.clone(), key.clone()], &store).expect("they are few");
         store.execute(&Operation::set(key.clone(), key.clone()));
-        watched.add(&[key.clone()], &store).expect("they are few");
+        watched.add(std::slice::from_ref(&key), &store).expect("they are few");
         let many: Vec<Bytes> = (0..MAX_KEYS).map(|number| Bytes::from(number.to_string())).collect();
         assert!(watched.add(&many, &store).is_err(), "too many keys");
         let long = Bytes::from(vec![b'k'; MAX_KEYS_BYTES]);

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::mpsc as blocking;
-use std::time::Duration;
 
 use bytes::Bytes;
 use paxos_core::{Durable, NodeId, Slot, SnapshotMeta, Write};
@@ -12,9 +11,6 @@ use tokio::sync::mpsc;
 
 use super::activity::Activity;
 use super::snapshot_reader::{READ_BYTES, to_io};
-
-/// How long to wait before a write for which the disk is too full is tried again.
-const FULL_PAUSE: Duration = Duration::from_secs(1);
 
 /// Tells the thread that writes a snapshot that a job of it is done, with work that the storage has deferred.
 pub(crate) type Author = blocking::SyncSender<Option<DeferredWork>>;
@@ -86,6 +82,11 @@ pub(crate) enum JobResult {
 type Results = mpsc::UnboundedSender<JobResult>;
 
 impl Job {
+    /// Whether the storage may have more room once this is done.
+    pub(super) fn makes_room(&self) -> bool {
+        matches!(self, Job::FinishSnapshot { .. } | Job::Compact { .. })
+    }
+
     /// Runs the job and reports its result. An error means that the storage must not be called any more.
     pub(super) fn run(
         self,
@@ -94,7 +95,7 @@ impl Job {
         activity: &Activity,
     ) -> Result<(), Error> {
         let result = match self {
-            Job::Persist(write) => JobResult::Durable(persist(storage, &write, results, activity)?),
+            Job::Persist(write) => JobResult::Durable(activity.watch(|| storage.persist(write))?),
             Job::StoreSnapshot { slot, offset, data, author } => {
                 if let Err(error) = activity.watch(|| storage.write_snapshot(slot, offset, &data)) {
                     return reject_snapshot(slot, error, results);
@@ -143,13 +144,9 @@ impl Job {
     }
 }
 
-/// The next job to run: all queued writes merged into one, or else the oldest of the others.
-pub(super) fn take_next(jobs: &mut VecDeque<Job>) -> Option<Job> {
-    take_merged_write(jobs).map(Job::Persist).or_else(|| jobs.pop_front())
-}
-
-fn take_merged_write(jobs: &mut VecDeque<Job>) -> Option<Write> {
-    let mut merged: Option<Write> = None;
+/// Takes all queued writes out of the jobs, merged into one behind an earlier one.
+pub(super) fn take_writes(earlier: Option<Write>, jobs: &mut VecDeque<Job>) -> Option<Write> {
+    let mut merged = earlier;
     let mut others = VecDeque::new();
     for job in jobs.drain(..) {
         match job {
@@ -183,34 +180,4 @@ fn reject_snapshot(slot: Slot, error: Error, results: &Results) -> Result<(), Er
     tracing::warn!(slot = slot.0, %error, "a snapshot could not be stored");
     let _ = results.send(JobResult::SnapshotRejected { slot });
     Ok(())
-}
-
-/// Persists a write. While the disk is full it tries again, unless the node is stopping; meanwhile the write
-/// is not acknowledged, so the rest of the cluster goes on without this node.
-fn persist(
-    storage: &mut dyn Storage,
-    write: &Write,
-    results: &Results,
-    activity: &Activity,
-) -> Result<Durable, Error> {
-    let mut is_waiting = false;
-    let result = loop {
-        match activity.watch(|| storage.persist(write.clone())) {
-            Err(error) if error.kind() == ErrorKind::Full && !activity.is_stopping() => {
-                if !std::mem::replace(&mut is_waiting, true) {
-                    tracing::warn!(%error, "waiting for space on the disk");
-                    let _ = results.send(JobResult::Capacity(Capacity::Low));
-                }
-                std::thread::park_timeout(FULL_PAUSE);
-            }
-            result => break result,
-        }
-    };
-    if is_waiting {
-        if result.is_ok() {
-            tracing::warn!("there is space on the disk again");
-        }
-        let _ = results.send(JobResult::Capacity(storage.capacity()));
-    }
-    result
 }

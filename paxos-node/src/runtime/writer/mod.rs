@@ -8,6 +8,8 @@
 //! number of jobs is bounded by what the replica has under way: its window, and one piece of each snapshot in
 //! transfer.
 //!
+//! A write for which the disk has no space waits, and is tried again; only other writes wait behind it.
+//!
 //! Nobody waits for the thread: a disk may neither fail nor return. [`Writer::busy_for`] tells how long the
 //! present call takes.
 

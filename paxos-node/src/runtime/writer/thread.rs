@@ -4,17 +4,20 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc as blocking;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use paxos_storage::{Capacity, ErrorKind, Storage};
+use paxos_core::Write;
+use paxos_storage::{Capacity, Error, ErrorKind, Storage};
 use tokio::sync::{mpsc, oneshot};
 
 use super::activity::Activity;
-use super::job::{Job, JobResult, take_next};
+use super::job::{Job, JobResult, take_writes};
 
 /// After this long without a write the last one is marked, so that a later crash can't make it look like a
 /// torn tail.
 const IDLE: Duration = Duration::from_millis(100);
+/// How long to wait before a write for which the disk is too full is tried again, unless room is made before.
+const FULL_PAUSE: Duration = Duration::from_secs(1);
 /// How long a node that stops waits for the thread: a disk that hangs must not keep it from ending.
 const STOP_PATIENCE: Duration = Duration::from_millis(300);
 
@@ -59,7 +62,14 @@ pub(super) fn start(
 ) -> io::Result<ThreadHandle> {
     let activity = Arc::new(Activity::new());
     let (end, ended) = oneshot::channel();
-    let writer = WriterThread { storage, queue, results, activity: Arc::clone(&activity) };
+    let writer = WriterThread {
+        storage,
+        queue,
+        results,
+        activity: Arc::clone(&activity),
+        capacity: Capacity::Ample,
+        held: None,
+    };
     let run = move || {
         writer.run();
         let _ = end.send(()); // The storage is closed: somebody may be waiting to open it again.
@@ -73,40 +83,77 @@ struct WriterThread {
     queue: blocking::Receiver<Job>,
     results: mpsc::UnboundedSender<JobResult>,
     activity: Arc<Activity>,
+    /// What the driver knows of the room that is left.
+    capacity: Capacity,
+    /// A write for which the disk has no space, and when it is tried again.
+    held: Option<(Write, Instant)>,
 }
 
 impl WriterThread {
     fn run(mut self) {
+        if let Err(error) = self.work() {
+            let _ = self.results.send(JobResult::Failed(error));
+        }
+    }
+
+    /// Runs jobs until the queue is closed.
+    fn work(&mut self) -> Result<(), Error> {
         let mut jobs = VecDeque::new();
-        let mut capacity = Capacity::Ample;
         loop {
-            let now = self.storage.capacity();
-            if now != capacity {
-                capacity = now;
-                let _ = self.results.send(JobResult::Capacity(capacity));
-            }
-            if jobs.is_empty() {
+            self.tell_capacity();
+            if jobs.is_empty() && self.held.as_ref().is_none_or(|(_, again_at)| Instant::now() < *again_at) {
                 match self.next_job() {
                     Ok(job) => jobs.push_back(job),
-                    Err(blocking::RecvTimeoutError::Timeout) => {
-                        // The storage knows whether anything was written since the last mark.
-                        if !self.mark() {
-                            return;
-                        }
-                        continue;
-                    }
-                    Err(blocking::RecvTimeoutError::Disconnected) => {
-                        self.mark();
-                        return;
-                    }
+                    Err(blocking::RecvTimeoutError::Timeout) if self.held.is_some() => {}
+                    // The storage knows whether anything was written since the last mark.
+                    Err(blocking::RecvTimeoutError::Timeout) => self.mark()?,
+                    Err(blocking::RecvTimeoutError::Disconnected) => return self.mark(),
                 }
             }
             jobs.extend(self.queue.try_iter());
-            let Some(job) = take_next(&mut jobs) else { continue };
-            if let Err(error) = job.run(self.storage.as_mut(), &self.results, &self.activity) {
-                let _ = self.results.send(JobResult::Failed(error));
-                return;
+            self.write(&mut jobs)?;
+            let Some(job) = jobs.pop_front() else { continue };
+            let makes_room = job.makes_room();
+            job.run(self.storage.as_mut(), &self.results, &self.activity)?;
+            if let Some((_, again_at)) = self.held.as_mut().filter(|_| makes_room) {
+                *again_at = Instant::now();
             }
+        }
+    }
+
+    /// Persists all writes that are queued. While the disk is full they are held, and tried again, unless the
+    /// node is stopping; meanwhile they are not acknowledged, so the rest of the cluster goes on without this
+    /// node, and other jobs go on: a snapshot that gets finished makes room.
+    fn write(&mut self, jobs: &mut VecDeque<Job>) -> Result<(), Error> {
+        let held = self.held.take();
+        let again_at = held.as_ref().map(|(_, again_at)| *again_at);
+        let Some(write) = take_writes(held.map(|(write, _)| write), jobs) else { return Ok(()) };
+        if let Some(again_at) = again_at.filter(|again_at| Instant::now() < *again_at) {
+            self.held = Some((write, again_at));
+            return Ok(());
+        }
+        match self.activity.watch(|| self.storage.persist(write.clone())) {
+            Err(error) if error.kind() == ErrorKind::Full && !self.activity.is_stopping() => {
+                if again_at.is_none() {
+                    tracing::warn!(%error, "waiting for space on the disk");
+                }
+                self.held = Some((write, Instant::now() + FULL_PAUSE));
+            }
+            persisted => {
+                let _ = self.results.send(JobResult::Durable(persisted?));
+                if again_at.is_some() {
+                    tracing::warn!("there is space on the disk again");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn tell_capacity(&mut self) {
+        let now = if self.held.is_some() { Capacity::Low } else { self.storage.capacity() };
+        if now != self.capacity {
+            self.capacity = now;
+            let _ = self.results.send(JobResult::Capacity(now));
         }
     }
 
@@ -120,15 +167,14 @@ impl WriterThread {
         next
     }
 
-    /// Marks the log as whole. If the disk fails at that, reports it and returns `false`; a full disk has
-    /// lost nothing.
-    fn mark(&mut self) -> bool {
-        let Err(error) = self.activity.watch(|| self.storage.prove_last_write()) else { return true };
+    /// Marks the log as whole. A full disk has lost nothing.
+    ///
+    /// # Errors
+    ///
+    /// If the disk fails at that.
+    fn mark(&mut self) -> Result<(), Error> {
+        let Err(error) = self.activity.watch(|| self.storage.prove_last_write()) else { return Ok(()) };
         tracing::warn!(%error, "the log could not be marked as whole");
-        let is_sound = error.kind() == ErrorKind::Full;
-        if !is_sound {
-            let _ = self.results.send(JobResult::Failed(error));
-        }
-        is_sound
+        if error.kind() == ErrorKind::Full { Ok(()) } else { Err(error) }
     }
 }

@@ -14,7 +14,7 @@ use crate::fronts::resp::errors::{
 use crate::fronts::resp::local;
 use crate::fronts::resp::logins::TooMany;
 use crate::fronts::resp::parse::Parser;
-use crate::fronts::resp::users::{Login, SharedUsers};
+use crate::fronts::resp::users::{DEFAULT_USER, Login, SharedUsers};
 use crate::kv::Reply;
 use crate::runtime::metrics;
 
@@ -143,7 +143,7 @@ impl Connection {
         };
         let given = match (&greeting, arguments) {
             (Some(greeting), _) => greeting.login.clone(),
-            (None, [password]) => Some((Bytes::from_static(b"default"), password.clone())),
+            (None, [password]) => Some((Bytes::from_static(DEFAULT_USER.as_bytes()), password.clone())),
             (None, [user, password]) => Some((user.clone(), password.clone())),
             (None, _) => return self.writer().error(SYNTAX.as_bytes()),
         };
@@ -201,7 +201,7 @@ impl Connection {
     /// `ACL`.
     pub(super) fn answer_about_users(&mut self, arguments: &[Bytes]) {
         let users = self.session.as_ref().map(|session| session.users.current());
-        let name = self.client_info.user.as_deref().unwrap_or("default");
+        let name = self.client_info.user.as_deref().unwrap_or(DEFAULT_USER);
         let mut out = super::Writer { buffer: &mut self.output, protocol: self.client_info.protocol };
         acl::answer(name, users.as_deref(), arguments, &mut out);
     }

@@ -116,7 +116,9 @@ impl Connection {
             [word, pattern @ ..] if is(word, "channels") => {
                 let channels = registry.channels(pattern.first().map(|pattern| &pattern[..]));
                 out.array(channels.len());
-                channels.iter().for_each(|channel| out.bulk(channel));
+                for channel in &channels {
+                    out.bulk(channel);
+                }
             }
             [word, names @ ..] if is(word, "numsub") => {
                 out.array(2 * names.len());

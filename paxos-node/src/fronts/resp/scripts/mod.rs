@@ -129,7 +129,7 @@ fn parse_sha(text: &[u8]) -> Option<Sha> {
 }
 
 fn hex(sha: Sha) -> String {
-    sha.iter().map(|byte| format!("{byte:02x}")).collect()
+    sha.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat()
 }
 
 #[cfg(test)]

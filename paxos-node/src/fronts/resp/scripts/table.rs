@@ -158,6 +158,7 @@ mod tests {
 
     /// `SCRIPT_TEXT=file cargo test -p paxos-node --lib the_sums_of_a_text -- --nocapture`
     #[test]
+    #[expect(clippy::print_stdout, reason = "it is for whoever adds a script")]
     fn the_sums_of_a_text() {
         let file = std::env::var("SCRIPT_TEXT");
         let known = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) else return 0 end";

@@ -30,7 +30,7 @@ use crate::kv::Reply;
 use crate::lock::lock;
 
 /// The user that a client is before it logs in.
-const DEFAULT: &str = "default";
+pub(super) const DEFAULT_USER: &str = "default";
 /// The longest password, in bytes. Comparing one takes no longer than some microseconds.
 const MAX_PASSWORD_BYTES: usize = 1024;
 /// How many passwords a user may have: each is compared at every login.
@@ -172,7 +172,7 @@ impl Users {
 
     /// Who a client is before it logs in: `default`, if that needs no password.
     pub(super) fn anonymous(&self) -> Option<Login> {
-        let user = self.named(DEFAULT.as_bytes()).filter(|user| user.is_on && user.needs_no_password)?;
+        let user = self.named(DEFAULT_USER.as_bytes()).filter(|user| user.is_on && user.needs_no_password)?;
         Some(Login { user: Arc::clone(user), password: None })
     }
 

@@ -122,7 +122,7 @@ fn what_is_not_understood_is_refused_with_its_line_and_without_secrets() {
         ("user a <hunter2", "the password to remove is none of the user's"),
         ("user a +hget", "there is no command 'hget' here"),
         ("user a +get|x", "there is no command 'get|x' here"),
-        ("user a +client|kill", "there is no command 'client|kill' here"),
+        ("user a +client|kill|x", "there is no command 'client|kill|x' here"),
         ("user a -@all -@everything", "there is no category '@everything'; there are @all @keyspace"),
         ("user a ~a?c", "the pattern 'a?c' is not understood"),
         ("user a ~*a*", "the pattern '*a*' is not understood"),
