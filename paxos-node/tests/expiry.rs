@@ -57,7 +57,7 @@ fn a_lock_survives_the_death_of_the_leader_and_is_gone_neither_early_nor_much_la
 
 #[test]
 fn keys_expire_at_the_same_slot_on_all_nodes_and_after_a_restart_from_a_snapshot() {
-    let mut cluster = Cluster::started(3, &["--snapshot-after", "64KiB"]);
+    let mut cluster = Cluster::started(3, &["--snapshot-after-bytes", "65536"]);
     cluster.wait_for_leader();
     let mut client = cluster.client(1);
     let long = "x".repeat(1_000);

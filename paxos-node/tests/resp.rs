@@ -365,7 +365,7 @@ const GOLDEN: &[(&str, &str, Option<&str>)] = &[
     ("CLIENT", "-ERR wrong number of arguments for 'client' command\r\n", None),
     // About the node.
     ("ROLE now", "-ERR wrong number of arguments for 'role' command\r\n", None),
-    ("COMMAND COUNT", ":72\r\n", None),
+    ("COMMAND COUNT", ":85\r\n", None),
     (
         "COMMAND DOCS get",
         "*2\r\n$3\r\nget\r\n*2\r\n$5\r\ngroup\r\n$6\r\nstring\r\n",

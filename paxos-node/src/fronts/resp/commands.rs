@@ -59,7 +59,7 @@ pub(super) static COMMANDS: &[Command] = &[
     store("pttl", Exactly(1), OnlyKeys, expiry::pttl).reads(KEYSPACE.and(FAST)),
     store("setex", Exactly(3), KeyAndValue, expiry::setex).writes(STRING.and(SLOW)),
     store("psetex", Exactly(3), KeyAndValue, expiry::psetex).writes(STRING.and(SLOW)),
-    store("getex", AtLeast(1), OnlyKeys, expiry::getex).changes(STRING.and(FAST)),
+    store("getex", AtLeast(1), OnlyKeys, expiry::getex).with_keys(1, 1, 1).changes(STRING.and(FAST)),
     store("expireat", AtLeast(2), OnlyKeys, expiry::expireat).writes(KEYSPACE.and(FAST)),
     store("pexpireat", AtLeast(2), OnlyKeys, expiry::pexpireat).writes(KEYSPACE.and(FAST)),
     store("expiretime", Exactly(1), OnlyKeys, expiry::expiretime).reads(KEYSPACE.and(FAST)),
@@ -622,6 +622,7 @@ mod tests {
         assert_eq!(keys("incrby a 5"), ["a"]);
         assert_eq!(keys("setex a 10 v"), ["a"]);
         assert_eq!(keys("expire a 10 nx"), ["a"]);
+        assert_eq!(keys("getex a ex 10"), ["a"]);
         assert_eq!(keys("getrange a 0 1"), ["a"]);
         assert_eq!(keys("rename a b"), ["a", "b"]);
         assert_eq!(keys("copy a b replace"), ["a", "b"]);

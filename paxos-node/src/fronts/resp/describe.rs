@@ -1,13 +1,13 @@
 //! `COMMAND`: what clients can ask about the commands of the table.
 //!
 //! Everything is derived from a command's row: where its keys are from what it holds, and whether it writes
-//! from the operation that it becomes.
+//! from the operation that it becomes, or from what its row says if its options decide.
 
 use bytes::Bytes;
 
 use super::RespSettings;
 use super::absent;
-use super::commands::{Action, COMMANDS, Command, find};
+use super::commands::{Access, Action, COMMANDS, Command, find};
 use super::errors::SYNTAX;
 use super::local::ClientInfo;
 use super::words::{CUT_NAME_BYTES, is, lower_case};
@@ -152,7 +152,7 @@ fn flags(command: &Command) -> Vec<&'static str> {
     match command.action {
         Action::Store(_) => match operation(command) {
             Some(Operation::Publish { .. }) => vec!["pubsub", "loading", "stale", "fast"],
-            Some(operation) if operation.is_read() => vec!["readonly"],
+            Some(operation) if operation.is_read() && command.access(&[]) == Access::Read => vec!["readonly"],
             Some(operation) if operation.needs_memory() => vec!["write", "denyoom"],
             _ => vec!["write"],
         },
