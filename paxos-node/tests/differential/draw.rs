@@ -164,7 +164,8 @@ fn request(random: &mut Rng) -> Vec<Vec<u8>> {
     };
     // Now and then with a word too many or too few.
     match random.u32(..30) {
-        0 => request.push(of(random, &VALUES)),
+        // Of `PING` Redis counts the words only when it carries it out.
+        0 if request[0] != b"PING" => request.push(of(random, &VALUES)),
         1 if request.len() > 1 => drop(request.pop()),
         _ => {}
     }
@@ -209,6 +210,7 @@ fn expiring(random: &mut Rng) -> Vec<Vec<u8>> {
             match random.u32(..4) {
                 0 => {}
                 1 => all.push(b"PERSIST".to_vec()),
+                2 => all.extend(words([option, "9", option], [&ordinary])),
                 // Redis looks for the key before it looks at a time that is none.
                 _ => all.extend(words([option], [&ordinary])),
             }

@@ -81,6 +81,9 @@ pub(super) fn client(
         (b"setinfo", [field, value]) => client.set_info(field, value, out),
         (b"no-evict" | b"no-touch", [mode]) if is(mode, "on") || is(mode, "off") => out.simple("OK"),
         (b"reply", [mode]) if is(mode, "on") => out.simple("OK"),
+        (b"unblock", [_, reason]) if !is(reason, "timeout") && !is(reason, "error") => {
+            out.error(b"ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR");
+        }
         (b"unblock", _) => out.integer(0),
         (b"pause" | b"unpause", _) => out.error(
             b"ERR CLIENT PAUSE is not supported: to move clients away from a node, stop it; it hands leadership over first",
@@ -161,12 +164,6 @@ impl ClientInfo {
 
 fn parse_tracking(words: &[Bytes], protocol: Protocol) -> Result<Option<Tracking>, Reply> {
     let (mode, words) = (&words[0], &words[1..]);
-    if is(mode, "off") {
-        return Ok(None);
-    }
-    if !is(mode, "on") {
-        return Err(Reply::error(SYNTAX));
-    }
     let (mut tracking, mut words) = (Tracking::default(), words.iter());
     while let Some(word) = words.next() {
         match () {
@@ -182,6 +179,12 @@ fn parse_tracking(words: &[Bytes], protocol: Protocol) -> Result<Option<Tracking
             }
             () => return Err(Reply::error(SYNTAX)),
         }
+    }
+    if is(mode, "off") {
+        return Ok(None);
+    }
+    if !is(mode, "on") {
+        return Err(Reply::error(SYNTAX));
     }
     if !tracking.prefixes.is_empty() && !tracking.is_broadcast {
         return Err(Reply::error("ERR PREFIX option requires BCAST mode to be enabled"));

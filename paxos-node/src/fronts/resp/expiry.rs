@@ -69,6 +69,18 @@ pub(super) fn after_seconds(text: &Bytes) -> Option<Expiry> {
     Given::AfterSeconds.expiry(text, i64::MIN, "").ok()
 }
 
+/// The time that this option gives. As in Redis, the same option may be there before, and the last one counts.
+fn time_of<'a>(
+    option: &[u8],
+    words: &mut impl Iterator<Item = &'a Bytes>,
+    before: Option<(Given, &Bytes)>,
+    is_excluded: bool,
+) -> Result<(Given, &'a Bytes)> {
+    let given = Given::of_option(option).filter(|given| before.is_none_or(|(before, _)| before == *given));
+    let time = if is_excluded { None } else { given.zip(words.next()) };
+    time.ok_or_else(|| Reply::error(SYNTAX))
+}
+
 /// `SET` with its options.
 pub(super) fn set(arguments: &[Bytes], _: &RespSettings) -> Result<Operation> {
     let (mut condition, mut returns_old, mut keeps, mut given_time) = (None, false, false, None);
@@ -83,11 +95,8 @@ pub(super) fn set(arguments: &[Bytes], _: &RespSettings) -> Result<Operation> {
             returns_old = true;
         } else if is(word, "keepttl") && given_time.is_none() {
             keeps = true;
-        } else if let (Some(given), None, false) = (Given::of_option(word), given_time, keeps) {
-            let time = words.next().ok_or_else(|| Reply::error(SYNTAX))?;
-            given_time = Some((given, time));
         } else {
-            return Err(Reply::error(SYNTAX));
+            given_time = Some(time_of(word, &mut words, given_time, keeps)?);
         }
     }
     let (key, value) = (arguments[0].clone(), arguments[1].clone());
@@ -115,14 +124,19 @@ pub(super) fn psetex(arguments: &[Bytes], _: &RespSettings) -> Result<Operation>
 
 pub(super) fn getex(arguments: &[Bytes], _: &RespSettings) -> Result<Operation> {
     let key = arguments[0].clone();
-    let expiry = match &arguments[1..] {
-        [] => return Ok(Operation::get(key)),
-        [option] if is(option, "persist") => Expiry::Never,
-        [option, time] => {
-            let given = Given::of_option(option).ok_or_else(|| Reply::error(SYNTAX))?;
-            given.expiry(time, 1, "getex")?
+    let (mut persists, mut given_time) = (false, None);
+    let mut words = arguments[1..].iter();
+    while let Some(word) = words.next() {
+        if is(word, "persist") && given_time.is_none() {
+            persists = true;
+        } else {
+            given_time = Some(time_of(word, &mut words, given_time, persists)?);
         }
-        _ => return Err(Reply::error(SYNTAX)),
+    }
+    let expiry = match given_time {
+        Some((given, time)) => given.expiry(time, 1, "getex")?,
+        None if persists => Expiry::Never,
+        None => return Ok(Operation::get(key)),
     };
     Ok(Operation::GetExpiring { key, expiry })
 }
