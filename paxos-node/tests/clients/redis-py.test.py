@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 
 import redis
 from redis.cache import CacheConfig
@@ -71,7 +72,7 @@ def check(protocol):
     assert [message["data"] for message in heard] == ["hello", "told"], heard
     listening.close()
 
-    # A lock without a time: one that expires is a matter of its own.
+    # A lock without a time, and one that expires.
     held, other = one.lock("lock"), two.lock("lock")
     assert held.acquire() and not other.acquire(blocking=False)
     three.set("lock", "somebody else")
@@ -83,6 +84,18 @@ def check(protocol):
     one.delete("lock")
     assert held.acquire() and held.release() is None and other.acquire(blocking=False)
     other.release()
+    held, other = one.lock("lock", timeout=60), two.lock("lock", timeout=60)
+    assert held.acquire() and not other.acquire(blocking=False)
+    assert held.extend(60) and 61_000 < three.pttl("lock") <= 120_000
+    assert held.extend(90, replace_ttl=True) and 61_000 < three.pttl("lock") <= 90_000
+    assert held.reacquire() and 50_000 < three.pttl("lock") <= 60_000
+    held.release()
+    assert three.pttl("lock") == -2
+    assert one.set("short", "1", px=50) and one.expire("short", 100, lt=True) == 0
+    time.sleep(0.2)
+    assert two.get("short") is None and two.setex("long", 100, "1") and 99 <= three.ttl("long") <= 100
+    assert one.getex("long", persist=True) == "1" and one.ttl("long") == -1
+    assert one.delete("long") == 1
 
     script = one.register_script("return redis.call('get', KEYS[1])")
     try:

@@ -26,4 +26,6 @@ assert listening.get_message(timeout=5)["data"] == "hello"
 with one.lock("lock"):
     assert not two.lock("lock").acquire(blocking=False)
 assert three.get("lock") is None
+with one.lock("lock", timeout=60) as held:
+    assert held.extend(60) and held.reacquire() and 50_000 < three.pttl("lock") <= 60_000
 print(f"valkey-py {valkey.__version__}")
