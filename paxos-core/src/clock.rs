@@ -1,9 +1,9 @@
 //! The cluster's time, which the leader gives to the values that it proposes.
 //!
-//! It is nobody's wall clock: a clock that jumps must neither end a lease early nor let one last for ever. The
-//! first leader of all begins with its wall clock. From then on the time goes on as the leader's monotonic
-//! clock does, and approaches the leader's wall clock by one part in a thousand at most, so that a deadline
-//! which was given as a date stays meaningful.
+//! It is nobody's wall clock: a clock that jumps must neither end a lease early nor let one last for ever.
+//! The first leader of all begins with its wall clock. From then on the time goes on as the leader's
+//! monotonic clock does, and approaches the leader's wall clock by one part in a thousand at most, so that a
+//! deadline which was given as a date stays meaningful.
 //!
 //! Followers hear the time with each heartbeat, and carry it on by their own monotonic clocks: their estimate
 //! lags behind the leader's time by the delay of the last heartbeat, and is ahead of it only by what the two
@@ -12,7 +12,8 @@
 //! as after a stop of the whole cluster, its wall clock counts again.
 //!
 //! What was said once is never taken back: a leader's time is no lower than that of any value that is chosen
-//! or that it has proposed. If its estimate is lower, the time stands still until the estimate has come there.
+//! or that it has proposed. If its estimate is lower, the time stands still until the estimate has come
+//! there.
 //!
 //! # What a lease can rely on
 //!

@@ -108,9 +108,9 @@
 //! does. There is one exception, which a user must ask for: [`ReadMode::Lease`] trusts clocks to run at
 //! nearly the same speed.
 //!
-//! What rests on clocks is the [time](Value::time) of values, and what a state machine makes of it: [`Reading`]
-//! and [`Time`] say what a driver has to do for it. All replicas see the same time in the same slot, whatever
-//! their clocks show.
+//! What rests on clocks is the [time](Value::time) of values, and what a state machine makes of it:
+//! [`Reading`] and [`Time`] say what a driver has to do for it. All replicas see the same time in the same
+//! slot, whatever their clocks show.
 //!
 //! How this is tested: the feature `sim` adds the module `sim`, a deterministic simulation of whole clusters
 //! under every fault that the above allows for, which checks each step by the rules of the paper, and the

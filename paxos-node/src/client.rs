@@ -216,9 +216,9 @@ impl<'a, S> StateGuard<'a, S> {
     }
 
     /// The time at which the state is read: for a linearizable read the leader's when it let the read go, and
-    /// no lower than that of the last command. What has expired by then should not be shown. But the log, which
-    /// alone decides, may not have come to that time yet: a reader that must not see the thing again later has
-    /// a command applied first, as [`kv`](crate::kv) does.
+    /// no lower than that of the last command. What has expired by then should not be shown. But the log,
+    /// which alone decides, may not have come to that time yet: a reader that must not see the thing again
+    /// later has a command applied first, as [`kv`](crate::kv) does.
     #[must_use]
     pub fn time(&self) -> Time {
         self.time

@@ -7,7 +7,8 @@
 //!
 //! The [guides](guide) show how to [embed](guide::embed) a state machine of your own, to
 //! [simulate](guide::simulate) it, and what to [monitor](guide::monitor); what [clients](guide::clients) do
-//! when an answer is lost; how [time](guide::time) gets into the log, and what a lock can rely on; and what a node does about which [faults](guide::faults).
+//! when an answer is lost; how [time](guide::time) gets into the log, and what a lock can rely on; and what a
+//! node does about which [faults](guide::faults).
 //!
 //! ```
 //! # #[cfg(all(feature = "kv", feature = "memory"))]

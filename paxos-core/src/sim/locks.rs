@@ -61,8 +61,8 @@ impl Locks {
         self.locks.iter().any(|lock| lock.until > Time::NONE && lock.until <= time)
     }
 
-    /// Tells who holds a lock, if the leader's time is `time`. `None` if it has expired by that, but not by the
-    /// log: to tell it before the log has come there might be taken back by another leader.
+    /// Tells who holds a lock, if the leader's time is `time`. `None` if it has expired by that, but not by
+    /// the log: to tell it before the log has come there might be taken back by another leader.
     pub(super) fn look(&self, lock: usize, time: Time) -> Option<Bytes> {
         let (lock, time) = (self.locks[lock], time.max(self.time));
         if lock.until > time {

@@ -15,12 +15,12 @@ pub trait Machine: Default {
     /// A query for a client to ask; it must not change the state.
     fn draw_query(random: &mut Random) -> Bytes;
 
-    /// Carries a command out at this time of the log, and answers it. Must depend on nothing but the state and
-    /// the arguments.
+    /// Carries a command out at this time of the log, and answers it. Must depend on nothing but the state
+    /// and the arguments.
     fn apply(&mut self, command: &[u8], time: Time) -> Bytes;
 
-    /// Answers a query, given the time of the leader that has let it go. `None` if the answer depends on a time
-    /// to which the log has not come yet: then the client asks again.
+    /// Answers a query, given the time of the leader that has let it go. `None` if the answer depends on a
+    /// time to which the log has not come yet: then the client asks again.
     fn query(&self, query: &[u8], time: Time) -> Option<Bytes>;
 
     /// A command that the leader is to propose by itself, as it is due at this time; none by default. It may

@@ -51,8 +51,8 @@
 //! In one of eight seeds every message goes through its real encoding, and through the real writer and reader
 //! of frames over streams that are cut at random; what arrives is compared with what was sent.
 //!
-//! Each node has a monotonic clock that is a little wrong and a wall clock that may jump, from which time gets
-//! into the log. Something expires all the time, and nothing may do so early or be seen after that.
+//! Each node has a monotonic clock that is a little wrong and a wall clock that may jump, from which time
+//! gets into the log. Something expires all the time, and nothing may do so early or be seen after that.
 //!
 //! Deliberately absent: torn and rotten bytes on a disk. They depend on the disk's format; a storage brings
 //! its own [`Disk`] for that. A disk that lies or is lost breaks an assumption of Paxos, so there are always

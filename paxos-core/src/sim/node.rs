@@ -141,8 +141,8 @@ impl<M: Machine> Application<M> {
         }
     }
 
-    /// Applies a slot, and reports the outcome of each command to `told`. The node's own wall clock shows `own`,
-    /// which is not used but by a mutant.
+    /// Applies a slot, and reports the outcome of each command to `told`. The node's own wall clock shows
+    /// `own`, which is not used but by a mutant.
     pub(super) fn apply(
         &mut self,
         slot: Slot,

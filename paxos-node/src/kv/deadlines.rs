@@ -1,5 +1,5 @@
-//! The keys that expire, in the order in which they do: by deadline, and of equal ones by the revision at which
-//! the key was created. That order is the same on all nodes.
+//! The keys that expire, in the order in which they do: by deadline, and of equal ones by the revision at
+//! which the key was created. That order is the same on all nodes.
 //!
 //! They stand in pages, each for a range of deadlines, as the keys of [`creation`](super::creation) do: 12
 //! bytes a key, and the deadline itself takes 8 in the key's record.

@@ -27,8 +27,8 @@ pub(crate) enum NotAnswered {
 }
 
 impl Store {
-    /// Answers an operation that only reads, as a command of its own and as of the time of the last one; `None`
-    /// if the operation writes.
+    /// Answers an operation that only reads, as a command of its own and as of the time of the last one;
+    /// `None` if the operation writes.
     #[must_use]
     pub fn query(&self, operation: &Operation) -> Option<Reply> {
         let reply = self.now().answer(operation, &mut Work::of_command())?;

@@ -163,8 +163,8 @@ impl Store {
         }
     }
 
-    /// Removes up to so many keys that have expired, as far as the work goes; answers how many. All nodes have
-    /// the same order of deadlines, so they remove the same keys.
+    /// Removes up to so many keys that have expired, as far as the work goes; answers how many. All nodes
+    /// have the same order of deadlines, so they remove the same keys.
     pub(super) fn remove_all_expired(&mut self, at_most: u32, work: &mut Work) -> Result<Reply, TooMuch> {
         work.take(work::operation(0, 0))?;
         let mut removed = 0;

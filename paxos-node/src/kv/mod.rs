@@ -13,9 +13,9 @@
 //! seen them.
 //!
 //! A key may have a deadline. It is missing for every command whose slot has that time or a later one, and is
-//! removed by a command that the leader proposes then ([`Operation::Expire`]). A key that is set after that is
-//! created anew: the revision of its creation is a fencing number, which grows with every grant of a lock and
-//! is never given twice. See [the guide](crate::guide::time).
+//! removed by a command that the leader proposes then ([`Operation::Expire`]). A key that is set after that
+//! is created anew: the revision of its creation is a fencing number, which grows with every grant of a lock
+//! and is never given twice. See [the guide](crate::guide::time).
 //!
 //! Deliberately absent: types other than strings.
 //!

@@ -1,10 +1,10 @@
 //! The store as a stream of bytes.
 //!
-//! In this order: the magic `PAXOSKV2`, the revision, the time of the last command, the number of records, the
-//! records in any order, the sum of their hashes, and further parts, each behind its name of 8 bytes. A record
-//! is the revisions at which it was created and modified, its deadline if the highest bit of the first revision
-//! is set, its key and its value, the last two behind their lengths of 4 bytes. All other numbers have 8 bytes;
-//! numbers are little-endian.
+//! In this order: the magic `PAXOSKV2`, the revision, the time of the last command, the number of records,
+//! the records in any order, the sum of their hashes, and further parts, each behind its name of 8 bytes. A
+//! record is the revisions at which it was created and modified, its deadline if the highest bit of the first
+//! revision is set, its key and its value, the last two behind their lengths of 4 bytes. All other numbers
+//! have 8 bytes; numbers are little-endian.
 //!
 //! There is one further part, `REMOVALS`: see [`Removals::write`].
 //!

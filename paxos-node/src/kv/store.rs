@@ -92,8 +92,8 @@ impl Store {
         self.len == 0
     }
 
-    /// The value of a key, unless it had expired by the time of the last command. A short one is copied, a long
-    /// one shared.
+    /// The value of a key, unless it had expired by the time of the last command. A short one is copied, a
+    /// long one shared.
     #[must_use]
     pub fn get(&self, key: &[u8]) -> Option<Bytes> {
         self.now().get(key)
@@ -352,8 +352,8 @@ impl Store {
         was_there
     }
 
-    /// Removes the key that expired first, if `may_free`, given the length of its value in bytes, allows it to
-    /// be freed. Returns whether there was one.
+    /// Removes the key that expired first, if `may_free`, given the length of its value in bytes, allows it
+    /// to be freed. Returns whether there was one.
     pub(super) fn remove_expired<E>(
         &mut self,
         may_free: impl FnOnce(usize) -> Result<(), E>,
@@ -379,8 +379,8 @@ impl Store {
         Ok(true)
     }
 
-    /// Notes that a key was removed. One that had expired was missing for whoever has looked since, so it counts
-    /// as changed only for those who found it missing before it was created.
+    /// Notes that a key was removed. One that had expired was missing for whoever has looked since, so it
+    /// counts as changed only for those who found it missing before it was created.
     fn note_removal(&mut self, key: &[u8], was_there: bool, created: u64) {
         self.removals.note(key, if was_there { self.revision } else { created });
         let what = if was_there { REMOVED } else { EXPIRED };

@@ -10,8 +10,8 @@ use super::records::{Record, Value};
 
 /// A store at a time that is not before its own.
 ///
-/// Only the log decides what has expired: a leader's clock may be ahead of it, and another leader's behind that
-/// one. So a view that finds a key to have expired by its own time, but not by the store's, says so.
+/// Only the log decides what has expired: a leader's clock may be ahead of it, and another leader's behind
+/// that one. So a view that finds a key to have expired by its own time, but not by the store's, says so.
 #[derive(Debug)]
 pub(super) struct View<'a> {
     pub(super) store: &'a Store,

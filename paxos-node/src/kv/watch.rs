@@ -29,8 +29,8 @@ impl View<'_> {
         self.look_at(key, |record| record.map(|record| record.modified))
     }
 
-    /// Whether a key is as it was seen, and was so all the time: one that has expired has changed. It may say `false` of a missing key though
-    /// that was not there between; see [`removals`](super::removals).
+    /// Whether a key is as it was seen, and was so all the time: one that has expired has changed. It may say
+    /// `false` of a missing key though that was not there between; see [`removals`](super::removals).
     fn is_unchanged(&self, key: &[u8], seen: Seen) -> bool {
         match (seen, self.modified(key)) {
             (Seen::Changed(seen), Some(modified)) => seen == modified,

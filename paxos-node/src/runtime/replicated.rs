@@ -3,9 +3,9 @@
 //! The state machine is the user's code: it may be slow, and it may panic. So the driver calls it only where
 //! it is known to be quick, and a panic in it becomes an error with its slot.
 //!
-//! A snapshot is the length of the sessions (8 bytes, little-endian) with its highest bit set, the time of the
-//! state (as many), the sessions, and the state machine's own bytes. One from before there were times lacks
-//! that bit and the time.
+//! A snapshot is the length of the sessions (8 bytes, little-endian) with its highest bit set, the time of
+//! the state (as many), the sessions, and the state machine's own bytes. One from before there were times
+//! lacks that bit and the time.
 
 use std::any::Any;
 use std::io::{self, Read};

@@ -1,10 +1,10 @@
 //! What differs from Redis, each with its reason.
 //!
-//! Some of it is not drawn at all: `INCRBYFLOAT` of numbers that a long double does not hold exactly, as decimal
-//! numbers here are exact; `SUBSCRIBE` and `UNSUBSCRIBE` within `MULTI`, which are refused; how `OBJECT ENCODING`
-//! shows a value that was changed in part, as it tells here what Redis would do with the whole value; `GETEX`
-//! with a time that is none, of which Redis says nothing if the key is missing; and values beyond the limit of a
-//! node.
+//! Some of it is not drawn at all: `INCRBYFLOAT` of numbers that a long double does not hold exactly, as
+//! decimal numbers here are exact; `SUBSCRIBE` and `UNSUBSCRIBE` within `MULTI`, which are refused; how
+//! `OBJECT ENCODING` shows a value that was changed in part, as it tells here what Redis would do with the
+//! whole value; `GETEX` with a time that is none, of which Redis says nothing if the key is missing; and
+//! values beyond the limit of a node.
 
 use crate::wire::Value;
 

@@ -172,9 +172,9 @@ fn request(random: &mut Rng) -> Vec<Vec<u8>> {
     request
 }
 
-/// A time for the command or option at this place: in seconds, in milliseconds, and the same since 1970. It is
-/// longer than the test, told in thousands, and hardly ever given twice: which of two equal deadlines is later,
-/// a millisecond decides.
+/// A time for the command or option at this place: in seconds, in milliseconds, and the same since 1970. It
+/// is longer than the test, told in thousands, and hardly ever given twice: which of two equal deadlines is
+/// later, a millisecond decides.
 fn time(random: &mut Rng, place: usize) -> Vec<u8> {
     let thousands = 1000 * random.u64(1..1_000_000);
     let time = match place {

@@ -107,7 +107,10 @@ impl Observer {
                 let most = latest + i128::from(MAX_LAG_MS * MS_UNITS) * 1000;
                 self.check(ahead <= most, Rule::TimeIsNotFast, || {
                     let early_ms = (ahead - latest) / 1000 / i128::from(MS_UNITS);
-                    format!("slot {slot}, first proposed under {origin}, has time {time}: what expires does so {early_ms} ms early")
+                    format!(
+                        "slot {slot}, first proposed under {origin}, has time {time}: what expires does so \
+                         {early_ms} ms early"
+                    )
                 });
                 self.times.latest = Some(latest.min(ahead));
             }

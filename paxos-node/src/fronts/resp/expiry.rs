@@ -69,7 +69,8 @@ pub(super) fn after_seconds(text: &Bytes) -> Option<Expiry> {
     Given::AfterSeconds.expiry(text, i64::MIN, "").ok()
 }
 
-/// The time that this option gives. As in Redis, the same option may be there before, and the last one counts.
+/// The time that this option gives. As in Redis, the same option may be there before, and the last one
+/// counts.
 fn time_of<'a>(
     option: &[u8],
     words: &mut impl Iterator<Item = &'a Bytes>,

@@ -44,9 +44,9 @@ pub(super) async fn check_recovered(client: &Client<Store>) -> Result<(), Client
 
 /// Answers operations that only read, from a state no older than this call.
 ///
-/// A key that has expired by the leader's time is missing. But the log may not have come to that time yet, and
-/// if the leader fails now, the time of the next one may be a little lower: so that the key does not come back
-/// then, a command is applied first, which brings the log to that time.
+/// A key that has expired by the leader's time is missing. But the log may not have come to that time yet,
+/// and if the leader fails now, the time of the next one may be a little lower: so that the key does not come
+/// back then, a command is applied first, which brings the log to that time.
 pub(super) async fn read(
     client: &Client<Store>,
     long_runs: &Semaphore,

@@ -246,14 +246,14 @@ pub enum Operation {
         /// What to tell.
         form: DeadlineForm,
     },
-    /// The revision at which a key was created, as a fencing number: it grows with every creation, and is never
-    /// given twice.
+    /// The revision at which a key was created, as a fencing number: it grows with every creation, and is
+    /// never given twice.
     Created {
         /// The key.
         key: Bytes,
     },
-    /// Changes when a key expires if it has a value, and answers 1 if it was changed: a lock is renewed by the
-    /// one who holds it.
+    /// Changes when a key expires if it has a value, and answers 1 if it was changed: a lock is renewed by
+    /// the one who holds it.
     ChangeDeadlineIfEqual {
         /// The key.
         key: Bytes,

@@ -1,7 +1,8 @@
 //! Where the bytes of a shard's records lie: short ones one behind the other in pages, long ones apart.
 //!
 //! A record in a page is the revisions at which it was created and modified, 8 bytes each, a [`Head`], the
-//! deadline if it has one, the key and the value. An allocation for each record would cost more memory than that, and time.
+//! deadline if it has one, the key and the value. An allocation for each record would cost more memory than
+//! that, and time.
 
 use bytes::{Bytes, BytesMut};
 
@@ -208,8 +209,8 @@ impl Heap {
         }
     }
 
-    /// Replaces the value of a record and its deadline where it lies; `false` if there is no place for the new
-    /// ones.
+    /// Replaces the value of a record and its deadline where it lies; `false` if there is no place for the
+    /// new ones.
     pub(super) fn overwrite(
         &mut self,
         place: Place,

@@ -13,8 +13,8 @@ const LONG_BYTES: u64 = 112;
 /// The further memory of a record that expires: its deadline, and its place in the order of deadlines.
 const EXPIRY_BYTES: u64 = 24;
 
-/// Records with their keys are no longer than this in a page, a deadline left out; longer values, and with them very long keys, lie
-/// apart. A page ends with less than that unused.
+/// Records with their keys are no longer than this in a page, a deadline left out; longer values, and with
+/// them very long keys, lie apart. A page ends with less than that unused.
 const MAX_SHORT_BYTES: usize = 512;
 /// Keys up to this length lie in the page, whatever their values.
 const MAX_SHORT_KEY_BYTES: usize = 255;

@@ -1,7 +1,7 @@
 //! Commands that the state machine wants to be proposed because time has come, as what expires is removed.
 //!
-//! Only the leader proposes them, by its own time. They may be lost, or proposed twice by two leaders: the next
-//! one proposes them again, and to apply them twice does no harm.
+//! Only the leader proposes them, by its own time. They may be lost, or proposed twice by two leaders: the
+//! next one proposes them again, and to apply them twice does no harm.
 
 use bytes::Bytes;
 use paxos_core::session::{Outcome, SessionCommand};

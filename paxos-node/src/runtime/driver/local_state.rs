@@ -19,8 +19,8 @@ use crate::status::Digest;
 /// The applier, and what waits for it.
 pub(super) struct LocalState<S> {
     pub(super) applier: Applier<S>,
-    /// Reads that may be answered once everything up to their slot is applied, and by which time of the leader;
-    /// slots ascend.
+    /// Reads that may be answered once everything up to their slot is applied, and by which time of the
+    /// leader; slots ascend.
     pub(super) reads_behind: VecDeque<(Slot, ReadId, Time)>,
     pub(super) digest: Digest,
     pub(super) own_snapshots: OwnSnapshots,

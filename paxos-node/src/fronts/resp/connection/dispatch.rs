@@ -248,7 +248,8 @@ impl Connection {
         }
     }
 
-    /// How many keys there are just now, and how many of them expire; `None` if the state can't be looked at for a while.
+    /// How many keys there are just now, and how many of them expire; `None` if the state can't be looked at
+    /// for a while.
     async fn count_keys(&self) -> Option<(usize, usize)> {
         for _ in 0..COUNT_ATTEMPTS {
             if let Some(store) = self.client.try_read_stale() {

@@ -56,7 +56,8 @@ static SCRIPTS: &[Script] = &[
             "e4612211c9f8f51c257e26e056b0a654b3187242", // redlock 5.0.0-beta.2
         ],
     },
-    // Lets a lock expire after some milliseconds from now if it is held with this token, and answers 1 if it was.
+    // Lets a lock expire after some milliseconds from now if it is held with this token, and answers 1 if it
+    // was.
     Script {
         needs: "one key, the value that it must have, and milliseconds",
         operation: |keys, values| renew(keys.first()?, values.first()?, expiry::after_ms(values.get(1)?)?),
@@ -67,7 +68,7 @@ static SCRIPTS: &[Script] = &[
         ],
         shipped: &[
             "ba015a80261b616e7a62d35df0b8e3edbe6c9414", // pottery 3.0.1
-            "1cac51482acf5858da00f6d685d68f886cd6b6b2", // redis-py 8.1.0 and valkey-py 6.2.0, sync and asyncio
+            "1cac51482acf5858da00f6d685d68f886cd6b6b2", // redis-py 8.1.0, valkey-py 6.2.0
         ],
     },
     // The same after some seconds.
@@ -96,7 +97,7 @@ static SCRIPTS: &[Script] = &[
             Some(Operation::ChangeDeadlineIfEqual { key, value, expiry: after, condition })
         },
         forms: &["1a56cc3f8883296f35bc3f370938be59661f7aa1"], // redis-py
-        shipped: &["a4e8783852e6b949f9ef3a97212805108459a890"], // redis-py 8.1.0 and valkey-py 6.2.0, sync and asyncio
+        shipped: &["a4e8783852e6b949f9ef3a97212805108459a890"], // redis-py 8.1.0, valkey-py 6.2.0
     },
     // Answers how many milliseconds a lock is left to who holds it with this token, and 0 to all others.
     Script {
