@@ -83,8 +83,8 @@ impl Estimate<'_> {
                 keys.iter().map(|key| self.copied(key).saturating_add(CHANGE)).fold(0, u64::saturating_add)
             }
             Operation::SetAll { keys, value, .. } => {
-                let one = |key: &Bytes| self.copied(key).saturating_add(CHANGE + BYTE * value.len() as u64);
-                keys.iter().map(one).fold(0, u64::saturating_add)
+                let written = self.written(value);
+                keys.iter().map(|key| self.copied(key).saturating_add(written)).fold(0, u64::saturating_add)
             }
             Operation::Rename { from, .. } | Operation::Copy { from, .. } => {
                 let copied = self.copied(from);
