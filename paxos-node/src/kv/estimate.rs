@@ -59,6 +59,7 @@ impl Estimate<'_> {
             Operation::Get { key }
             | Operation::Digest { key }
             | Operation::LeftIfEqual { key, .. }
+            | Operation::Counted { key }
             | Operation::GetRange { key, .. } => self.copied(key),
             Operation::Set { key, value, returns_old: true, .. }
             | Operation::Set { key, value, condition: Some(_), .. }
@@ -96,6 +97,10 @@ impl Estimate<'_> {
             Operation::Delete { keys } => CHANGE * keys.len() as u64,
             Operation::Exists { keys } => LOOKUP * keys.len() as u64,
             Operation::Add { .. } | Operation::AddDecimal { .. } => CHANGE,
+            Operation::Count { .. } => 2 * CHANGE,
+            Operation::SlideWindow { previous, current, .. } => {
+                self.copied(previous).saturating_add(self.copied(current)).saturating_add(4 * CHANGE)
+            }
             Operation::StrLen { .. }
             | Operation::Type { .. }
             | Operation::Object { .. }
@@ -139,8 +144,10 @@ impl Estimate<'_> {
             | Operation::ChangeDeadline { key, .. }
             | Operation::ChangeDeadlineIfEqual { key, .. }
             | Operation::Extend { key, .. }
+            | Operation::Count { key, .. }
             | Operation::Append { key, .. } => is_held(key),
-            Operation::Rename { from, to, .. } => is_held(from) || is_held(to),
+            Operation::Rename { from: one, to: other, .. }
+            | Operation::SlideWindow { previous: one, current: other, .. } => is_held(one) || is_held(other),
             Operation::Copy { to, .. } => is_held(to),
             // Which keys they are is not looked up.
             Operation::Expire { at_most } => *at_most > 0,
@@ -157,6 +164,7 @@ impl Estimate<'_> {
             | Operation::MGet { .. }
             | Operation::Deadline { .. }
             | Operation::LeftIfEqual { .. }
+            | Operation::Counted { .. }
             | Operation::Created { .. }
             | Operation::DbSize
             | Operation::Digest { .. }

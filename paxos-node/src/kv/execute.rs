@@ -174,6 +174,12 @@ impl Store {
                 keys.iter().try_for_each(|key| work.take(self.set_work(key, Some(condition), false)))?;
                 Ok(self.set_all((keys, value), condition, *expiry))
             }
+            Operation::Count { key, by, window_ms, form } => {
+                self.count_in_window((key, *by), *window_ms, *form, work)
+            }
+            Operation::SlideWindow { previous, current, window_ms, request } => {
+                self.slide_window([previous, current], *window_ms, *request, work)
+            }
             Operation::Expire { at_most } => self.remove_all_expired(*at_most, work),
             Operation::Get { .. }
             | Operation::Exists { .. }
@@ -183,6 +189,7 @@ impl Store {
             | Operation::Deadline { .. }
             | Operation::LeftIfEqual { .. }
             | Operation::Created { .. }
+            | Operation::Counted { .. }
             | Operation::DbSize
             | Operation::Digest { .. }
             | Operation::GetRange { .. }
@@ -217,7 +224,7 @@ impl Store {
         work.take_for_one_key(work::operation(1, REMOVAL) + 2 * work::copied(bytes))
     }
 
-    fn add(&mut self, key: &Bytes, by: i64) -> Reply {
+    pub(super) fn add(&mut self, key: &Bytes, by: i64) -> Reply {
         let old =
             self.now().look(key, |value| value.map_or(Some(0), |value| parse_integer(value.as_bytes())));
         let Some(old) = old else {
@@ -262,6 +269,7 @@ impl View<'_> {
             Operation::Deadline { key, form } => {
                 work.take(work::operation(1, LOOKUP)).map(|()| self.tell_deadline(key, *form))
             }
+            Operation::Counted { key } => self.counted(key, work),
             Operation::Created { key } => work.take(work::operation(1, LOOKUP)).map(|()| self.created(key)),
             Operation::LeftIfEqual { key, value } => {
                 let compared = work::copied(self.value_bytes(key).unwrap_or(0));
@@ -289,6 +297,8 @@ impl View<'_> {
             | Operation::ChangeDeadlineIfEqual { .. }
             | Operation::Extend { .. }
             | Operation::SetAll { .. }
+            | Operation::Count { .. }
+            | Operation::SlideWindow { .. }
             | Operation::Expire { .. }
             | Operation::FlushAll => return None,
         })

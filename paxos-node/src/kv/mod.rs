@@ -38,6 +38,7 @@ mod feed;
 pub(crate) mod fuzzing;
 mod glob;
 mod keys;
+mod limits;
 mod operation;
 mod picture;
 mod reaper;
@@ -65,7 +66,8 @@ pub use feed::{Event, Feed, Listener, Lost};
 #[cfg(feature = "server")]
 pub(crate) use glob::Pattern;
 pub use operation::{
-    Condition, DeadlineCondition, DeadlineForm, Expiry, MalformedCommand, Operation, Property,
+    Condition, CountForm, DeadlineCondition, DeadlineForm, Expiry, MalformedCommand, Operation, Property,
+    WindowRequest,
 };
 pub use picture::Picture;
 pub use reply::{MalformedResponse, Reply};

@@ -91,7 +91,7 @@ impl Store {
     /// Gives the events behind the first `named` of this command the names that they have for an operation.
     fn name_events(&mut self, operation: &Operation, named: usize) {
         let (changed, removed) = match operation {
-            Operation::Add { .. } => ("incrby", REMOVED),
+            Operation::Add { .. } | Operation::Count { .. } => ("incrby", REMOVED),
             Operation::AddDecimal { .. } => ("incrbyfloat", REMOVED),
             Operation::Append { .. } => ("append", REMOVED),
             Operation::SetRange { .. } => ("setrange", REMOVED),

@@ -526,13 +526,19 @@ fn check_lengths(operation: &Operation, settings: &RespSettings) -> Result<(), R
             pairs.iter().try_for_each(|(key, value)| pair(key, value))
         }
         Operation::SetAll { keys, value, .. } => keys.iter().try_for_each(|key| pair(key, value)),
+        Operation::SlideWindow { previous, current, .. } => {
+            pair(previous, &Bytes::new())?;
+            pair(current, &Bytes::new())
+        }
         Operation::Add { key, .. }
         | Operation::AddDecimal { key, .. }
+        | Operation::Count { key, .. }
         | Operation::Rename { to: key, .. }
         | Operation::Copy { to: key, .. } => pair(key, &Bytes::new()),
         // No store has a key that is too long: looking for it or removing it does no harm.
         Operation::Get { .. }
         | Operation::GetDel { .. }
+        | Operation::Counted { .. }
         | Operation::Delete { .. }
         | Operation::Exists { .. }
         | Operation::StrLen { .. }

@@ -5,7 +5,7 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::{Condition, Operation, Property, expiry};
+use super::{Condition, Operation, Property, expiry, limit};
 use crate::kv::Seen;
 use crate::kv::decimal::Decimal;
 
@@ -48,7 +48,10 @@ impl Operation {
             | Operation::ChangeDeadline { key, .. }
             | Operation::Deadline { key, .. }
             | Operation::Created { key }
+            | Operation::Count { key, .. }
+            | Operation::Counted { key }
             | Operation::Type { key } => of(&[key]),
+            Operation::SlideWindow { previous, current, .. } => of(&[previous, current]) + 16,
             Operation::Set { key, value, condition, .. }
             | Operation::SetExpiring { key, value, condition, .. } => {
                 of(&[key, value]) + condition.as_ref().map_or(0, Condition::operand_bytes)
@@ -184,6 +187,9 @@ impl Operation {
             | Operation::LeftIfEqual { .. }
             | Operation::SetAll { .. }
             | Operation::Expire { .. } => expiry::encode(self, bytes),
+            Operation::Count { .. } | Operation::Counted { .. } | Operation::SlideWindow { .. } => {
+                limit::encode(self, bytes);
+            }
         }
     }
 }
@@ -278,7 +284,8 @@ fn decode_later(tag: u8, bytes: &mut Bytes) -> Result<Operation, MalformedComman
         51 => Operation::Unchanged { watched: take_list(bytes, take_watched)? },
         52 => Operation::Publish { channel: take(bytes)?, message: take(bytes)? },
         53 => Operation::DeleteEqual { keys: take_list(bytes, take)?, value: take(bytes)? },
-        tag => return expiry::decode(tag, bytes),
+        tag @ ..80 => return expiry::decode(tag, bytes),
+        tag => return limit::decode(tag, bytes),
     })
 }
 
@@ -395,6 +402,7 @@ pub(super) fn take_list<T>(
 
 #[cfg(test)]
 mod tests {
+    use super::super::{CountForm, WindowRequest};
     use super::super::{DeadlineCondition, DeadlineForm, Expiry};
     use super::*;
     use proptest::prelude::*;
@@ -504,6 +512,23 @@ mod tests {
         DeadlineCondition { if_none, if_any, if_later, if_earlier }
     }
 
+    fn limiting() -> impl Strategy<Value = Operation> {
+        let form =
+            prop_oneof![Just(CountForm::Sum), Just(CountForm::SumAndLeft), Just(CountForm::AnewAndLeft)];
+        let request =
+            (any::<i64>(), any::<i64>()).prop_map(|(limit, amount)| WindowRequest { limit, amount });
+        prop_oneof![
+            (key(), any::<i64>(), any::<i64>(), form)
+                .prop_map(|(key, by, window_ms, form)| Operation::Count { key, by, window_ms, form }),
+            key().prop_map(|key| Operation::Counted { key }),
+            (key(), key(), any::<i64>(), prop::option::of(request)).prop_map(
+                |(previous, current, window_ms, request)| {
+                    Operation::SlideWindow { previous, current, window_ms, request }
+                }
+            ),
+        ]
+    }
+
     fn expiring() -> impl Strategy<Value = Operation> {
         let expiry = || {
             prop_oneof![
@@ -544,6 +569,7 @@ mod tests {
                 |(keys, value, condition, expiry)| Operation::SetAll { keys, value, condition, expiry }
             ),
             any::<u32>().prop_map(|at_most| Operation::Expire { at_most }),
+            limiting(),
         ]
     }
 

@@ -4,6 +4,7 @@ mod codec;
 mod condition;
 mod deadline;
 mod expiry;
+mod limit;
 
 use bytes::Bytes;
 
@@ -15,6 +16,7 @@ pub(super) use self::codec::{decode, operations};
 pub use self::condition::Condition;
 pub(crate) use self::condition::digest;
 pub use self::deadline::{DeadlineCondition, DeadlineForm, Expiry};
+pub use self::limit::{CountForm, WindowRequest};
 
 /// One thing that the store is asked to do.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -292,6 +294,35 @@ pub enum Operation {
         /// When they expire.
         expiry: Expiry,
     },
+    /// Adds to a number that is forgotten when its window ends, as limiters do that count within a time.
+    Count {
+        /// The key of the number.
+        key: Bytes,
+        /// What to add.
+        by: i64,
+        /// How long a window lasts.
+        window_ms: i64,
+        /// When a window begins, and what is answered.
+        form: CountForm,
+    },
+    /// A number, and how many milliseconds are left of its window: -1 if it has none, -2 if there is no number.
+    Counted {
+        /// The key of the number.
+        key: Bytes,
+    },
+    /// Counts in a window that slides: what was counted in the window before counts by the part that this one still
+    /// reaches back into. Answers 1 if there was room for the request, else nil. Without a request the answer
+    /// is what was counted in both, each with the milliseconds until it is forgotten.
+    SlideWindow {
+        /// The key of the window before.
+        previous: Bytes,
+        /// The key of the present window.
+        current: Bytes,
+        /// How long a window lasts.
+        window_ms: i64,
+        /// What to count.
+        request: Option<WindowRequest>,
+    },
     /// Removes keys that have expired, those that did first; answers how many.
     Expire {
         /// How many at most.
@@ -429,6 +460,7 @@ impl Operation {
             | Operation::Deadline { .. }
             | Operation::LeftIfEqual { .. }
             | Operation::Created { .. }
+            | Operation::Counted { .. }
             | Operation::DbSize
             | Operation::Digest { .. }
             | Operation::GetRange { .. }
@@ -458,6 +490,8 @@ impl Operation {
             | Operation::ChangeDeadlineIfEqual { .. }
             | Operation::Extend { .. }
             | Operation::SetAll { .. }
+            | Operation::Count { .. }
+            | Operation::SlideWindow { .. }
             | Operation::Expire { .. }
             | Operation::FlushAll => false,
         }
@@ -474,6 +508,8 @@ impl Operation {
             | Operation::Append { .. }
             | Operation::SetExpiring { .. }
             | Operation::SetAll { .. }
+            | Operation::Count { .. }
+            | Operation::SlideWindow { .. }
             | Operation::MSet { .. }
             | Operation::MSetNx { .. }
             | Operation::SetRange { .. }
@@ -487,6 +523,7 @@ impl Operation {
             | Operation::LeftIfEqual { .. }
             | Operation::Extend { .. }
             | Operation::Created { .. }
+            | Operation::Counted { .. }
             | Operation::Expire { .. }
             | Operation::GetDel { .. }
             | Operation::DeleteIf { .. }

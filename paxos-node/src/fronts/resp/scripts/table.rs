@@ -9,7 +9,7 @@
 use bytes::Bytes;
 
 use super::super::expiry;
-use crate::kv::{Condition, DeadlineCondition, Expiry, Operation, parse_integer};
+use crate::kv::{Condition, CountForm, DeadlineCondition, Expiry, Operation, WindowRequest, parse_integer};
 
 /// A script.
 #[derive(Debug)]
@@ -128,7 +128,83 @@ static SCRIPTS: &[Script] = &[
             "aed6f382e410db8ba7926d4e5e9aab410bf2a78a", // redlock 5.0.0-beta.2
         ],
     },
+    // Counts in a window of some seconds, which begins with the first that is counted; answers with the sum.
+    Script {
+        needs: "one key, seconds, and a number",
+        operation: |keys, values| {
+            let (key, by) = (keys.first()?.clone(), parse_integer(values.get(1)?)?);
+            let window_ms = window_ms(expiry::after_seconds(values.first()?))?;
+            Some(Operation::Count { key, by, window_ms, form: CountForm::Sum })
+        },
+        forms: &["dec6506601d895872db6bb7ec82fb4907d71ab16"], // limits
+        shipped: &["628bd136a573a06b346879695681af12ccef300f"], // limits 5.8.0
+    },
+    // The same; answers with the sum and the milliseconds that are left.
+    Script {
+        needs: "one key, a number, and seconds",
+        operation: |keys, values| {
+            let (key, by) = (keys.first()?.clone(), parse_integer(values.first()?)?);
+            let window_ms = window_ms(expiry::after_seconds(values.get(1)?))?;
+            Some(Operation::Count { key, by, window_ms, form: CountForm::SumAndLeft })
+        },
+        forms: &["be662dc911647113497e3b2ebd967a1885237274"], // rate-limiter-flexible
+        shipped: &["a1de965f42e177aa339706bd580f049065eca79a"], // rate-limiter-flexible 11.4.0
+    },
+    // Counts one more in a window of some milliseconds; answers as the one before.
+    Script {
+        needs: "one key and milliseconds",
+        operation: |keys, values| {
+            let window_ms = window_ms(expiry::after_ms(values.first()?))?;
+            Some(Operation::Count {
+                key: keys.first()?.clone(),
+                by: 1,
+                window_ms,
+                form: CountForm::AnewAndLeft,
+            })
+        },
+        forms: &["59ce8db95028e8686967ead3fcbc8216cae7eec7"], // rate-limit-redis
+        shipped: &["895b92e1712734e1b464999be23953485475357b"], // rate-limit-redis 6.0.1
+    },
+    // Answers with a count and the milliseconds that are left.
+    Script {
+        needs: "one key",
+        operation: |keys, _| Some(Operation::Counted { key: keys.first()?.clone() }),
+        forms: &["b9bede34731107fe95e4d87eeaefd1186cc0fd1e"], // rate-limit-redis
+        shipped: &["6aeb97ed6086dcdeafdc6fda3999a0d0e38ec96a"], // rate-limit-redis 6.0.1
+    },
+    // Counts in a window that slides, if there is room; answers 1 if there was.
+    Script {
+        needs: "the keys of the window before and of the present one, a limit, seconds, and a number",
+        operation: |keys, values| {
+            let [limit, seconds, amount, ..] = values else { return None };
+            let (limit, amount) = (parse_integer(limit)?, parse_integer(amount)?);
+            slide(keys, seconds, Some(WindowRequest { limit, amount }))
+        },
+        forms: &["a71fa478983dba3fe221b50ee6294c015e88fe8d"], // limits
+        shipped: &["e8ac2a60cb040b0dbb56815a1e9c6fd032ce62e7"], // limits 5.8.0
+    },
+    // Answers with what such a window and the one before have counted.
+    Script {
+        needs: "the keys of the window before and of the present one, and seconds",
+        operation: |keys, values| slide(keys, values.first()?, None),
+        forms: &["180432dfab6671cb6931e21e18a4cf9a90a98cfa"], // limits
+        shipped: &["e7a0a27d4101baabb124af209bb0245197a359a1"], // limits 5.8.0
+    },
 ];
+
+/// The milliseconds of a window; a script fails if there are none.
+fn window_ms(expiry: Option<Expiry>) -> Option<i64> {
+    match expiry? {
+        Expiry::AfterMs(window_ms @ 1..) => Some(window_ms),
+        _ => None,
+    }
+}
+
+fn slide(keys: &[Bytes], window: &Bytes, request: Option<WindowRequest>) -> Option<Operation> {
+    let [previous, current, ..] = keys else { return None };
+    let window_ms = window_ms(expiry::after_seconds(window))?;
+    Some(Operation::SlideWindow { previous: previous.clone(), current: current.clone(), window_ms, request })
+}
 
 fn renew(key: &Bytes, value: &Bytes, expiry: Expiry) -> Option<Operation> {
     let condition = DeadlineCondition::default();
