@@ -97,19 +97,32 @@ pub(super) struct RowClient {
     row: Row,
     random: fastrand::Rng,
     keys: Vec<u64>,
+    /// Which of all clients it is.
+    place: u64,
+    /// How many there are.
+    clients: u64,
 }
 
 impl RowClient {
-    pub(super) fn new(client: Client, row: Row) -> RowClient {
-        let keys = vec![0; client.pipeline(row)];
-        RowClient { client, row, random: fastrand::Rng::with_seed(fastrand::u64(..)), keys }
+    pub(super) fn all(clients: Vec<Client>, row: Row) -> Vec<RowClient> {
+        let count = clients.len() as u64;
+        let one = |(place, client): (u64, Client)| {
+            let random = fastrand::Rng::with_seed(fastrand::u64(..));
+            let keys = vec![0; client.pipeline(row)];
+            RowClient { client, row, random, keys, place, clients: count }
+        };
+        (0..).zip(clients).map(one).collect()
     }
 }
 
 impl Requester for RowClient {
     async fn ask(&mut self) -> Result<u64, String> {
-        let RowClient { client, row, random, keys } = self;
-        keys.fill_with(|| random.u64(..KEYS));
+        let RowClient { client, row, random, keys, place, clients } = self;
+        keys.fill_with(|| match row.work() {
+            Work::Set | Work::Get => random.u64(..KEYS),
+            // Each client has locks of its own: nobody waits for another.
+            Work::Lock => *place + *clients * random.u64(..KEYS / *clients),
+        });
         client.ask(row.work(), keys).await?;
         Ok(keys.len() as u64)
     }

@@ -32,6 +32,9 @@ pub(super) fn judge(medians: &Medians) -> Vec<Verdict> {
     let wait = |median: &Median| median.p50_milliseconds;
     let lone = medians.rows.get(&(Row::SetLone, Contender::PaxosNode));
     let syncs = lone.map(|lone| lone.p50_milliseconds / medians.sync_milliseconds);
+    let lock = medians.rows.get(&(Row::LockLone, Contender::PaxosNode));
+    let lock_over_set = lock.zip(lone).map(|(lock, set)| lock.p50_milliseconds / set.p50_milliseconds);
+    let locks = medians.rows.get(&(Row::LockMany, Contender::PaxosNode));
     let goals = [
         (
             "SET/s at 64 clients, over etcd",
@@ -65,7 +68,20 @@ pub(super) fn judge(medians: &Medians) -> Vec<Verdict> {
             medians.ratio(Row::GetMany, Contender::Redis, rate),
         ),
     ];
-    goals.into_iter().map(|(goal, bound, ratio)| Verdict { goal, bound, ratio }).collect()
+    let of_locks = [
+        ("median of lone lock + release, over a lone SET", Bound::AtMost(2.2), lock_over_set),
+        (
+            "locks taken and released/s at 64 clients",
+            Bound::AtLeast(10_000.0),
+            locks.map(|locks| locks.requests_per_second),
+        ),
+        (
+            "locks taken and released/s at 64 clients, over etcd",
+            Bound::AtLeast(5.0),
+            medians.ratio(Row::LockMany, Contender::Etcd, rate),
+        ),
+    ];
+    goals.into_iter().chain(of_locks).map(|(goal, bound, ratio)| Verdict { goal, bound, ratio }).collect()
 }
 
 impl Verdict {
@@ -128,20 +144,23 @@ mod tests {
         set(Row::GetMany, Contender::PaxosNode, 700.0, 1.0);
         set(Row::GetMany, Contender::Etcd, 35.0, 1.0);
         set(Row::GetMany, Contender::Redis, 1000.0, 1.0);
+        set(Row::LockLone, Contender::PaxosNode, 1.0, 1.1);
+        set(Row::LockMany, Contender::PaxosNode, 10_000.0, 1.0);
+        set(Row::LockMany, Contender::Etcd, 2_000.0, 1.0);
         medians
     }
 
     #[test]
     fn what_is_just_enough_is_enough_and_a_little_less_is_not() {
         let mut medians = just_enough();
-        assert_eq!(verdicts(&medians), [Some(true); 7]);
-        for ((_, contender), row) in &mut medians.rows {
+        assert_eq!(verdicts(&medians), [Some(true); 10]);
+        for ((place, contender), row) in &mut medians.rows {
             if *contender == Contender::PaxosNode {
                 row.requests_per_second *= 0.999;
-                row.p50_milliseconds *= 1.5;
+                row.p50_milliseconds *= if *place == Row::LockLone { 1.6 } else { 1.5 };
             }
         }
-        assert_eq!(verdicts(&medians), [Some(false); 7]);
+        assert_eq!(verdicts(&medians), [Some(false); 10]);
     }
 
     #[test]
@@ -149,7 +168,7 @@ mod tests {
         let mut medians = just_enough();
         medians.rows.retain(|(_, contender), _| *contender != Contender::Redis);
         let (yes, unknown) = (Some(true), None);
-        assert_eq!(verdicts(&medians), [yes, unknown, unknown, yes, yes, yes, unknown]);
+        assert_eq!(verdicts(&medians), [yes, unknown, unknown, yes, yes, yes, unknown, yes, yes, yes]);
         assert!(judge(&medians)[1].to_string().starts_with("not measured"));
         assert!(judge(&medians)[0].to_string().contains("20.00  at least 20"));
     }

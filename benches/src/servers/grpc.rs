@@ -10,7 +10,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 use tonic_prost::ProstCodec;
 
-use super::work::{VALUE_BYTES, Work, key};
+use super::work::{LEASE, VALUE_BYTES, Work, key};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a member may take to answer with its status.
@@ -47,6 +47,41 @@ struct KeyValue {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
+struct LeaseGrantRequest {
+    #[prost(int64, tag = "1")]
+    seconds: i64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct LeaseGrantResponse {
+    #[prost(int64, tag = "2")]
+    lease: i64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct LockRequest {
+    #[prost(bytes = "bytes", tag = "1")]
+    name: Bytes,
+    #[prost(int64, tag = "2")]
+    lease: i64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct LockResponse {
+    #[prost(bytes = "bytes", tag = "2")]
+    key: Bytes,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct UnlockRequest {
+    #[prost(bytes = "bytes", tag = "1")]
+    key: Bytes,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct UnlockResponse {}
+
+#[derive(Clone, PartialEq, prost::Message)]
 struct StatusRequest {}
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -67,6 +102,8 @@ struct ResponseHeader {
 pub(super) struct Caller {
     grpc: Grpc<Channel>,
     value: Bytes,
+    /// What its locks end with; it asks for one when it takes the first.
+    lease: Option<i64>,
 }
 
 impl Caller {
@@ -82,7 +119,9 @@ impl Caller {
         }
         let value = Bytes::from(vec![b'x'; VALUE_BYTES]);
         let callers = channels.iter().cycle().take(callers);
-        Ok(callers.map(|channel| Caller { grpc: Grpc::new(channel.clone()), value: value.clone() }).collect())
+        Ok(callers
+            .map(|channel| Caller { grpc: Grpc::new(channel.clone()), value: value.clone(), lease: None })
+            .collect())
     }
 
     /// Sends one request after the other, as etcd has no pipelines: more callers have more requests under
@@ -102,9 +141,26 @@ impl Caller {
                         return Err(String::from("not the value that was set"));
                     }
                 }
+                Work::Lock => {
+                    let lock = LockRequest { name: key, lease: self.lease().await? };
+                    let taken: LockResponse = call(&mut self.grpc, "/v3lockpb.Lock/Lock", lock).await?;
+                    let unlock = UnlockRequest { key: taken.key };
+                    let _: UnlockResponse = call(&mut self.grpc, "/v3lockpb.Lock/Unlock", unlock).await?;
+                }
             }
         }
         Ok(())
+    }
+
+    async fn lease(&mut self) -> Result<i64, String> {
+        if let Some(lease) = self.lease {
+            return Ok(lease);
+        }
+        let seconds = i64::try_from(LEASE.as_secs()).expect("it is short");
+        let grant = LeaseGrantRequest { seconds };
+        let granted: LeaseGrantResponse =
+            call(&mut self.grpc, "/etcdserverpb.Lease/LeaseGrant", grant).await?;
+        Ok(*self.lease.insert(granted.lease))
     }
 }
 

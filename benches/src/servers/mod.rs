@@ -112,7 +112,7 @@ async fn measure(arguments: &Arguments) -> Result<Report, Failure> {
     for round in 1..=arguments.rounds {
         for row in Row::ALL {
             figures.syncs.push(disk.sync_time()?);
-            for server in &mut servers {
+            for server in servers.iter_mut().filter(|server| row.suits(server.contender)) {
                 let sample = server.measure(row, connections.get(&row).copied().unwrap_or(1), plan).await?;
                 announce(&format!("round {round} of {}", arguments.rounds), server.contender, row, &sample);
                 figures.samples.entry((row, server.contender)).or_default().push(sample);

@@ -174,7 +174,7 @@ fn chart(medians: &Medians) -> Option<String> {
         .into_iter()
         .map(|(contender, name)| {
             let rate = |row| Some(medians.rows.get(&(row, contender))?.requests_per_second);
-            Series { name: name.to_owned(), values: Row::ALL.map(rate).to_vec() }
+            Series { name: name.to_owned(), values: Row::REQUESTS.map(rate).to_vec() }
         })
         .filter(|series| series.values.iter().any(Option::is_some))
         .collect();

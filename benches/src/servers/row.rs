@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::contender::Contender;
 use super::work::Work;
 
 /// Requests of one kind, by a number of clients.
@@ -13,10 +14,22 @@ pub(super) enum Row {
     SetPipelined,
     GetMany,
     GetPipelined,
+    LockLone,
+    LockMany,
 }
 
 impl Row {
-    pub(super) const ALL: [Row; 5] =
+    pub(super) const ALL: [Row; 7] = [
+        Row::SetLone,
+        Row::SetMany,
+        Row::SetPipelined,
+        Row::GetMany,
+        Row::GetPipelined,
+        Row::LockLone,
+        Row::LockMany,
+    ];
+    /// Those of single requests.
+    pub(super) const REQUESTS: [Row; 5] =
         [Row::SetLone, Row::SetMany, Row::SetPipelined, Row::GetMany, Row::GetPipelined];
 
     pub(super) fn name(self) -> &'static str {
@@ -26,6 +39,8 @@ impl Row {
             Row::SetPipelined => "SET, 64 clients, 16 at once",
             Row::GetMany => "GET, 64 clients",
             Row::GetPipelined => "GET, 64 clients, 16 at once",
+            Row::LockLone => "lock + release, 1 client",
+            Row::LockMany => "lock + release, 64 clients",
         }
     }
 
@@ -33,11 +48,17 @@ impl Row {
         match self {
             Row::SetLone | Row::SetMany | Row::SetPipelined => Work::Set,
             Row::GetMany | Row::GetPipelined => Work::Get,
+            Row::LockLone | Row::LockMany => Work::Lock,
         }
     }
 
     pub(super) fn clients(self) -> usize {
-        if self == Row::SetLone { 1 } else { 64 }
+        if matches!(self, Row::SetLone | Row::LockLone) { 1 } else { 64 }
+    }
+
+    /// Whether a server can do it: the bare processes know no locks.
+    pub(super) fn suits(self, contender: Contender) -> bool {
+        self.work() != Work::Lock || contender != Contender::Bare
     }
 
     /// How many requests a client sends before it waits for their answers.

@@ -77,7 +77,7 @@ impl Server {
         let clients = Client::open_all(self.contender, leader, row, connections).await?;
         let mut edges = Vec::with_capacity(2);
         let at_edge = || edges.push((self.cpu_time(), own_cpu_time(), Stolen::until_now()));
-        let requesters = clients.into_iter().map(|client| RowClient::new(client, row)).collect();
+        let requesters = RowClient::all(clients, row);
         let measured = drive(requesters, plan, at_edge).await;
         if self.contender == Contender::PaxosNode {
             paxos::check_understood(&self.nodes)?;

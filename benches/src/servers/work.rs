@@ -1,9 +1,13 @@
 //! The requests: what clients do, with which keys and values.
 
+use std::time::Duration;
+
 /// How many keys are set and read; all of them are set before anything is measured.
 pub(super) const KEYS: u64 = 10_000;
 pub(super) const KEY_BYTES: usize = 16;
 pub(super) const VALUE_BYTES: usize = 256;
+/// How long a lock lasts if nobody releases it: longer than any measurement.
+pub(super) const LEASE: Duration = Duration::from_secs(120);
 /// The requests of clients.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Work {
@@ -11,6 +15,9 @@ pub(super) enum Work {
     Set,
     /// They read values, linearizably.
     Get,
+    /// They take a lock that ends by itself if they don't, and release it if it is still theirs. Both are on disk
+    /// before they are answered.
+    Lock,
 }
 
 /// A key by its number.

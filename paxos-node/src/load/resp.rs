@@ -26,6 +26,8 @@ pub struct Connection {
 pub enum RawReply<'a> {
     /// A word such as `OK`.
     Status,
+    /// A number.
+    Integer(i64),
     /// The bytes of a value.
     Bulk(&'a [u8]),
     /// There is no value.
@@ -100,6 +102,7 @@ fn first_reply(received: &[u8]) -> Result<Option<(RawReply<'_>, usize)>, String>
     Ok(Some(match kind {
         b'+' => (RawReply::Status, start),
         b'-' => (RawReply::Error(text), start),
+        b':' => (RawReply::Integer(text.parse().map_err(|_| format!("'{text}' is no number"))?), start),
         b'$' if text == "-1" => (RawReply::Nil, start),
         b'$' => {
             let bytes: usize = text.parse().map_err(|_| format!("'{text}' is no length"))?;
@@ -119,12 +122,13 @@ mod tests {
 
     #[test]
     fn replies_are_told_apart_wherever_they_are_cut() {
-        let stream: &[u8] = b"+OK\r\n$3\r\na\nb\r\n$-1\r\n-ERR no\r\n$0\r\n\r\n+OK\r\n";
+        let stream: &[u8] = b"+OK\r\n$3\r\na\nb\r\n$-1\r\n-ERR no\r\n:-7\r\n$0\r\n\r\n+OK\r\n";
         let whole = [
             RawReply::Status,
             RawReply::Bulk(b"a\nb"),
             RawReply::Nil,
             RawReply::Error("ERR no"),
+            RawReply::Integer(-7),
             RawReply::Bulk(b""),
             RawReply::Status,
         ];
