@@ -1,10 +1,13 @@
-"""redis-py, blocking: commands, pipelines, WATCH, publish and subscribe, Lock, and its cache of RESP3."""
+"""redis-py, blocking, with the parser of hiredis and with its own: commands, pipelines, WATCH, publish and subscribe,
+Lock, and its cache of RESP3."""
 
 import os
 import threading
 import time
+from importlib.metadata import version
 
 import redis
+from redis._parsers import _HiredisParser, _RESP2Parser
 from redis.cache import CacheConfig
 from redis.exceptions import LockNotOwnedError, ResponseError
 
@@ -16,8 +19,10 @@ def client(node, **options):
     return redis.Redis(host=host, port=int(port), decode_responses=True, **options)
 
 
-def check(protocol):
+def check(protocol, parser):
     one, two, three = (client(node, protocol=protocol) for node in range(3))
+    for node in (one, two, three):
+        node.connection_pool.connection_kwargs["parser_class"] = parser
     one.flushall()
     assert one.set("a", "1") and two.get("a") == "1"
     assert two.set("a", "2", nx=True) is None
@@ -106,7 +111,8 @@ def check(protocol):
 
 
 for protocol in (2, 3):
-    check(protocol)
+    for parser in (_HiredisParser, _RESP2Parser):
+        check(protocol, parser)
 
 # The cache of the client drops what another node's client changes.
 cached = client(0, protocol=3, cache_config=CacheConfig())
@@ -120,4 +126,4 @@ for _ in range(100):
     threading.Event().wait(0.05)
 assert cached.get("cached") == "2"
 
-print(f"redis-py {redis.__version__}, RESP2 and RESP3")
+print(f"redis-py {redis.__version__}, RESP2 and RESP3, with hiredis {version('hiredis')} and alone")
