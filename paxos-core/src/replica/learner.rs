@@ -77,12 +77,20 @@ impl Learner {
 
 impl Replica {
     /// Takes over a leader's watermark, as far as the log holds what was accepted under the leader's ballot.
+    ///
+    /// What is missing at the first one of another leader is fetched at once: a leader proposes nothing again that it
+    /// knew to be chosen when it began, so no accept of it is on its way.
     pub(super) fn on_watermark(&mut self, from: NodeId, ballot: Ballot, chosen: Slot) {
+        let before = self.learner.claim.0;
+        let is_another_leader = ballot > before && ballot.node != before.node;
         self.learner.hear(from, chosen);
         self.learner.claim = self.learner.claim.max((ballot, chosen));
         let (ballot, chosen) = self.learner.claim;
         self.log.advance_under(ballot, chosen);
         self.enter_epochs();
+        if is_another_leader && self.log.chosen() < chosen && !self.is_fetching_snapshot() {
+            self.fetch(from);
+        }
     }
 
     pub(super) fn tick_learner(&mut self) {

@@ -37,6 +37,7 @@ pub(super) fn fetch(to: u64, first: u64) -> (Option<NodeId>, Body) {
 #[test]
 fn a_gap_is_asked_for_after_two_ticks_and_then_of_each_member_in_turn() {
     let mut alone = Alone::new(1, ReadMode::QuorumRound);
+    alone.hear(2, heartbeat(0));
     alone.hear(2, heartbeat(3));
     let mut asked = Vec::new();
     for tick in 1..=2 + 4 * RESEND {
@@ -52,24 +53,22 @@ fn who_told_of_the_gap_is_asked_first() {
     let mut alone = Alone::new(1, ReadMode::QuorumRound);
     alone.hear(2, heartbeat(0));
     let ballot = Ballot { round: 6, node: NodeId(3) };
-    alone.hear(
-        3,
-        Body::ReadGrant(ReadGrant {
-            read: ReadId(1),
-            slot: Slot(4),
-            ballot,
-            chosen: Slot(4),
-            time: Time::NONE,
-        }),
-    );
+    let grant = Body::ReadGrant(ReadGrant {
+        read: ReadId(1),
+        slot: Slot(4),
+        ballot,
+        chosen: Slot(4),
+        time: Time::NONE,
+    });
+    assert_eq!(alone.hear(3, grant), [fetch(3, 1)]);
     alone.hear(2, heartbeat(4)); // That is nothing new.
-    assert_eq!(alone.tick(), []);
-    assert_eq!(alone.tick(), [fetch(3, 1)]);
+    assert_eq!([alone.tick(), alone.tick()], [[], []]);
 }
 
 #[test]
 fn all_get_their_turn_while_a_leader_tells_more_with_every_tick() {
     let mut alone = Alone::new(1, ReadMode::QuorumRound);
+    alone.hear(2, heartbeat(0));
     let mut asked = Vec::new();
     for tick in 1..=2 + 4 * RESEND {
         alone.hear(2, heartbeat(tick));
@@ -79,8 +78,32 @@ fn all_get_their_turn_while_a_leader_tells_more_with_every_tick() {
 }
 
 #[test]
+fn what_a_new_leader_knew_when_it_began_is_asked_for_at_once() {
+    let mut alone = Alone::new(1, ReadMode::QuorumRound);
+    alone.hear(2, heartbeat(0));
+    alone.hear(2, accept(1, "a", 0));
+    let ballot = Ballot { round: 6, node: NodeId(3) };
+    let of_new_leader = |chosen: u64| {
+        Body::Heartbeat(Heartbeat {
+            ballot,
+            chosen: Slot(chosen),
+            round: HeartbeatRound(1),
+            time: Time::NONE,
+        })
+    };
+    let fetches = |told: Vec<(Option<NodeId>, Body)>| -> Vec<_> {
+        told.into_iter().filter(|(_, body)| matches!(body, Body::Fetch(_))).collect()
+    };
+    let told = alone.hear(3, of_new_leader(1));
+    assert_eq!(fetches(told), [fetch(3, 1)], "it does not propose in slot 1 again");
+    let told = alone.hear(3, of_new_leader(2));
+    assert_eq!(fetches(told), [], "the accept of slot 2 may be on its way");
+}
+
+#[test]
 fn a_question_ends_with_the_first_slot_that_it_asked_for() {
     let mut alone = Alone::new(1, ReadMode::QuorumRound);
+    alone.hear(2, heartbeat(0));
     alone.hear(2, heartbeat(3));
     assert_eq!([alone.tick(), alone.tick()].concat(), [fetch(2, 1)]);
     alone.hear(2, accept(1, "a", 3));

@@ -91,6 +91,7 @@ fn pieces_are_taken_in_order_from_whom_they_were_asked_of() {
 #[test]
 fn what_is_missing_after_a_snapshot_is_asked_of_who_has_told_of_it_again() {
     let mut alone = Alone::new(1, ReadMode::QuorumRound);
+    alone.hear(2, heartbeat(0));
     alone.hear(2, heartbeat(8));
     assert_eq!([alone.tick(), alone.tick()].concat(), [fetch(2, 1)]);
     assert_eq!(alone.hear(2, Body::Trimmed(Trimmed { below: Slot(9) })), [ask(0)]);
