@@ -6,27 +6,18 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Parser;
-use paxos_node::load::resp::{Connection, RawReply};
 
 use super::failure::Failure;
+use super::filling::{KEY_BYTES, LOOK_INTERVAL, Load, VALUE_BYTES, set_all, wait};
 use super::node::Node;
 use super::paxos::{self, Places};
 use super::redis;
 
-const KEY_BYTES: usize = 16;
-const VALUE_BYTES: usize = 100;
-const CLIENTS: u64 = 16;
-const PIPELINE: u64 = 64;
-/// How often the memory of the processes is looked at.
-const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 /// What is freed or written in the background is so after this time without load.
 const REST: Duration = Duration::from_secs(3);
-const PATIENCE: Duration = Duration::from_secs(300);
 
 /// At most this much more than Redis a node may take, and this much more than at rest while it writes a
 /// snapshot, after all overwriting, and while it installs a snapshot.
@@ -200,65 +191,20 @@ fn tell(while_doing: &str, most: &[u64], after: &str, then: &[u64]) {
     println!("nodes, {while_doing}: at most {} MiB; {after}: {} MiB", list(most), list(then));
 }
 
-async fn wait<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> Result<T, Failure> {
-    let since = Instant::now();
-    while since.elapsed() < PATIENCE {
-        if let Some(found) = look() {
-            return Ok(found);
-        }
-        tokio::time::sleep(LOOK_INTERVAL).await;
-    }
-    Err(Failure::new(format!("waited for {PATIENCE:?} in vain until {what}")))
-}
-
-/// Which keys are set.
-#[derive(Clone, Copy)]
-enum Load {
-    /// Each of so many once.
-    All(u64),
-    /// So many times any.
-    Random(u64),
-}
-
 /// Sets keys; returns the most memory that each process has taken meanwhile.
 async fn load(nodes: &[Node], address: SocketAddr, keys: u64, load: Load) -> Result<Vec<u64>, Failure> {
-    let next = Arc::new(AtomicU64::new(0));
-    let clients: Vec<_> =
-        (0..CLIENTS).map(|_| tokio::spawn(set(address, keys, load, Arc::clone(&next)))).collect();
     let mut most = vec![0; nodes.len()];
-    while !clients.iter().all(tokio::task::JoinHandle::is_finished) {
-        for (most, node) in most.iter_mut().zip(nodes) {
-            *most = node.process.resident_bytes().max(*most);
+    let look = async {
+        loop {
+            for (most, node) in most.iter_mut().zip(nodes) {
+                *most = node.process.resident_bytes().max(*most);
+            }
+            tokio::time::sleep(LOOK_INTERVAL).await;
         }
-        tokio::time::sleep(LOOK_INTERVAL).await;
-    }
-    for client in clients {
-        client.await.map_err(|error| Failure::new(error.to_string()))??;
+    };
+    tokio::select! {
+        result = set_all(address, keys, load) => result?,
+        () = look => {}
     }
     Ok(most)
-}
-
-/// One client.
-async fn set(address: SocketAddr, keys: u64, load: Load, next: Arc<AtomicU64>) -> Result<(), Failure> {
-    let failed = |error: String| Failure::new(format!("SET: {error}"));
-    let mut connection = Connection::open(address).await.map_err(|error| failed(error.to_string()))?;
-    let (Load::All(count) | Load::Random(count)) = load;
-    loop {
-        let first = next.fetch_add(PIPELINE, Ordering::Relaxed);
-        let numbers = first..count.min(first + PIPELINE);
-        if numbers.is_empty() {
-            return Ok(());
-        }
-        for number in numbers.clone() {
-            let key = if let Load::All(_) = load { number } else { fastrand::u64(0..keys) };
-            let value = format!("{number:0VALUE_BYTES$}");
-            connection.add_request(&[b"SET", format!("key:{key:012}").as_bytes(), value.as_bytes()]);
-        }
-        let replies = usize::try_from(numbers.end - numbers.start).expect("a pipeline is short");
-        let check = |reply: RawReply<'_>| match reply {
-            RawReply::Status => Ok(()),
-            other => Err(format!("unexpected reply: {other:?}")),
-        };
-        connection.exchange(replies, check).await.map_err(failed)?;
-    }
 }

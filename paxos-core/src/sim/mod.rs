@@ -64,6 +64,7 @@ mod client;
 mod disk;
 mod ending;
 mod event;
+mod fetches;
 mod history;
 mod machine;
 mod marks;

@@ -30,6 +30,10 @@ pub enum Rule {
     AppliedOnce,
     /// Snapshots of a slot are equal on all nodes.
     SnapshotIsState,
+    /// Pieces of a snapshot reach the storage in order.
+    PiecesInOrder,
+    /// A snapshot that a peer fetches is not dropped, nor is the log behind it.
+    FetchedIsKept,
     /// A node is in the epoch that the memberships among its chosen slots have begun, and a snapshot holds
     /// the membership of its slot.
     MembershipOfSlot,

@@ -10,7 +10,7 @@ use super::creation::ByCreation;
 use super::feed::{Event, Feed};
 use super::picture::{Picture, Pictures};
 use super::reaper;
-use super::records::{Record, Records, Value, hash_of, memory_of};
+use super::records::{Hash, Record, Records, Value, hash_of, memory_of};
 use super::removals::Removals;
 use crate::lock::lock;
 
@@ -209,26 +209,23 @@ impl Store {
         self.memory_bytes += memory_of(key.len(), value.len());
     }
 
-    /// Adds a record as it is. One of its key, or one created at the same revision, may be there already:
-    /// then it says so, and the store must not be used.
-    pub(super) fn insert(&mut self, record: Record<'_>) -> Result<(), Twice> {
+    /// Adds a record of a snapshot as it is, but not to the order of creation, and returns its hash. `None` if
+    /// the key is there already.
+    pub(super) fn restore_record(&mut self, record: Record<'_>) -> Option<Hash> {
         let Record { created, modified, key, value } = record;
         let hasher = self.records.hasher();
         let hash = hasher.hash(key);
         let mut stripe = self.records.write(hash.stripe());
         if stripe.find(hash, key).is_some() {
-            return Err(Twice::Key);
-        }
-        if !self.by_creation.insert(created, hash) {
-            return Err(Twice::Revision);
+            return None;
         }
         stripe.add(hasher, hash, (created, modified), key, value.as_bytes());
         drop(stripe);
         self.count_new(created, modified, key, value.as_bytes());
-        Ok(())
+        Some(hash)
     }
 
-    /// Forgets everything. The memory of the records stays for those that are [inserted](Store::insert) next,
+    /// Forgets everything. The memory of the records stays for those that are [restored](Store::restore_record) next,
     /// until [`free_unused`](Store::free_unused): a second state would need as much again, and what one
     /// thread has allocated is no room for another thread once it is freed.
     pub(super) fn begin_anew(&mut self) {
@@ -245,7 +242,6 @@ impl Store {
         if let Some(records) = Arc::get_mut(&mut self.records) {
             records.free_unused();
         }
-        self.by_creation.pack();
     }
 
     /// Removes a key; `false` if it is not there.
@@ -271,13 +267,6 @@ impl Store {
 
 fn changed(key: &[u8]) -> Event {
     Event::Changed { key: Bytes::copy_from_slice(key), what: CHANGED }
-}
-
-/// What a state may not have twice.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Twice {
-    Key,
-    Revision,
 }
 
 fn keep(pictures: &mut Mutex<Pictures>, keep: impl FnOnce(&mut Pictures)) {

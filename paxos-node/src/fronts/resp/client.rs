@@ -4,8 +4,8 @@ use bytes::Bytes;
 
 use super::absent;
 use super::categories::{ADMIN, CONNECTION, DANGEROUS, SLOW};
-use super::commands::Subcommand;
 use super::clients::{Clients, Connected};
+use super::commands::Subcommand;
 use super::errors::{MAX_ECHO_BYTES, SYNTAX};
 use super::local::{ClientInfo, NOT_A_NAME, is_plain};
 use super::pubsub::Tracking;

@@ -64,7 +64,9 @@ pub(super) static COMMANDS: &[Command] = &[
     store("type", Exactly(1), OnlyKeys, operations::type_of).reads(KEYSPACE.and(FAST)),
     store("touch", AtLeast(1), OnlyKeys, operations::exists).reads(KEYSPACE.and(FAST)),
     store("rename", Exactly(2), OnlyKeys, keyspace::rename).with_keys(1, 2, 1).changes(KEYSPACE.and(SLOW)),
-    store("renamenx", Exactly(2), OnlyKeys, keyspace::renamenx).with_keys(1, 2, 1).changes(KEYSPACE.and(FAST)),
+    store("renamenx", Exactly(2), OnlyKeys, keyspace::renamenx)
+        .with_keys(1, 2, 1)
+        .changes(KEYSPACE.and(FAST)),
     store("copy", AtLeast(2), OnlyKeys, keyspace::copy).with_keys(1, 2, 1).changes(KEYSPACE.and(SLOW)),
     store("randomkey", Exactly(0), Neither, keyspace::randomkey).reads(KEYSPACE.and(SLOW)),
     store("keys", Exactly(1), Neither, keyspace::keys).reads(KEYSPACE.and(SLOW).and(DANGEROUS)),
@@ -597,7 +599,11 @@ mod tests {
         assert_eq!(set.access(&words("a get")), Access::Write, "that is the value");
         assert_eq!(set.access(&words("a 1 NX")), Access::Write);
         assert_eq!(set.access(&words("a 1 nx GET")), Access::ReadWrite);
-        assert_eq!(set.access(&words("a 1 ifeq 2")), Access::ReadWrite, "whether it is set tells what it was");
+        assert_eq!(
+            set.access(&words("a 1 ifeq 2")),
+            Access::ReadWrite,
+            "whether it is set tells what it was"
+        );
         let client = find(b"client").expect("it is in the table");
         assert_eq!(client.full_name(&words("LIST")), "client|list");
         assert_eq!(client.units_of(&words("LIST")).count_ones(), 1);

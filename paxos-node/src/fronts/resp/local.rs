@@ -19,8 +19,7 @@ pub(super) type AnswerLocally = fn(&mut ClientInfo, &[Bytes], &mut Writer<'_>);
 const NO_PASSWORD: &[u8] =
     b"ERR AUTH <password> called without any password configured for the default user. \
     Are you sure your configuration is correct?";
-pub(super) const NOT_A_NAME: &str =
-    "ERR Client names cannot contain spaces, newlines or special characters.";
+pub(super) const NOT_A_NAME: &str = "ERR Client names cannot contain spaces, newlines or special characters.";
 
 /// What a client has told about itself.
 #[derive(Debug, Default)]

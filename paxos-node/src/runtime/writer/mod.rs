@@ -5,8 +5,8 @@
 //! storage is asked to do and runs it; [`thread`] is the loop of the writer thread.
 //!
 //! Writes go before everything else, and all that queued during the last sync are merged into the next. The
-//! number of jobs is bounded by what the replica has under way: its window, and one piece of each snapshot in
-//! transfer.
+//! number of jobs is bounded by what the replica has under way: its window, and a window of pieces of each
+//! snapshot in transfer.
 //!
 //! Nobody waits for the thread: a disk may neither fail nor return. [`Writer::busy_for`] tells how long the
 //! present call takes.

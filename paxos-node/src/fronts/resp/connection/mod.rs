@@ -79,12 +79,7 @@ struct Run {
 }
 
 impl Connection {
-    pub(super) fn new(
-        stream: Stream,
-        client: Client<Store>,
-        front: Arc<RespFront>,
-        id: u64,
-    ) -> Connection {
+    pub(super) fn new(stream: Stream, client: Client<Store>, front: Arc<RespFront>, id: u64) -> Connection {
         let (address, local_address) = stream.addresses();
         let connected = front.clients.add(id, address, local_address);
         let mut connection = Connection {
