@@ -23,7 +23,7 @@ pub(super) struct Fetches(BTreeMap<(usize, NodeId), Fetched>);
 struct Fetched {
     snapshot: SnapshotMeta,
     at_units: u64,
-    /// Whether the node had all of the log behind the snapshot.
+    /// Whether the node has had all of the log behind the snapshot, up to what it has applied, ever since.
     had_log: bool,
 }
 
@@ -31,6 +31,13 @@ impl Fetches {
     /// A node that crashes knows nothing of what it has served.
     pub(super) fn forget(&mut self, node: usize) {
         self.0.retain(|(server, _), _| *server != node);
+    }
+
+    /// A node takes over a snapshot of a peer: it was behind itself, and never gets to know all of the log
+    /// behind the older snapshots that it serves.
+    pub(super) fn on_restore(&mut self, node: usize) {
+        let of_node = self.0.iter_mut().filter(|((server, _), _)| *server == node);
+        of_node.for_each(|(_, fetched)| fetched.had_log = false);
     }
 }
 

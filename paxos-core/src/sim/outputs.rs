@@ -301,6 +301,7 @@ impl<M: Machine, D: Disk> World<M, D> {
         let content = content.expect("a snapshot that is installed is on the disk");
         state.application = Application::restore(meta.slot, content, state.application.limits());
         state.snapshot_begun = meta.slot;
+        self.fetches.on_restore(node);
         self.marks.hit(Mark::SnapshotInstalled);
         if meta.membership.epoch() > state.epoch {
             self.marks.hit(Mark::MembershipInSnapshot);

@@ -299,6 +299,25 @@ fn of_the_log_that_is_fetched_what_the_peer_misses_is_kept() {
 }
 
 #[test]
+fn a_node_that_installs_a_newer_snapshot_keeps_the_one_that_is_fetched_but_can_not_keep_the_log_behind_it() {
+    let mut alone = serving(ProtocolSettings::default());
+    alone.receive(3, Body::FetchSnapshot(FetchSnapshot { slot: Slot(7), offset: 0 }));
+    // The node knows slots 8 and 9; slots 10 to 20 it gets as a snapshot alone.
+    alone.hear(2, Body::Trimmed(Trimmed { below: Slot(21) }));
+    let newer = SnapshotMeta { slot: Slot(20), ..meta() };
+    let data = Bytes::from_static(b"abcde");
+    alone.hear(2, Body::SnapshotChunk(SnapshotChunk { meta: Box::new(newer.clone()), offset: 0, data }));
+    give(&mut alone, Input::SnapshotStored { slot: Slot(20), offset: 5 });
+    let installed = give(&mut alone, Input::SnapshotInstalled { meta: newer.clone() });
+    assert!(installed.contains(&Output::Restore { meta: newer }));
+
+    assert!(!alone.replica.may_take_snapshot(), "the one of slot 7 would be dropped");
+    let outputs = alone.receive(3, Body::FetchSnapshot(FetchSnapshot { slot: Slot(7), offset: 4 }));
+    assert!(matches!(&outputs[..], [Output::LoadSnapshot { meta, .. }] if meta.slot == Slot(7)));
+    assert_eq!(served(&mut alone, 3, 8), Err(Slot(21)), "nobody could learn slot 10 from it");
+}
+
+#[test]
 fn a_log_that_has_grown_too_long_is_kept_for_nobody() {
     let no_ops = 2 * 4 * 64; // Slots 6 to 9 are as much as may be kept.
     let mut alone = serving(ProtocolSettings { log_bytes: no_ops, ..ProtocolSettings::default() });
