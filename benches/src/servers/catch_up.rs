@@ -18,6 +18,7 @@ use super::long_link::{Carries, LinkSettings, LongLink};
 use super::node::{NODES, Node};
 use super::paxos;
 use super::process::free_ports;
+use super::shared_arguments::SharedArguments;
 
 /// A node has caught up when it has applied what the leader had applied so long ago.
 const LAG: Duration = Duration::from_millis(500);
@@ -63,25 +64,8 @@ pub struct CatchUpArguments {
     /// What carries messages between nodes.
     #[arg(long, default_value = "tcp")]
     transport: Transport,
-    /// The program of paxos-node [default: where `cargo build --release -p paxos-node` puts it].
-    #[arg(long, value_name = "PATH")]
-    program: Option<PathBuf>,
-    /// A directory on a disk, in which a temporary one is made for all data [default: cargo's target
-    /// directory].
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// Fail if it takes longer than it should.
-    #[arg(long)]
-    check: bool,
-    /// Given by cargo to each bench.
-    #[arg(long, hide = true)]
-    bench: bool,
-    /// The bare process, as cargo built it: beside it lies the program of paxos-node.
-    #[arg(skip)]
-    bare: PathBuf,
-    /// The default of `data`.
-    #[arg(skip)]
-    target: PathBuf,
+    #[command(flatten)]
+    shared: SharedArguments,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -103,11 +87,9 @@ impl CatchUpArguments {
     /// Reads the command line; ends the program with a message if it is wrong.
     #[must_use]
     pub fn read(target: impl Into<PathBuf>, bare: impl Into<PathBuf>) -> CatchUpArguments {
-        CatchUpArguments { target: target.into(), bare: bare.into(), ..CatchUpArguments::parse() }
-    }
-
-    fn program(&self) -> PathBuf {
-        self.program.clone().unwrap_or_else(|| self.bare.with_file_name("paxos-node"))
+        let mut arguments = CatchUpArguments::parse();
+        arguments.shared.set_built(target, bare);
+        arguments
     }
 
     fn link(&self) -> LinkSettings {
@@ -134,15 +116,7 @@ impl CatchUpArguments {
 ///
 /// If a node can't be started, ends by itself or never catches up, and with `--check` if that takes too long.
 pub fn run(arguments: &CatchUpArguments) -> Result<(), Failure> {
-    let fail = |error: std::io::Error| Failure::new(format!("the clients can't be run: {error}"));
-    let data = arguments.data.as_ref().unwrap_or(&arguments.target);
-    std::fs::create_dir_all(data).map_err(fail)?;
-    let directory = tempfile::Builder::new().prefix("catch-up-").tempdir_in(data).map_err(fail)?;
-    let result = super::until_stopped(async { measure(arguments, directory.path()).await?.judge(arguments) });
-    if result.is_err() {
-        eprintln!("what the nodes logged is kept in {}", directory.keep().display());
-    }
-    result
+    arguments.shared.run("catch-up-", async |directory| measure(arguments, directory).await?.judge(arguments))
 }
 
 /// What came of it.
@@ -160,7 +134,7 @@ impl Figures {
             "{}  caught up in {took:.1} s; at most {allowed:.1} s",
             if is_met { "met   " } else { "MISSED" }
         );
-        if arguments.check && !is_met {
+        if arguments.shared.check && !is_met {
             return Err(Failure::new(format!("it took {took:.1} s to catch up, not at most {allowed:.1} s")));
         }
         Ok(())
@@ -289,7 +263,7 @@ struct Cluster {
 
 impl Cluster {
     fn prepare(arguments: &CatchUpArguments, directory: &Path) -> Result<Cluster, Failure> {
-        let program = arguments.program();
+        let program = arguments.shared.program();
         paxos::make_certificates(&program, directory, NODES)?;
         let ports = free_ports(3 * NODES + 1);
         let ((entry, _), ports) =

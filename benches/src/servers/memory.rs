@@ -15,6 +15,7 @@ use super::filling::{KEY_BYTES, LOOK_INTERVAL, Load, VALUE_BYTES, set_all, wait}
 use super::node::Node;
 use super::paxos::{self, Places};
 use super::redis;
+use super::shared_arguments::{SharedArguments, subdirectory};
 
 /// What is freed or written in the background is so after this time without load.
 const REST: Duration = Duration::from_secs(3);
@@ -38,39 +39,20 @@ pub struct MemoryArguments {
     /// How many of them are overwritten, in a random order.
     #[arg(long, value_name = "COUNT", default_value_t = 4_000_000)]
     overwrites: u64,
-    /// The program of paxos-node [default: where `cargo build --release -p paxos-node` puts it].
-    #[arg(long, value_name = "PATH")]
-    program: Option<PathBuf>,
     /// The program of Redis.
     #[arg(long, value_name = "PATH", default_value = "redis-server")]
     redis: PathBuf,
-    /// A directory on a disk, in which a temporary one is made for all data [default: cargo's target
-    /// directory].
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// Fail if a figure is above its bound.
-    #[arg(long)]
-    check: bool,
-    /// Given by cargo to each bench.
-    #[arg(long, hide = true)]
-    bench: bool,
-    /// The bare process, as cargo built it: beside it lies the program of paxos-node.
-    #[arg(skip)]
-    bare: PathBuf,
-    /// The default of `data`.
-    #[arg(skip)]
-    target: PathBuf,
+    #[command(flatten)]
+    shared: SharedArguments,
 }
 
 impl MemoryArguments {
     /// Reads the command line; ends the program with a message if it is wrong.
     #[must_use]
     pub fn read(target: impl Into<PathBuf>, bare: impl Into<PathBuf>) -> MemoryArguments {
-        MemoryArguments { target: target.into(), bare: bare.into(), ..MemoryArguments::parse() }
-    }
-
-    fn program(&self) -> PathBuf {
-        self.program.clone().unwrap_or_else(|| self.bare.with_file_name("paxos-node"))
+        let mut arguments = MemoryArguments::parse();
+        arguments.shared.set_built(target, bare);
+        arguments
     }
 }
 
@@ -80,15 +62,10 @@ impl MemoryArguments {
 ///
 /// If a server can't be started or ends by itself, and with `--check` if a figure is above its bound.
 pub fn run(arguments: &MemoryArguments) -> Result<(), Failure> {
-    let fail = |error: std::io::Error| Failure::new(format!("the clients can't be run: {error}"));
-    let data = arguments.data.as_ref().unwrap_or(&arguments.target);
-    std::fs::create_dir_all(data).map_err(fail)?;
-    let directory = tempfile::Builder::new().prefix("memory-").tempdir_in(data).map_err(fail)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(fail)?;
-    let figures = runtime.block_on(measure(arguments, directory.path()))?;
+    let figures = arguments.shared.run("memory-", async |directory| measure(arguments, directory).await)?;
     let missed: Vec<&str> =
         figures.iter().filter(|figure| !figure.tell()).map(|figure| figure.name).collect();
-    if arguments.check && !missed.is_empty() {
+    if arguments.shared.check && !missed.is_empty() {
         return Err(Failure::new(format!("above the bound: {}", missed.join(", "))));
     }
     Ok(())
@@ -128,11 +105,7 @@ fn mebibytes(bytes: u64) -> f64 {
 
 async fn measure(arguments: &MemoryArguments, directory: &Path) -> Result<Vec<Figure>, Failure> {
     let MemoryArguments { keys, overwrites, .. } = *arguments;
-    let subdirectory = |name: &str| {
-        let path = directory.join(name);
-        std::fs::create_dir(&path).map(|()| path).map_err(|error| Failure::new(format!("{name}: {error}")))
-    };
-    let redis = redis::start(&arguments.redis, &subdirectory("redis")?, 0)?;
+    let redis = redis::start(&arguments.redis, &subdirectory(directory, "redis")?, 0)?;
     wait("Redis takes clients", || std::net::TcpStream::connect(redis[0].clients).ok()).await?;
     let in_redis = {
         load(&redis, redis[0].clients, keys, Load::All(keys)).await?;
@@ -143,7 +116,7 @@ async fn measure(arguments: &MemoryArguments, directory: &Path) -> Result<Vec<Fi
     println!("one Redis, at rest: {:.0} MiB", mebibytes(in_redis));
     drop(redis);
 
-    let places = Places::prepare(&arguments.program(), &subdirectory("paxos-node")?)?;
+    let places = Places::prepare(&arguments.shared.program(), &subdirectory(directory, "paxos-node")?)?;
     let mut nodes = (0..3).map(|place| places.start(place)).collect::<Result<Vec<_>, _>>()?;
     let leader = wait("there is a leader", || paxos::leader(&nodes)).await?;
     let filling = load(&nodes, nodes[leader].clients, keys, Load::All(keys)).await?;

@@ -40,6 +40,7 @@ mod resp;
 mod restart;
 mod row;
 mod server;
+mod shared_arguments;
 mod work;
 
 pub use self::arguments::Arguments;

@@ -16,6 +16,7 @@ use super::node::Node;
 use super::paxos::{self, Places};
 use super::process::free_ports;
 use super::redis;
+use super::shared_arguments::{SharedArguments, subdirectory};
 use crate::statistics::percentile;
 
 /// With `--check` a node may take as long as Redis.
@@ -38,39 +39,20 @@ pub struct RestartArguments {
     /// How many times each is started again; the median counts.
     #[arg(long, value_name = "COUNT", default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=50))]
     rounds: u8,
-    /// The program of paxos-node [default: where `cargo build --release -p paxos-node` puts it].
-    #[arg(long, value_name = "PATH")]
-    program: Option<PathBuf>,
     /// The program of Redis.
     #[arg(long, value_name = "PATH", default_value = "redis-server")]
     redis: PathBuf,
-    /// A directory on a disk, in which a temporary one is made for all data [default: cargo's target
-    /// directory].
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// Fail if the node takes longer than Redis.
-    #[arg(long)]
-    check: bool,
-    /// Given by cargo to each bench.
-    #[arg(long, hide = true)]
-    bench: bool,
-    /// The bare process, as cargo built it: beside it lies the program of paxos-node.
-    #[arg(skip)]
-    bare: PathBuf,
-    /// The default of `data`.
-    #[arg(skip)]
-    target: PathBuf,
+    #[command(flatten)]
+    shared: SharedArguments,
 }
 
 impl RestartArguments {
     /// Reads the command line; ends the program with a message if it is wrong.
     #[must_use]
     pub fn read(target: impl Into<PathBuf>, bare: impl Into<PathBuf>) -> RestartArguments {
-        RestartArguments { target: target.into(), bare: bare.into(), ..RestartArguments::parse() }
-    }
-
-    fn program(&self) -> PathBuf {
-        self.program.clone().unwrap_or_else(|| self.bare.with_file_name("paxos-node"))
+        let mut arguments = RestartArguments::parse();
+        arguments.shared.set_built(target, bare);
+        arguments
     }
 }
 
@@ -80,17 +62,13 @@ impl RestartArguments {
 ///
 /// If a server can't be started or ends by itself, and with `--check` if the node takes longer than Redis.
 pub fn run(arguments: &RestartArguments) -> Result<(), Failure> {
-    let fail = |error: std::io::Error| Failure::new(format!("the clients can't be run: {error}"));
-    let data = arguments.data.as_ref().unwrap_or(&arguments.target);
-    std::fs::create_dir_all(data).map_err(fail)?;
-    let directory = tempfile::Builder::new().prefix("restart-").tempdir_in(data).map_err(fail)?;
-    let ratio = super::until_stopped(measure(arguments, directory.path()))?;
+    let ratio = arguments.shared.run("restart-", async |directory| measure(arguments, directory).await)?;
     let is_met = ratio <= OVER_REDIS;
     println!(
         "{}  ready after a restart, over Redis: {ratio:.2}; at most {OVER_REDIS}",
         if is_met { "met   " } else { "MISSED" }
     );
-    if arguments.check && !is_met {
+    if arguments.shared.check && !is_met {
         return Err(Failure::new(format!("a restart takes {ratio:.2} times as long as that of Redis")));
     }
     Ok(())
@@ -98,18 +76,14 @@ pub fn run(arguments: &RestartArguments) -> Result<(), Failure> {
 
 async fn measure(arguments: &RestartArguments, directory: &Path) -> Result<f64, Failure> {
     let RestartArguments { keys, rounds, .. } = *arguments;
-    let subdirectory = |name: &str| {
-        let path = directory.join(name);
-        std::fs::create_dir(&path).map(|()| path).map_err(|error| Failure::new(format!("{name}: {error}")))
-    };
     println!("{keys} keys of {KEY_BYTES} bytes, values of {VALUE_BYTES}\n");
-    let (redis_directory, redis_port) = (subdirectory("redis")?, free_ports(1)[0]);
+    let (redis_directory, redis_port) = (subdirectory(directory, "redis")?, free_ports(1)[0]);
     let start_redis = || redis::serve(&arguments.redis, &redis_directory, "redis", redis_port, &[]);
     let mut redis = start_redis()?;
     until_answers(&redis).await?;
     set_all(redis.clients, keys, Load::All(keys)).await?;
 
-    let places = Places::prepare(&arguments.program(), &subdirectory("paxos-node")?)?;
+    let places = Places::prepare(&arguments.shared.program(), &subdirectory(directory, "paxos-node")?)?;
     let mut nodes = (0..3).map(|place| places.start(place)).collect::<Result<Vec<_>, _>>()?;
     let leader = wait("there is a leader", || paxos::leader(&nodes)).await?;
     set_all(nodes[leader].clients, keys, Load::All(keys)).await?;
