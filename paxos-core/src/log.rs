@@ -8,6 +8,8 @@ use crate::membership::Membership;
 use crate::mutant::{Mutant, mutated};
 use crate::value::ValueKind;
 
+/// At most this many slots are dropped at once: more would take milliseconds.
+const MAX_TRIMMED_AT_ONCE: usize = 8192;
 /// How many bytes a slot is taken to cost beside its value.
 const ENTRY_BYTES: usize = 64;
 
@@ -150,9 +152,13 @@ impl Log {
         Ok(())
     }
 
-    /// Drops chosen slots through `through`, oldest first, until no more than `retained_bytes` are left.
+    /// Drops chosen slots through `through`, oldest first, until no more than `retained_bytes` are left; of
+    /// very many only the first.
     pub(crate) fn trim(&mut self, through: Slot, retained_bytes: usize) {
-        while self.bytes > retained_bytes && self.trimmed < through.min(self.chosen) {
+        for _ in 0..MAX_TRIMMED_AT_ONCE {
+            if self.bytes <= retained_bytes || self.trimmed >= through.min(self.chosen) {
+                break;
+            }
             let dropped = self.entries.pop_front().flatten().expect("a chosen slot has an entry");
             self.bytes -= entry_bytes(&dropped);
             self.trimmed = self.trimmed.next();

@@ -140,6 +140,12 @@ mutants! {
     SnapshotSlotOffByOne,
     /// The log is cut off beyond the snapshot.
     TrimsBeyondSnapshot,
+    /// Pieces of a snapshot are stored as they come, not in order.
+    PiecesAsTheyCome,
+    /// A snapshot that a peer fetches is dropped for a newer one.
+    FetchedSnapshotDropped,
+    /// The log behind a snapshot that a peer fetches is dropped.
+    FetchedLogDropped,
 
     // Changes of the membership.
     /// A leader changes the membership although nothing is chosen under its ballot.

@@ -89,6 +89,9 @@ fn mistakes_are_noticed_by_the_rules_they_break() {
         (Mutant::LearnerPromises, Rule::OnlyVotersVote),
         (Mutant::HandedOverToLaggard, Rule::SuccessorIsComplete),
         (Mutant::RemovedLeavesAtOnce, Rule::RemovedIsDispensable),
+        (Mutant::PiecesAsTheyCome, Rule::PiecesInOrder),
+        (Mutant::FetchedSnapshotDropped, Rule::FetchedIsKept),
+        (Mutant::FetchedLogDropped, Rule::FetchedIsKept),
     ];
     for (mutant, rule) in mistakes {
         Mutant::activate(Some(mutant));

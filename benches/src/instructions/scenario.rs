@@ -170,7 +170,7 @@ fn read_log(rounds: u64) {
     let first = Slot(replica.chosen().0 + 1 - TOGETHER);
     let mut slots = 0;
     for _ in 0..rounds {
-        let message = Message { epoch: Epoch(0), body: Body::Fetch(Fetch { first }) };
+        let message = Message { epoch: Epoch(0), body: Body::Fetch(Fetch::all_from(first)) };
         replica.step(Input::Receive { from: peer, message }, &mut outputs);
         for output in outputs.drain(..) {
             if let Output::Send {

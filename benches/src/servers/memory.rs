@@ -6,27 +6,19 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Parser;
-use paxos_node::load::resp::{Connection, RawReply};
 
 use super::failure::Failure;
+use super::filling::{KEY_BYTES, LOOK_INTERVAL, Load, VALUE_BYTES, set_all, wait};
 use super::node::Node;
 use super::paxos::{self, Places};
 use super::redis;
+use super::shared_arguments::{SharedArguments, subdirectory};
 
-const KEY_BYTES: usize = 16;
-const VALUE_BYTES: usize = 100;
-const CLIENTS: u64 = 16;
-const PIPELINE: u64 = 64;
-/// How often the memory of the processes is looked at.
-const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 /// What is freed or written in the background is so after this time without load.
 const REST: Duration = Duration::from_secs(3);
-const PATIENCE: Duration = Duration::from_secs(300);
 
 /// At most this much more than Redis a node may take, and this much more than at rest while it writes a
 /// snapshot, after all overwriting, and while it installs a snapshot.
@@ -47,39 +39,20 @@ pub struct MemoryArguments {
     /// How many of them are overwritten, in a random order.
     #[arg(long, value_name = "COUNT", default_value_t = 4_000_000)]
     overwrites: u64,
-    /// The program of paxos-node [default: where `cargo build --release -p paxos-node` puts it].
-    #[arg(long, value_name = "PATH")]
-    program: Option<PathBuf>,
     /// The program of Redis.
     #[arg(long, value_name = "PATH", default_value = "redis-server")]
     redis: PathBuf,
-    /// A directory on a disk, in which a temporary one is made for all data [default: cargo's target
-    /// directory].
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// Fail if a figure is above its bound.
-    #[arg(long)]
-    check: bool,
-    /// Given by cargo to each bench.
-    #[arg(long, hide = true)]
-    bench: bool,
-    /// The bare process, as cargo built it: beside it lies the program of paxos-node.
-    #[arg(skip)]
-    bare: PathBuf,
-    /// The default of `data`.
-    #[arg(skip)]
-    target: PathBuf,
+    #[command(flatten)]
+    shared: SharedArguments,
 }
 
 impl MemoryArguments {
     /// Reads the command line; ends the program with a message if it is wrong.
     #[must_use]
     pub fn read(target: impl Into<PathBuf>, bare: impl Into<PathBuf>) -> MemoryArguments {
-        MemoryArguments { target: target.into(), bare: bare.into(), ..MemoryArguments::parse() }
-    }
-
-    fn program(&self) -> PathBuf {
-        self.program.clone().unwrap_or_else(|| self.bare.with_file_name("paxos-node"))
+        let mut arguments = MemoryArguments::parse();
+        arguments.shared.set_built(target, bare);
+        arguments
     }
 }
 
@@ -89,15 +62,10 @@ impl MemoryArguments {
 ///
 /// If a server can't be started or ends by itself, and with `--check` if a figure is above its bound.
 pub fn run(arguments: &MemoryArguments) -> Result<(), Failure> {
-    let fail = |error: std::io::Error| Failure::new(format!("the clients can't be run: {error}"));
-    let data = arguments.data.as_ref().unwrap_or(&arguments.target);
-    std::fs::create_dir_all(data).map_err(fail)?;
-    let directory = tempfile::Builder::new().prefix("memory-").tempdir_in(data).map_err(fail)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(fail)?;
-    let figures = runtime.block_on(measure(arguments, directory.path()))?;
+    let figures = arguments.shared.run("memory-", async |directory| measure(arguments, directory).await)?;
     let missed: Vec<&str> =
         figures.iter().filter(|figure| !figure.tell()).map(|figure| figure.name).collect();
-    if arguments.check && !missed.is_empty() {
+    if arguments.shared.check && !missed.is_empty() {
         return Err(Failure::new(format!("above the bound: {}", missed.join(", "))));
     }
     Ok(())
@@ -137,11 +105,7 @@ fn mebibytes(bytes: u64) -> f64 {
 
 async fn measure(arguments: &MemoryArguments, directory: &Path) -> Result<Vec<Figure>, Failure> {
     let MemoryArguments { keys, overwrites, .. } = *arguments;
-    let subdirectory = |name: &str| {
-        let path = directory.join(name);
-        std::fs::create_dir(&path).map(|()| path).map_err(|error| Failure::new(format!("{name}: {error}")))
-    };
-    let redis = redis::start(&arguments.redis, &subdirectory("redis")?, 0)?;
+    let redis = redis::start(&arguments.redis, &subdirectory(directory, "redis")?, 0)?;
     wait("Redis takes clients", || std::net::TcpStream::connect(redis[0].clients).ok()).await?;
     let in_redis = {
         load(&redis, redis[0].clients, keys, Load::All(keys)).await?;
@@ -152,7 +116,7 @@ async fn measure(arguments: &MemoryArguments, directory: &Path) -> Result<Vec<Fi
     println!("one Redis, at rest: {:.0} MiB", mebibytes(in_redis));
     drop(redis);
 
-    let places = Places::prepare(&arguments.program(), &subdirectory("paxos-node")?)?;
+    let places = Places::prepare(&arguments.shared.program(), &subdirectory(directory, "paxos-node")?)?;
     let mut nodes = (0..3).map(|place| places.start(place)).collect::<Result<Vec<_>, _>>()?;
     let leader = wait("there is a leader", || paxos::leader(&nodes)).await?;
     let filling = load(&nodes, nodes[leader].clients, keys, Load::All(keys)).await?;
@@ -200,65 +164,20 @@ fn tell(while_doing: &str, most: &[u64], after: &str, then: &[u64]) {
     println!("nodes, {while_doing}: at most {} MiB; {after}: {} MiB", list(most), list(then));
 }
 
-async fn wait<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> Result<T, Failure> {
-    let since = Instant::now();
-    while since.elapsed() < PATIENCE {
-        if let Some(found) = look() {
-            return Ok(found);
-        }
-        tokio::time::sleep(LOOK_INTERVAL).await;
-    }
-    Err(Failure::new(format!("waited for {PATIENCE:?} in vain until {what}")))
-}
-
-/// Which keys are set.
-#[derive(Clone, Copy)]
-enum Load {
-    /// Each of so many once.
-    All(u64),
-    /// So many times any.
-    Random(u64),
-}
-
 /// Sets keys; returns the most memory that each process has taken meanwhile.
 async fn load(nodes: &[Node], address: SocketAddr, keys: u64, load: Load) -> Result<Vec<u64>, Failure> {
-    let next = Arc::new(AtomicU64::new(0));
-    let clients: Vec<_> =
-        (0..CLIENTS).map(|_| tokio::spawn(set(address, keys, load, Arc::clone(&next)))).collect();
     let mut most = vec![0; nodes.len()];
-    while !clients.iter().all(tokio::task::JoinHandle::is_finished) {
-        for (most, node) in most.iter_mut().zip(nodes) {
-            *most = node.process.resident_bytes().max(*most);
+    let look = async {
+        loop {
+            for (most, node) in most.iter_mut().zip(nodes) {
+                *most = node.process.resident_bytes().max(*most);
+            }
+            tokio::time::sleep(LOOK_INTERVAL).await;
         }
-        tokio::time::sleep(LOOK_INTERVAL).await;
-    }
-    for client in clients {
-        client.await.map_err(|error| Failure::new(error.to_string()))??;
+    };
+    tokio::select! {
+        result = set_all(address, keys, load) => result?,
+        () = look => {}
     }
     Ok(most)
-}
-
-/// One client.
-async fn set(address: SocketAddr, keys: u64, load: Load, next: Arc<AtomicU64>) -> Result<(), Failure> {
-    let failed = |error: String| Failure::new(format!("SET: {error}"));
-    let mut connection = Connection::open(address).await.map_err(|error| failed(error.to_string()))?;
-    let (Load::All(count) | Load::Random(count)) = load;
-    loop {
-        let first = next.fetch_add(PIPELINE, Ordering::Relaxed);
-        let numbers = first..count.min(first + PIPELINE);
-        if numbers.is_empty() {
-            return Ok(());
-        }
-        for number in numbers.clone() {
-            let key = if let Load::All(_) = load { number } else { fastrand::u64(0..keys) };
-            let value = format!("{number:0VALUE_BYTES$}");
-            connection.add_request(&[b"SET", format!("key:{key:012}").as_bytes(), value.as_bytes()]);
-        }
-        let replies = usize::try_from(numbers.end - numbers.start).expect("a pipeline is short");
-        let check = |reply: RawReply<'_>| match reply {
-            RawReply::Status => Ok(()),
-            other => Err(format!("unexpected reply: {other:?}")),
-        };
-        connection.exchange(replies, check).await.map_err(failed)?;
-    }
 }

@@ -18,14 +18,17 @@ use paxos_node::load::Plan;
 
 mod arguments;
 mod bare;
+mod catch_up;
 mod clients;
 mod contender;
 mod disk;
 mod etcd;
 mod failure;
 mod figures;
+mod filling;
 mod goals;
 mod grpc;
+mod long_link;
 pub mod members;
 mod memory;
 mod node;
@@ -34,18 +37,22 @@ mod process;
 mod redis;
 mod report;
 mod resp;
+mod restart;
 mod row;
 mod server;
+mod shared_arguments;
 mod work;
 
 pub use self::arguments::Arguments;
 pub use self::bare::Role;
+pub use self::catch_up::{CatchUpArguments, run as run_catch_up};
 use self::contender::Contender;
 use self::disk::Disk;
 pub use self::failure::Failure;
 use self::figures::Figures;
 pub use self::memory::{MemoryArguments, run as run_memory};
 use self::report::Report;
+pub use self::restart::{RestartArguments, run as run_restart};
 use self::row::Row;
 use self::server::{Sample, Server, version};
 use self::work::VALUE_BYTES;
@@ -69,7 +76,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 /// Runs this on one thread, until it is done or the program is asked to stop.
-fn until_stopped(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+fn until_stopped<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let fail = |error: std::io::Error| Failure::new(format!("the clients can't be run: {error}"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(fail)?;
     runtime.block_on(async {

@@ -100,6 +100,11 @@ pub(super) fn leader(nodes: &[Node]) -> Option<usize> {
     (all_agree && place < nodes.len()).then_some(place)
 }
 
+/// Whether a node says that it has its whole state and knows a leader.
+pub(super) fn is_ready(node: &Node) -> bool {
+    agent().get(format!("http://{}/readyz", node.status)).call().is_ok()
+}
+
 /// Fails if a node has received malformed messages: the figures would be wrong then.
 pub(super) fn check_understood<'a>(nodes: impl IntoIterator<Item = &'a Node>) -> Result<(), Failure> {
     for node in nodes {

@@ -25,18 +25,28 @@ pub(super) fn start(program: &Path, directory: &Path, copies: usize) -> Result<V
         let directory = directory.join(&name);
         let fail = |error| Failure::new(format!("{}: {error}", directory.display()));
         std::fs::create_dir(&directory).map_err(fail)?;
-        let mut command = Command::new(program);
-        command.args(["--bind", "127.0.0.1", "--port", &port.to_string()]).arg("--dir").arg(&directory);
-        command.args(["--appendonly", "yes", "--appendfsync", "always"]);
-        command.args(["--save", "", "--auto-aof-rewrite-percentage", "0"]);
-        if id > 1 {
-            command.args(["--replicaof", &format!("127.0.0.1 {}", ports[0])]);
-        }
-        // A copy that falls behind is waited for: starting it anew would cost more.
-        command.args(["--client-output-buffer-limit", "replica 0 0 0", "--repl-diskless-sync-delay", "0"]);
-        command.args(["--repl-timeout", &COPY_TIMEOUT_SECONDS.to_string()]);
-        let clients = SocketAddr::from((Ipv4Addr::LOCALHOST, *port));
-        nodes.push(Node { process: Process::start(&name, command, &directory)?, clients, status: clients });
+        let leader = format!("127.0.0.1 {}", ports[0]);
+        let more = if id > 1 { &["--replicaof", &leader][..] } else { &[] };
+        nodes.push(serve(program, &directory, &name, *port, more)?);
     }
     Ok(nodes)
+}
+
+/// Starts a server on a directory, which may hold what an earlier one has left.
+pub(super) fn serve(
+    program: &Path,
+    directory: &Path,
+    name: &str,
+    port: u16,
+    more: &[&str],
+) -> Result<Node, Failure> {
+    let mut command = Command::new(program);
+    command.args(["--bind", "127.0.0.1", "--port", &port.to_string()]).arg("--dir").arg(directory);
+    command.args(["--appendonly", "yes", "--appendfsync", "always"]);
+    command.args(["--save", "", "--auto-aof-rewrite-percentage", "0"]).args(more);
+    // A copy that falls behind is waited for: starting it anew would cost more.
+    command.args(["--client-output-buffer-limit", "replica 0 0 0", "--repl-diskless-sync-delay", "0"]);
+    command.args(["--repl-timeout", &COPY_TIMEOUT_SECONDS.to_string()]);
+    let clients = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    Ok(Node { process: Process::start(name, command, directory)?, clients, status: clients })
 }

@@ -101,9 +101,13 @@ pub struct ProtocolSettings {
     /// How many bytes of values or snapshot one message carries in catch-up and phase 1; one value may exceed
     /// it.
     pub chunk_bytes: usize,
+    /// How many bytes of a snapshot, or of values, a node that catches up asks for ahead: as much as the link
+    /// carries in a round trip, to use all of it. At least one chunk is asked for. May differ between members.
+    pub catch_up_window_bytes: usize,
     /// After a snapshot, how many bytes of the chosen log are kept in memory for peers that lag a little.
     pub retained_bytes: usize,
     /// How many bytes the log in memory may have before new commands are refused: a snapshot is overdue.
+    /// While a peer catches up here, the log that it needs is kept until there is half of that.
     pub log_bytes: usize,
 }
 
@@ -133,6 +137,7 @@ impl Default for ProtocolSettings {
             queue_bytes: 64 << 20,
             waiting_reads: 16 << 10,
             chunk_bytes: 256 << 10,
+            catch_up_window_bytes: 8 << 20,
             retained_bytes: 16 << 20,
             log_bytes: 1 << 30,
         }

@@ -32,6 +32,25 @@ pub struct NewEpoch {
 pub struct Fetch {
     /// The first slot wanted.
     pub first: Slot,
+    /// The last slot wanted; `None` for as many as fit into a message.
+    pub last: Option<Slot>,
+    /// How many slots before `first` the sender does not know either, as it has asked for them in other
+    /// messages. The receiver must not drop them yet.
+    pub ahead_slots: u64,
+}
+
+impl Fetch {
+    /// Asks for as many values from `first` on as fit into a message.
+    #[must_use]
+    pub fn all_from(first: Slot) -> Fetch {
+        Fetch { first, last: None, ahead_slots: 0 }
+    }
+
+    /// The first slot that the sender does not know.
+    #[must_use]
+    pub fn first_missing(&self) -> Slot {
+        Slot(self.first.0.saturating_sub(self.ahead_slots).max(Slot::FIRST.0))
+    }
 }
 
 /// Chosen values of the slots from `first` on, without gaps.
@@ -104,7 +123,14 @@ impl fmt::Display for NewEpoch {
 
 impl fmt::Display for Fetch {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Fetch slots {}..", self.first)
+        match self.last {
+            None => write!(formatter, "Fetch slots {}..", self.first)?,
+            Some(last) => write!(formatter, "Fetch slots {}..={last}", self.first)?,
+        }
+        match self.ahead_slots {
+            0 => Ok(()),
+            _ => write!(formatter, ", missing from {}", self.first_missing()),
+        }
     }
 }
 
@@ -197,13 +223,19 @@ pub(crate) mod schema {
     pub(crate) struct Fetch {
         #[prost(uint64, tag = "1")]
         first: u64,
+        /// 0 if there is no last slot: slots begin with 1.
+        #[prost(uint64, tag = "2")]
+        last: u64,
+        #[prost(uint64, tag = "3")]
+        ahead_slots: u64,
     }
 
-    pub(crate) static FETCH: Shape = shape(&[one("first")]);
+    pub(crate) static FETCH: Shape = shape(&[one("first"), one("last"), one("ahead_slots")]);
 
     impl From<&super::Fetch> for Fetch {
         fn from(fetch: &super::Fetch) -> Fetch {
-            Fetch { first: fetch.first.0 }
+            let last = fetch.last.map_or(0, |last| last.0);
+            Fetch { first: fetch.first.0, last, ahead_slots: fetch.ahead_slots }
         }
     }
 
@@ -211,7 +243,8 @@ pub(crate) mod schema {
         type Error = WireError;
 
         fn try_from(fetch: Fetch) -> Result<super::Fetch, WireError> {
-            Ok(super::Fetch { first: slot(fetch.first, "first")? })
+            let last = (fetch.last != 0).then_some(Slot(fetch.last));
+            Ok(super::Fetch { first: slot(fetch.first, "first")?, last, ahead_slots: fetch.ahead_slots })
         }
     }
 

@@ -64,6 +64,13 @@ pub enum Input {
     },
     /// A write is in stable storage. The driver gives these in the order of the writes, without gaps.
     Durable(Durable),
+    /// Whether to ask for no more chosen values for now, as very many wait to be applied. Those already asked
+    /// for may still come: as many as
+    /// [`catch_up_window_bytes`](crate::ProtocolSettings::catch_up_window_bytes) holds.
+    PauseFetching {
+        /// Not paused at first.
+        is_paused: bool,
+    },
     /// A snapshot that this node took of its own state is in stable storage.
     SnapshotSaved {
         /// The snapshot.
@@ -204,7 +211,7 @@ pub enum Output {
         max_bytes: usize,
     },
     /// Write a piece of a snapshot that a peer sends, then feed [`Input::SnapshotStored`] back. Pieces come
-    /// in order; offset 0 starts over.
+    /// in order, the next ones before this one is written; offset 0 starts over.
     StoreSnapshot {
         /// The snapshot's slot.
         slot: Slot,

@@ -1,10 +1,16 @@
 //! Finding out what is chosen: from the leader's watermark where the accepts have come, else by fetching.
 //!
-//! A learner fetches the values that it misses in bounded pieces, from the leader or from a peer that has
-//! reported a higher watermark. If no answer comes, it asks the next peer in turn.
+//! A learner fetches the values that it misses from the leader or from a peer that has reported a higher
+//! watermark. It first asks for as many values as fit into a message. If that is not all, it knows how many
+//! slots a piece holds, and asks for a window of pieces. What has come counts in the window until it is
+//! durable, so that values never come faster than the disk takes them. If no answer comes, it asks the next
+//! peer in turn.
 
+use std::collections::VecDeque;
+
+use super::pieces::{Pieces, window_pieces};
 use super::{ProposerState, Replica};
-use crate::durable::Entry;
+use crate::durable::{Entry, WriteNumber};
 use crate::id::{Ballot, Epoch, NodeId, Slot};
 use crate::message::{Chosen, Fetch, Trimmed};
 use crate::mutant::{Mutant, mutated};
@@ -13,6 +19,9 @@ use crate::value::Value;
 /// For how many ticks a gap may stay before it is fetched: until then its accept is more likely late than
 /// lost.
 const PATIENCE_TICKS: u64 = 2;
+/// A piece that is asked for has this part (in eighths) of the slots that would fit into a message, so that
+/// it is rarely cut short.
+const PIECE_EIGHTHS: usize = 7;
 
 /// What is known to be chosen elsewhere, and the fetch under way.
 #[derive(Debug)]
@@ -26,18 +35,25 @@ pub(super) struct Learner {
     /// This replica's own watermark, and the tick of its last change.
     stands_at: (Slot, u64),
     /// The last fetch.
-    asked: Option<Asked>,
+    fetching: Option<Fetching>,
+    /// Whether nothing more is asked for.
+    is_paused: bool,
     /// The newest epoch heard of, and the node that was heard from last in it.
     newest_epoch: (Epoch, NodeId),
 }
 
-/// A fetch of the slots from `first` on. It is open until this replica knows that slot to be chosen: from the
-/// answer, a snapshot, or the leader's watermark.
-#[derive(Clone, Copy, Debug)]
-struct Asked {
+/// A fetch of the values that this replica misses. A piece of it is open until its slots are known to be
+/// chosen: from the answer, a snapshot, or the leader's watermark.
+#[derive(Debug)]
+struct Fetching {
+    /// The peer asked last.
     of: NodeId,
-    first: Slot,
-    at_ticks: u64,
+    /// Positions are slots.
+    pieces: Pieces<Vec<Value>>,
+    /// How many slots a piece holds; 0 until the first has come.
+    piece_slots: u64,
+    /// The writes with which the pieces that have come become durable.
+    writes: VecDeque<WriteNumber>,
 }
 
 impl Learner {
@@ -47,7 +63,8 @@ impl Learner {
             source: own,
             claim: (Ballot::ZERO, Slot::ZERO),
             stands_at: (chosen, 0),
-            asked: None,
+            fetching: None,
+            is_paused: false,
             newest_epoch: (Epoch(0), own),
         }
     }
@@ -104,48 +121,124 @@ impl Replica {
         let is_epoch_over = self.learner.newest_epoch.0 > self.config.membership().epoch();
         let misses_some = self.learner.known_chosen > chosen || is_epoch_over;
         let is_patient = self.now_ticks < self.learner.stands_at.1 + PATIENCE_TICKS;
-        if is_patient || !(misses_some || self.repairs_through().is_some()) {
+        if is_patient || self.learner.is_paused || !(misses_some || self.repairs_through().is_some()) {
             return;
         }
-        let resend = u64::from(self.config.settings().resend_ticks);
-        match self.learner.asked.filter(|asked| asked.first > chosen) {
-            Some(open) if !is_overdue(open, self.now_ticks, resend) => {}
-            // Rotates from the peer asked last, not from the source, which may change with every message: the
-            // same peer would always come next.
-            Some(open) => self.fetch(self.peer_after(open.of)),
-            None if is_epoch_over => self.fetch(self.learner.newest_epoch.1),
-            None if misses_some => self.fetch(self.learner.source),
-            None => self.fetch(self.leader().unwrap_or(self.learner.source)),
+        if self.is_fetching() {
+            self.ask_again_if_silent();
+        } else if is_epoch_over {
+            self.fetch(self.learner.newest_epoch.1);
+        } else if misses_some {
+            self.fetch(self.learner.source);
+        } else {
+            self.fetch(self.leader().unwrap_or(self.learner.source));
         }
     }
 
+    /// Whether an answer is awaited that may bring something new.
+    fn is_fetching(&mut self) -> bool {
+        let next = self.log.chosen().next();
+        self.learner.fetching.as_mut().is_some_and(|fetching| {
+            fetching.pieces.forget_before(next.0);
+            // While the window is full of what is not durable, it goes on by itself.
+            fetching.pieces.is_open() || !fetching.writes.is_empty()
+        })
+    }
+
+    /// If nothing comes any more, asks another peer for what is missing.
+    fn ask_again_if_silent(&mut self) {
+        let patience_ticks = u64::from(self.config.settings().resend_ticks);
+        let Some(fetching) = &mut self.learner.fetching else { return };
+        if !is_silent(&fetching.pieces, self.now_ticks, patience_ticks) {
+            return;
+        }
+        fetching.pieces.lose_all();
+        // Rotates from the peer asked last, not from the source, which may change with every message: the same
+        // peer would always come next.
+        let of = self.peer_after(self.learner.fetching.as_ref().map_or(self.learner.source, |last| last.of));
+        if let Some(fetching) = &mut self.learner.fetching {
+            fetching.of = of;
+        }
+        self.fetch_more();
+    }
+
+    /// Asks for as many values as fit into a message; what an earlier fetch has asked for is forgotten.
     pub(super) fn fetch(&mut self, of: NodeId) {
         let own = self.config.node();
         let of = if of == own { self.peer_after(own) } else { of };
         let first = self.log.chosen().next();
-        self.learner.asked = Some(Asked { of, first, at_ticks: self.now_ticks });
-        self.send(of, Fetch { first });
+        let pieces = Pieces::ask_from(first.0, self.now_ticks);
+        self.learner.fetching = Some(Fetching { of, pieces, piece_slots: 0, writes: VecDeque::new() });
+        self.send(of, Fetch::all_from(first));
     }
 
-    /// Answers with as many chosen values as fit into a message.
+    /// Asks for as many pieces as may be under way.
+    pub(super) fn fetch_more(&mut self) {
+        let (settings, known, next) =
+            (self.config.settings(), self.learner.known_chosen, self.log.chosen().next());
+        let window = window_pieces(settings, settings.chunk_bytes as u64);
+        while let Some(fetching) = &mut self.learner.fetching {
+            while fetching.writes.front().is_some_and(|write| *write <= self.writes.durable()) {
+                fetching.writes.pop_front();
+                fetching.pieces.on_stored();
+            }
+            if self.learner.is_paused {
+                return;
+            }
+            fetching.pieces.forget_before(next.0);
+            let length = fetching.piece_slots;
+            // Before the first answer it is not known how many slots a piece holds.
+            let end = if length > 0 { known.next().0 } else { next.0 };
+            let Some((first, end)) = fetching.pieces.next_to_ask(end, length, window, self.now_ticks) else {
+                break;
+            };
+            let last = (length > 0).then_some(Slot(end - 1));
+            let (of, ahead_slots) = (fetching.of, first - next.0);
+            self.send(of, Fetch { first: Slot(first), last, ahead_slots });
+        }
+        // What is missing later may merely be late, and is asked for after a while.
+        if !self.is_fetching() {
+            self.stop_fetching();
+        }
+    }
+
+    /// Takes in whether the driver can take no more values for now. The time until then does not count as
+    /// silence.
+    pub(super) fn on_pause_fetching(&mut self, is_paused: bool) {
+        self.learner.is_paused = is_paused;
+        if let Some(fetching) = &mut self.learner.fetching {
+            fetching.pieces.hear(self.now_ticks);
+        }
+        self.fetch_more();
+    }
+
+    /// Forgets what was asked for: it comes as a snapshot, or is not needed.
+    pub(super) fn stop_fetching(&mut self) {
+        self.learner.fetching = None;
+    }
+
+    /// Answers with the chosen values asked for, as many as fit into a message. Keeps those behind them for
+    /// the peer.
     pub(super) fn on_fetch(&mut self, from: NodeId, fetch: Fetch) {
         let first = fetch.first;
-        let chosen = self.log.chosen();
+        let (chosen, chunk_bytes) = (self.log.chosen(), self.config.settings().chunk_bytes);
         if first <= self.log.trimmed() {
             self.send(from, Trimmed { below: self.log.trimmed().next() });
             return;
         }
         let (mut values, mut bytes) = (Vec::new(), 0);
         for (slot, entry) in self.log.reports_from(first) {
-            if !is_served(slot, chosen) || bytes > self.config.settings().chunk_bytes {
+            let is_beyond = fetch.last.is_some_and(|last| slot > last);
+            if is_beyond || !is_served(slot, chosen) || bytes > chunk_bytes {
                 break;
             }
-            bytes += entry.value().size_bytes() + size_of::<Value>();
+            bytes += carried_bytes(entry.value());
             values.push(entry.value().clone());
         }
         if values.is_empty() {
             self.fill_for_repair(first);
         } else {
+            self.keep_for(from, None, fetch.first_missing().previous());
             self.send(from, Chosen { first, values, chosen });
         }
     }
@@ -154,19 +247,66 @@ impl Replica {
     pub(super) fn on_chosen(&mut self, from: NodeId, answer: Chosen) {
         let Chosen { first, values, chosen } = answer;
         // A leader has proposed in every slot that can be new to it, and counts the acceptances itself.
-        if matches!(self.proposer, ProposerState::Leading(_)) || first > self.log.chosen().next() {
+        if matches!(self.proposer, ProposerState::Leading(_)) {
             return;
         }
+        if self.is_fetching() && self.take_in_piece(from, first, &values) {
+            self.learner.hear(from, chosen);
+            self.learn_pieces();
+            self.fetch_more();
+            return;
+        }
+        // What was not asked for, or of another peer before.
         let before = self.log.chosen();
+        if self.learner.is_paused || first > before.next() {
+            return;
+        }
+        let end = first.advanced_by(values.len() as u64);
+        self.learn_all(first, values);
+        self.learner.hear(from, chosen);
+        let chosen = self.log.chosen();
+        if chosen > before && self.learner.known_chosen > chosen && end > chosen && !self.is_fetching() {
+            self.fetch(from);
+        }
+    }
+
+    /// Keeps an answer until all before it is known; `false` if it was not asked for.
+    fn take_in_piece(&mut self, from: NodeId, first: Slot, values: &[Value]) -> bool {
+        let chunk_bytes = self.config.settings().chunk_bytes;
+        let Some(fetching) = &mut self.learner.fetching else { return false };
+        let Some(most_end) = fetching.pieces.wanted(first.0) else { return false };
+        if values.is_empty() {
+            return false;
+        }
+        let bytes: usize = values.iter().map(carried_bytes).sum();
+        let fitting = values.len() * chunk_bytes / bytes.max(1) * PIECE_EIGHTHS / 8;
+        fetching.piece_slots = (fitting as u64).max(1);
+        fetching.of = from;
+        let most = usize::try_from(most_end - first.0).unwrap_or(usize::MAX);
+        let values = values[..values.len().min(most)].to_vec();
+        let end = first.advanced_by(values.len() as u64);
+        fetching.pieces.take_in(first.0, end.0, values, self.now_ticks);
+        true
+    }
+
+    /// Learns the pieces before which nothing is missing.
+    fn learn_pieces(&mut self) {
+        while let Some(fetching) = &mut self.learner.fetching
+            && let Some((first, values)) = fetching.pieces.pop()
+        {
+            self.learn_all(Slot(first), values);
+            let write = self.writes.number();
+            if let Some(fetching) = &mut self.learner.fetching {
+                fetching.writes.push_back(write);
+            }
+        }
+    }
+
+    fn learn_all(&mut self, first: Slot, values: Vec<Value>) {
         let mut slot = first;
         for value in values {
             self.learn(slot, value);
             slot = slot.next();
-        }
-        self.learner.hear(from, chosen);
-        let chosen = self.log.chosen();
-        if chosen > before && self.learner.known_chosen > chosen && slot > chosen {
-            self.fetch(from);
         }
     }
 
@@ -197,8 +337,13 @@ impl Replica {
 }
 
 /// Whether a question has waited for an answer too long.
-fn is_overdue(asked: Asked, now_ticks: u64, resend_ticks: u64) -> bool {
-    now_ticks >= asked.at_ticks + resend_ticks && !mutated(Mutant::FetchNeverResent)
+fn is_silent(pieces: &Pieces<Vec<Value>>, now_ticks: u64, patience_ticks: u64) -> bool {
+    pieces.is_silent(now_ticks, patience_ticks) && !mutated(Mutant::FetchNeverResent)
+}
+
+/// What a value counts for in a message of [`chunk_bytes`](crate::ProtocolSettings::chunk_bytes).
+fn carried_bytes(value: &Value) -> usize {
+    value.size_bytes() + size_of::<Value>()
 }
 
 /// Whether a fetch is answered with the value in `slot`: only if it is chosen.

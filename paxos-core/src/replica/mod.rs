@@ -16,7 +16,9 @@
 //! | `learner` | fetches chosen values that were missed |
 //! | `membership` | changes the membership, and enters its epoch |
 //! | `handover` | hands leadership over |
-//! | `snapshot` | trims the log, and transfers snapshots |
+//! | `snapshot` | trims the log, serves snapshots, and keeps what is being fetched |
+//! | `transfer` | fetches a snapshot from a peer |
+//! | `pieces` | what both fetches share: pieces asked for ahead, and handed out in order |
 //! | `crate::clock` | the time that a leader gives to what it proposes |
 //! | `repair` | what a replica may do whose storage has lost acceptances |
 //! | `input`, `requests` | inputs and outputs |
@@ -35,12 +37,14 @@ mod input;
 mod leader;
 mod learner;
 mod membership;
+mod pieces;
 mod queue;
 mod reads;
 mod repair;
 mod requests;
 mod snapshot;
 mod takeover;
+mod transfer;
 mod writes;
 
 #[cfg(test)]
@@ -261,6 +265,12 @@ impl Replica {
         self.log.bytes()
     }
 
+    /// Slots up to here are only in a snapshot.
+    #[cfg(feature = "sim")]
+    pub(crate) fn trimmed(&self) -> Slot {
+        self.log.trimmed()
+    }
+
     fn on_input(&mut self, input: Input) {
         match input {
             Input::Tick => self.on_tick(),
@@ -270,7 +280,11 @@ impl Replica {
             Input::Read { read } => self.on_read(read),
             Input::Change(request) => self.on_change(request),
             Input::HandOver { request, to } => self.on_hand_over(request, to),
-            Input::Durable(durable) => self.writes.on_durable(&durable),
+            Input::Durable(durable) => {
+                self.writes.on_durable(&durable);
+                self.fetch_more();
+            }
+            Input::PauseFetching { is_paused } => self.on_pause_fetching(is_paused),
             Input::SnapshotSaved { meta } => self.on_snapshot_saved(meta),
             Input::SnapshotLoaded { to, meta, offset, data } => {
                 self.send(to, SnapshotChunk { meta: Box::new(meta), offset, data });
@@ -341,6 +355,7 @@ impl Replica {
             ProposerState::Leading(_) => self.tick_leading(),
         }
         self.tick_learner();
+        self.tick_snapshots();
         self.tick_removed();
     }
 

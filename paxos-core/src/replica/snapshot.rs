@@ -1,51 +1,63 @@
-//! Snapshots: trimming the log behind them, and transferring one to a node that was away for too long.
+//! Snapshots of this node's own state, and serving them to peers that were away for too long.
 //!
-//! The receiver drives a transfer: it asks for one piece after the other and asks again for a piece that does
-//! not come, so that the sender keeps no state. The driver's storage holds the pieces.
+//! The log behind a durable snapshot is dropped. But what a peer fetches here stays until it has arrived: the
+//! snapshot, and the log from its slot on, or from the first slot that the peer still misses. Each message by
+//! which a peer asks for a piece renews that for a while. It ends early if the log grows too long: then the
+//! peer has to begin anew. And a node that is behind itself and installs a newer snapshot keeps the one before
+//! that, but no log: it has never known all of it.
 
-use super::{Output, ProposerState, Replica};
+use std::collections::BTreeMap;
+
+use super::transfer::Transfer;
+use super::{Output, Replica};
 use crate::durable::SnapshotMeta;
 use crate::id::{NodeId, Slot};
-use crate::message::{FetchSnapshot, SnapshotChunk, Trimmed};
+use crate::message::FetchSnapshot;
 use crate::mutant::{Mutant, mutated};
 
-/// After this many lost pieces in a row the transfer is given up, to start anew with another peer.
-const MAX_LOST_PIECES: u32 = 5;
+/// What a peer fetches is kept for this long after it has asked for a piece. By then it has either asked
+/// again, or does not need it any more.
+const KEPT_TICKS: u64 = 500;
+/// Nothing is kept for peers while the log has more than this part of
+/// [`log_bytes`](crate::ProtocolSettings::log_bytes): new commands would soon be refused.
+const KEPT_PART_OF_LOG: usize = 2;
 
-/// The snapshots in this node's storage, and the transfer of one to this node.
+/// The snapshots in this node's storage, what peers need of them, and the transfer of one to this node.
 #[derive(Debug)]
 pub(super) struct Snapshots {
     newest: Option<SnapshotMeta>,
     previous: Option<SnapshotMeta>,
-    transfer: Option<Transfer>,
+    /// What is kept for peers that catch up here. At most one for each peer, for [`KEPT_TICKS`].
+    kept: BTreeMap<NodeId, Kept>,
+    /// Whether the log is still to be trimmed behind the newest snapshot.
+    is_trim_due: bool,
+    outpaced: Option<(NodeId, u64)>,
+    pub(super) transfer: Option<Transfer>,
 }
 
-/// A snapshot on its way here from a peer.
-#[derive(Debug)]
-struct Transfer {
-    from: NodeId,
-    meta: Option<SnapshotMeta>,
-    offset: u64,
-    state: TransferState,
-}
-
-/// What a transfer waits for.
-#[derive(Debug)]
-enum TransferState {
-    /// A piece has been asked for.
-    Asked { at_ticks: u64, lost: u32 },
-    /// The driver writes a piece.
-    Storing,
-    /// The driver verifies the whole snapshot.
-    Installing,
+/// What a peer needs.
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    /// The snapshot that it fetches.
+    snapshot: Option<Slot>,
+    /// It needs the log behind this slot.
+    behind: Slot,
+    asked_at_ticks: u64,
 }
 
 impl Snapshots {
     pub(super) fn new(newest: Option<SnapshotMeta>) -> Snapshots {
-        Snapshots { newest, previous: None, transfer: None }
+        Snapshots {
+            newest,
+            previous: None,
+            kept: BTreeMap::new(),
+            is_trim_due: false,
+            outpaced: None,
+            transfer: None,
+        }
     }
 
-    fn add(&mut self, meta: SnapshotMeta) {
+    pub(super) fn add(&mut self, meta: SnapshotMeta) {
         if self.newest.as_ref().is_none_or(|newest| newest.slot < meta.slot) {
             self.previous = self.newest.replace(meta);
         }
@@ -54,29 +66,46 @@ impl Snapshots {
     fn find(&self, slot: Slot) -> Option<SnapshotMeta> {
         [&self.newest, &self.previous].into_iter().flatten().find(|meta| meta.slot == slot).cloned()
     }
+
+    /// Whether a peer fetches the older of the two snapshots.
+    fn is_previous_fetched(&self) -> bool {
+        let previous = self.previous.as_ref().map(|meta| meta.slot);
+        previous.is_some() && self.kept.values().any(|kept| kept.snapshot == previous)
+    }
+
+    /// The last slot that may be dropped from the log.
+    fn trims_through(&self, chosen: Slot) -> Slot {
+        let newest = self.newest.as_ref().map_or(Slot::ZERO, |meta| meta.slot);
+        if mutated(Mutant::TrimsBeyondSnapshot) {
+            return chosen;
+        }
+        let kept = self.kept.values().map(|kept| kept.behind).min();
+        kept.filter(|_| !mutated(Mutant::FetchedLogDropped)).map_or(newest, |kept| kept.min(newest))
+    }
+
+    /// Keeps nothing any more, and notes for whom it would have been.
+    fn give_up_kept(&mut self) {
+        let newest = self.newest.as_ref().map_or(Slot::ZERO, |meta| meta.slot);
+        let is_previous_fetched = self.is_previous_fetched();
+        let slowest = self.kept.iter().min_by_key(|(_, kept)| kept.behind);
+        if let Some((&peer, kept)) = slowest
+            && (kept.behind < newest || is_previous_fetched)
+        {
+            let times = self.outpaced.map_or(0, |(_, times)| times);
+            self.outpaced = Some((peer, times + 1));
+        }
+        self.kept.clear();
+    }
 }
 
 impl Replica {
-    /// The log up to a durable snapshot is no longer needed, but for peers that lag a little.
+    /// The log up to a durable snapshot is no longer needed, but for peers that lag a little, or catch up.
     pub(super) fn on_snapshot_saved(&mut self, meta: SnapshotMeta) {
         assert!(meta.slot <= self.applied, "a snapshot holds only what was applied");
         self.changes.forget_before(meta.slot);
-        self.log.trim(self.trims_through(meta.slot), self.config.settings().retained_bytes);
         self.snapshots.add(meta);
-    }
-
-    /// A peer no longer has the slots that this replica needs, neither for phase 1 nor to catch up.
-    pub(super) fn on_trimmed(&mut self, from: NodeId, trimmed: Trimmed) {
-        let needed = trimmed.below > self.log.chosen().next();
-        if !needed || matches!(self.proposer, ProposerState::Leading(_)) {
-            return;
-        }
-        self.abandon_candidacy();
-        if self.snapshots.transfer.is_none() {
-            let state = TransferState::Asked { at_ticks: self.now_ticks, lost: 0 };
-            self.snapshots.transfer = Some(Transfer { from, meta: None, offset: 0, state });
-            self.send(from, FetchSnapshot { slot: Slot::ZERO, offset: 0 });
-        }
+        self.snapshots.is_trim_due = true;
+        self.trim_log();
     }
 
     /// Serves the piece asked for; if its snapshot is gone, the first piece of the newest one.
@@ -85,121 +114,51 @@ impl Replica {
         let asked_for =
             self.snapshots.find(slot).filter(|meta| offset < meta.size_bytes).map(|meta| (meta, offset));
         if let Some((meta, offset)) = asked_for.or(self.snapshots.newest.clone().map(|meta| (meta, 0))) {
+            self.keep_for(from, Some(meta.slot), meta.slot);
             let max_bytes = self.config.settings().chunk_bytes;
             self.outputs.push(Output::LoadSnapshot { to: from, meta, offset, max_bytes });
         }
     }
 
-    /// Hands the piece that was asked for to the driver.
-    pub(super) fn on_snapshot_chunk(&mut self, from: NodeId, chunk: SnapshotChunk) {
-        let SnapshotChunk { meta, offset, data } = chunk;
-        let chosen = self.log.chosen();
-        let Some(transfer) = &mut self.snapshots.transfer else { return };
-        if transfer.from != from || !matches!(transfer.state, TransferState::Asked { .. }) {
-            return;
-        }
-        if meta.slot <= chosen {
-            self.snapshots.transfer = None; // Caught up by other means.
-            return;
-        }
-        let is_known = transfer.meta.as_ref() == Some(&*meta);
-        if !is_known && offset == 0 {
-            transfer.meta = Some((*meta).clone());
-            transfer.offset = 0;
-        }
-        let fits = meta.size_bytes.checked_sub(offset).is_some_and(|rest| data.len() as u64 <= rest);
-        let ends = offset.saturating_add(data.len() as u64) == meta.size_bytes;
-        let is_expected = (is_known || offset == 0) && transfer.offset == offset;
-        if is_expected && fits && (ends || !data.is_empty()) {
-            transfer.state = TransferState::Storing;
-            self.outputs.push(Output::StoreSnapshot { slot: meta.slot, offset, data });
-        }
+    /// Keeps a snapshot, and the log behind a slot, for a peer that has just asked for a part.
+    pub(super) fn keep_for(&mut self, peer: NodeId, snapshot: Option<Slot>, behind: Slot) {
+        let kept = Kept { snapshot, behind, asked_at_ticks: self.now_ticks };
+        self.snapshots.kept.insert(peer, kept);
     }
 
-    /// Asks for the next piece, or has the whole snapshot verified.
-    pub(super) fn on_snapshot_stored(&mut self, slot: Slot, offset: u64) {
+    pub(super) fn tick_snapshots(&mut self) {
         let now_ticks = self.now_ticks;
-        let Some(transfer) = &mut self.snapshots.transfer else { return };
-        let Some(meta) = transfer.meta.clone().filter(|meta| meta.slot == slot) else { return };
-        if !matches!(transfer.state, TransferState::Storing) {
-            return;
+        self.snapshots.kept.retain(|_, kept| now_ticks < kept.asked_at_ticks + KEPT_TICKS);
+        if self.log.bytes() > self.config.settings().log_bytes / KEPT_PART_OF_LOG {
+            self.snapshots.give_up_kept();
         }
-        transfer.offset = offset;
-        if offset >= meta.size_bytes {
-            transfer.state = TransferState::Installing;
-            self.outputs.push(Output::InstallSnapshot { meta });
-        } else {
-            transfer.state = TransferState::Asked { at_ticks: now_ticks, lost: 0 };
-            let to = transfer.from;
-            self.send(to, FetchSnapshot { slot, offset });
+        if self.snapshots.is_trim_due {
+            self.trim_log();
         }
     }
 
-    /// The state of the snapshot replaces everything before it. A leader does not need it: it has proposed
-    /// again all that it did not know to be chosen.
-    pub(super) fn on_snapshot_installed(&mut self, meta: SnapshotMeta) {
-        self.snapshots.transfer = None;
-        self.snapshots.add(meta.clone());
-        if meta.slot > self.log.chosen() && !matches!(self.proposer, ProposerState::Leading(_)) {
-            self.apply_chosen();
-            self.log.install_snapshot(meta.slot);
-            self.applied = last_slot_in(meta.slot);
-            self.writes.put_hard_state();
-            self.outputs.push(Output::Restore { meta: meta.clone() });
-            self.adopt(meta);
-            self.enter_epochs();
-        }
+    /// Drops what may be dropped, as much as fits into one turn.
+    fn trim_log(&mut self) {
+        let through = self.snapshots.trims_through(self.log.chosen());
+        let retained_bytes = self.config.settings().retained_bytes;
+        self.log.trim(through, retained_bytes);
+        let newest = self.snapshots.newest.as_ref().map_or(Slot::ZERO, |meta| meta.slot);
+        self.snapshots.is_trim_due = self.log.bytes() > retained_bytes && self.log.trimmed() < newest;
     }
 
-    pub(super) fn on_snapshot_rejected(&mut self, slot: Slot) {
-        let rejected = |transfer: &Transfer| transfer.meta.as_ref().is_some_and(|meta| meta.slot == slot);
-        if self.snapshots.transfer.as_ref().is_some_and(rejected) {
-            self.snapshots.transfer = None;
-        }
+    /// Whether the driver may take another snapshot of this node's state: not while a peer fetches the older
+    /// of the two that its storage keeps, as that would be dropped. The log does not grow without end
+    /// meanwhile: once it has half of [`log_bytes`](crate::ProtocolSettings::log_bytes), the peer has to wait
+    /// for another.
+    #[must_use]
+    pub fn may_take_snapshot(&self) -> bool {
+        !self.snapshots.is_previous_fetched() || mutated(Mutant::FetchedSnapshotDropped)
     }
 
-    /// Asks again for a piece that does not come; `true` while a transfer is under way.
-    pub(super) fn tick_transfer(&mut self) -> bool {
-        let patience = 2 * u64::from(self.config.settings().resend_ticks);
-        let now_ticks = self.now_ticks;
-        let Some(transfer) = &mut self.snapshots.transfer else { return false };
-        let TransferState::Asked { at_ticks, lost } = &mut transfer.state else { return true };
-        if !is_overdue(*at_ticks, now_ticks, patience) {
-            return true;
-        }
-        if *lost >= MAX_LOST_PIECES {
-            self.snapshots.transfer = None;
-            return false;
-        }
-        *at_ticks = now_ticks;
-        *lost += 1;
-        let slot = transfer.meta.as_ref().map_or(Slot::ZERO, |meta| meta.slot);
-        let (to, offset) = (transfer.from, transfer.offset);
-        self.send(to, FetchSnapshot { slot, offset });
-        true
+    /// How often what a peer was fetching was dropped all the same, as the log had grown too long meanwhile,
+    /// and the last such peer: it fetches more slowly than commands come.
+    #[must_use]
+    pub fn outpaced(&self) -> Option<(NodeId, u64)> {
+        self.snapshots.outpaced
     }
-
-    /// The last slot that may be dropped from the log once a snapshot is durable.
-    fn trims_through(&self, snapshot: Slot) -> Slot {
-        if mutated(Mutant::TrimsBeyondSnapshot) { self.log.chosen() } else { snapshot }
-    }
-
-    pub(super) fn is_fetching_snapshot(&self) -> bool {
-        self.snapshots.transfer.is_some()
-    }
-
-    /// Gives up the transfer under way: a new leader does not need it.
-    pub(super) fn stop_transfer(&mut self) {
-        self.snapshots.transfer = None;
-    }
-}
-
-/// The last slot that a snapshot holds.
-fn last_slot_in(snapshot: Slot) -> Slot {
-    if mutated(Mutant::SnapshotSlotOffByOne) { snapshot.next() } else { snapshot }
-}
-
-/// Whether a piece of a snapshot has not come for too long.
-fn is_overdue(asked_at_ticks: u64, now_ticks: u64, patience_ticks: u64) -> bool {
-    now_ticks >= asked_at_ticks + patience_ticks && !mutated(Mutant::SnapshotPieceNeverResent)
 }

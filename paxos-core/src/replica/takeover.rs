@@ -154,6 +154,7 @@ impl Replica {
         let was_distinguished = self.is_distinguished();
         self.election.hear_leader(ballot, self.now_ticks);
         self.stop_transfer();
+        self.stop_fetching();
         let last = self.last_open_slot(&highest);
         let mut leading = Leading::new(&self.config, ballot, last, self.now_ticks);
         for member in heard {

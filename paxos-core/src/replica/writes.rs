@@ -58,8 +58,17 @@ impl Writes {
 
     /// Holds `consequence` back until all that has been put so far is durable.
     pub(super) fn after_durable(&mut self, consequence: Consequence) {
-        let number = if self.is_gathering() { WriteNumber(self.last_made.0 + 1) } else { self.last_made };
-        self.waiting.push_back((number, consequence));
+        self.waiting.push_back((self.number(), consequence));
+    }
+
+    /// The number of the write with which all that has been put so far becomes durable.
+    pub(super) fn number(&self) -> WriteNumber {
+        if self.is_gathering() { WriteNumber(self.last_made.0 + 1) } else { self.last_made }
+    }
+
+    /// All writes up to this one are durable.
+    pub(super) fn durable(&self) -> WriteNumber {
+        self.durable
     }
 
     /// Like [`after_durable`](Writes::after_durable), unless an equal answer already waits: so messages that

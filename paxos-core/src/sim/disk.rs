@@ -45,6 +45,9 @@ pub trait Disk {
 
     /// One of the last two snapshots.
     fn snapshot(&self, slot: Slot) -> Option<(SnapshotMeta, Bytes)>;
+
+    /// The slot of the last snapshot.
+    fn newest_snapshot(&self) -> Option<Slot>;
 }
 
 /// A model of a disk: it holds whole writes. When it decays it loses some entries, and knows which.
@@ -123,5 +126,9 @@ impl Disk for ModelDisk {
 
     fn snapshot(&self, slot: Slot) -> Option<(SnapshotMeta, Bytes)> {
         self.snapshots.iter().find(|(meta, _)| meta.slot == slot).cloned()
+    }
+
+    fn newest_snapshot(&self) -> Option<Slot> {
+        self.snapshots.last().map(|(meta, _)| meta.slot)
     }
 }

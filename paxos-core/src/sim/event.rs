@@ -22,7 +22,7 @@ pub(super) enum Event {
     SnapshotTaken(usize, u64, SnapshotMeta, Bytes),
     SnapshotLoaded(usize, u64, NodeId, SnapshotMeta, u64, Bytes),
     SnapshotStored(usize, u64, Slot, u64),
-    SnapshotWhole(usize, u64, SnapshotMeta),
+    SnapshotWhole(usize, u64, SnapshotMeta, Bytes),
     Calm,
     LastCall,
     End,

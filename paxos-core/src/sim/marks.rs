@@ -12,6 +12,12 @@ pub enum Mark {
     SnapshotDuringTakeover,
     /// A snapshot was transferred to a node and installed.
     SnapshotInstalled,
+    /// A piece of a snapshot came before an earlier one.
+    PieceOvertakes,
+    /// A snapshot was not taken yet, as a peer was fetching the one that it would have replaced.
+    SnapshotPutOff,
+    /// A node asked for a piece of the log before others had come.
+    ValuesAskedAhead,
     /// Two nodes ran phase 1 at the same time.
     Duel,
     /// An accept for a slot that is chosen already was refused.
@@ -100,11 +106,14 @@ pub enum Mark {
 
 impl Mark {
     /// Every mark.
-    pub const ALL: [Mark; 46] = [
+    pub const ALL: [Mark; 49] = [
         Mark::PromiseWithValues,
         Mark::PromiseInParts,
         Mark::SnapshotDuringTakeover,
         Mark::SnapshotInstalled,
+        Mark::PieceOvertakes,
+        Mark::SnapshotPutOff,
+        Mark::ValuesAskedAhead,
         Mark::Duel,
         Mark::RefusalOfChosenSlot,
         Mark::CrashWithUnsyncedWrites,

@@ -69,6 +69,7 @@ mod clocks;
 mod disk;
 mod ending;
 mod event;
+mod fetches;
 mod history;
 mod locks;
 mod machine;

@@ -53,6 +53,8 @@ pub(super) struct Node<M, D> {
     pub(super) has_restored: bool,
     /// The last slot of which a snapshot was begun.
     pub(super) snapshot_begun: Slot,
+    /// Whether a snapshot was begun that is not on the disk yet.
+    pub(super) is_snapshot_under_way: bool,
     /// A snapshot that a peer sends.
     pub(super) incoming: Vec<u8>,
     /// The reads under way: the client of each, and the last slot that any node had applied when it was asked
@@ -96,6 +98,7 @@ impl<M: Machine, D: Disk> Node<M, D> {
             proposed_due_units: 0,
             has_restored: false,
             snapshot_begun: Slot::ZERO,
+            is_snapshot_under_way: false,
             incoming: Vec::new(),
             reads: BTreeMap::new(),
         }

@@ -37,6 +37,7 @@ impl<M: Machine, D: Disk> Driver for NodeDriver<'_, M, D> {
         let NodeDriver { world, node } = self;
         if let Some(to) = world.nodes.iter().position(|peer| peer.id == to) {
             world.on_send(*node, &message);
+            world.on_message_to(*node, world.nodes[to].id, &message);
             if let (Body::TakeOver(_), Some(replica)) = (&message.body, &world.nodes[*node].replica) {
                 let window_slots = world.scenario.settings.window_slots;
                 world.observer.on_take_over(*node, to, replica.chosen(), window_slots);
@@ -142,6 +143,7 @@ impl<M: Machine, D: Disk> Driver for NodeDriver<'_, M, D> {
         offset: u64,
         max_bytes: usize,
     ) -> Result<(), Infallible> {
+        self.world.on_serve(self.node, to, &meta);
         let state = &self.world.nodes[self.node];
         if let Some((_, content)) = state.disk.snapshot(meta.slot) {
             let offset_bytes = usize::try_from(offset).unwrap_or(usize::MAX).min(content.len());
@@ -158,6 +160,10 @@ impl<M: Machine, D: Disk> Driver for NodeDriver<'_, M, D> {
         if offset == 0 {
             state.incoming.clear();
         }
+        let (id, stored) = (state.id, state.incoming.len() as u64);
+        self.world.observer.check(offset == stored, Rule::PiecesInOrder, || {
+            format!("node {id} stores a piece of a snapshot at byte {offset} after {stored} bytes")
+        });
         state.incoming.extend_from_slice(&data);
         let end = state.incoming.len() as u64;
         let event = Event::SnapshotStored(self.node, state.life, slot, end);
@@ -166,8 +172,9 @@ impl<M: Machine, D: Disk> Driver for NodeDriver<'_, M, D> {
     }
 
     fn install_snapshot(&mut self, meta: SnapshotMeta) -> Result<(), Infallible> {
-        let life = self.world.nodes[self.node].life;
-        let event = Event::SnapshotWhole(self.node, life, meta);
+        let state = &mut self.world.nodes[self.node];
+        let content = Bytes::from(std::mem::take(&mut state.incoming));
+        let event = Event::SnapshotWhole(self.node, state.life, meta, content);
         self.world.schedule.after(self.world.scenario.sync_units, event);
         Ok(())
     }
@@ -186,6 +193,7 @@ impl<M: Machine, D: Disk> World<M, D> {
                     self.marks.hit(Mark::PromiseInParts);
                 }
             }
+            Body::Fetch(fetch) if fetch.ahead_slots > 0 => self.marks.hit(Mark::ValuesAskedAhead),
             Body::Accept(Accept { value, .. }) if value.is_no_op() => self.marks.hit(Mark::HoleFilled),
             Body::Accept(Accept { ballot, value, .. })
                 if value.as_membership().is_some_and(|membership| membership.ballot() != *ballot) =>
@@ -272,8 +280,10 @@ impl<M: Machine, D: Disk> World<M, D> {
         observer.check_state_time(node, slot, state.application.time);
         self.trace.apply(now, id, slot, value);
         let due = self.scenario.snapshot_slots;
-        if due > 0 && slot.0 >= state.snapshot_begun.0 + due {
-            state.snapshot_begun = slot;
+        let is_due = due > 0 && slot.0 >= state.snapshot_begun.0 + due && !state.is_snapshot_under_way;
+        if is_due && self.may_take_snapshot(node) {
+            let (state, observer) = (&mut self.nodes[node], &mut self.observer);
+            (state.snapshot_begun, state.is_snapshot_under_way) = (slot, true);
             let membership = state.replica.as_ref().and_then(|replica| replica.membership_at(slot));
             let membership = membership.expect("the slot lies behind the newest snapshot");
             let (meta, content) = state.application.snapshot(membership);
@@ -294,6 +304,7 @@ impl<M: Machine, D: Disk> World<M, D> {
         state.application = Application::restore(meta.slot, content, state.application.limits());
         state.snapshot_begun = meta.slot;
         state.has_restored = true;
+        self.fetches.on_restore(node);
         self.marks.hit(Mark::SnapshotInstalled);
         if meta.membership.epoch() > state.epoch {
             self.marks.hit(Mark::MembershipInSnapshot);
@@ -305,17 +316,16 @@ impl<M: Machine, D: Disk> World<M, D> {
         self.observer.check_state_time(node, meta.slot, state.application.time);
     }
 
-    pub(super) fn on_snapshot_whole(&mut self, node: usize, life: u64, meta: SnapshotMeta) {
+    pub(super) fn on_snapshot_whole(&mut self, node: usize, life: u64, meta: SnapshotMeta, content: &Bytes) {
         let state = &mut self.nodes[node];
         if state.life != life {
             return;
         }
-        let content = Bytes::from(std::mem::take(&mut state.incoming));
-        if content.len() as u64 != meta.size_bytes || crc32c::crc32c(&content) != meta.checksum {
+        if content.len() as u64 != meta.size_bytes || crc32c::crc32c(content) != meta.checksum {
             self.step(node, Input::SnapshotRejected { slot: meta.slot });
             return;
         }
-        state.disk.save_snapshot(meta.clone(), &content);
+        state.disk.save_snapshot(meta.clone(), content);
         self.observer.on_snapshot_stored(node, &meta);
         self.step(node, Input::SnapshotInstalled { meta });
     }

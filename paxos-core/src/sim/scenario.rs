@@ -172,6 +172,7 @@ impl Scenario {
         let nodes = nodes.unwrap_or(drawn_nodes);
         let snapshot_slots = [0, 4, 30, 200][random.index(4)];
         let (quorums, mut settings) = drawn_settings(random, nodes, snapshot_slots);
+        settings.catch_up_window_bytes = [0, 200, 2_000, 1 << 20][Random::stream(seed, "catch-up").index(4)];
         if Random::stream(seed, "watermark").one_in(6) {
             settings.announce_chosen = AnnounceChosen::AtOnce;
         }

@@ -6,6 +6,7 @@ use super::client::Client;
 use super::clocks::Clocks;
 use super::disk::Disk;
 use super::event::Event;
+use super::fetches::Fetches;
 use super::machine::Machine;
 use super::marks::{Mark, Marks};
 use super::network::{Network, Parcel};
@@ -66,6 +67,7 @@ pub(super) struct World<M, D> {
     pub(super) observer: Observer,
     pub(super) trace: Trace,
     pub(super) marks: Marks,
+    pub(super) fetches: Fetches,
     pub(super) trouble_random: Random,
     pub(super) disk_random: Random,
     pub(super) client_random: Random,
@@ -109,6 +111,7 @@ impl<M: Machine, D: Disk> World<M, D> {
             observer: Observer::new(ids.clone(), founding(&scenario, &ids)),
             trace: Trace::new(is_traced),
             marks: Marks::default(),
+            fetches: Fetches::default(),
             trouble_random: Random::stream(seed, "trouble"),
             disk_random,
             client_random: Random::stream(seed, "clients"),
@@ -224,6 +227,7 @@ impl<M: Machine, D: Disk> World<M, D> {
             Event::Start(node) => self.start(node),
             Event::SnapshotTaken(node, life, meta, content) => {
                 if self.nodes[node].life == life {
+                    self.nodes[node].is_snapshot_under_way = false;
                     self.nodes[node].disk.save_snapshot(meta.clone(), &content);
                     self.observer.on_snapshot_stored(node, &meta);
                     self.step(node, Input::SnapshotSaved { meta });
@@ -239,7 +243,9 @@ impl<M: Machine, D: Disk> World<M, D> {
                     self.step(node, Input::SnapshotStored { slot, offset });
                 }
             }
-            Event::SnapshotWhole(node, life, meta) => self.on_snapshot_whole(node, life, meta),
+            Event::SnapshotWhole(node, life, meta, content) => {
+                self.on_snapshot_whole(node, life, meta, &content);
+            }
             Event::Calm => self.calm(),
             Event::LastCall => {
                 self.clients_may_begin = false;
@@ -310,6 +316,11 @@ impl<M: Machine, D: Disk> World<M, D> {
             && *slot <= replica.chosen()
         {
             self.marks.hit(Mark::RefusalOfChosenSlot);
+        }
+        if let Body::SnapshotChunk(chunk) = &message.body
+            && chunk.offset > self.nodes[to].incoming.len() as u64
+        {
+            self.marks.hit(Mark::PieceOvertakes);
         }
         self.trace.receive(self.schedule.now_units(), self.nodes[to].id, from, &message);
         self.step(to, Input::Receive { from, message });
@@ -416,6 +427,8 @@ impl<M: Machine, D: Disk> World<M, D> {
             streams.reset(node);
         }
         state.reads.clear();
+        state.is_snapshot_under_way = false;
+        self.fetches.forget(node);
         (state.is_doomed, state.missed_ticks, state.paused_until_units, state.syncing) = (false, 0, 0, 0);
         let unsynced = std::mem::take(&mut state.writes);
         if !unsynced.is_empty() {

@@ -51,7 +51,7 @@
 //! 13 ReadRequest    1 read fixed64
 //! 14 ReadGrant      1 read fixed64       2 slot        3 ballot* Ballot             4 chosen
 //!                  5 time
-//! 15 Fetch          1 first*
+//! 15 Fetch          1 first*             2 last (0: none)                           3 ahead_slots
 //! 16 Chosen         1 first*             2 values repeated bytes                    3 chosen
 //!                  4 kinds bytes (one byte each; none if all are 0)
 //!                  5 times bytes (eight bytes each, little-endian; none if all are 0)

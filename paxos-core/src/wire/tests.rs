@@ -58,7 +58,8 @@ fn samples() -> Vec<(&'static str, Body)> {
             "0803 7214 090700000000000000 1006 1a0508ac021002 2005",
             Body::ReadGrant(ReadGrant { read, slot, ballot, chosen, time: Time::NONE }),
         ),
-        ("0803 7a02 0805", Body::Fetch(Fetch { first })),
+        ("0803 7a02 0805", Body::Fetch(Fetch::all_from(first))),
+        ("0803 7a06 0805 1008 1803", Body::Fetch(Fetch { first, last: Some(last), ahead_slots: 3 })),
         (
             "0803 820111 0805 120b0200000061620100000063 1805",
             Body::Chosen(Chosen { first, values: vec![value()], chosen }),
@@ -157,6 +158,7 @@ fn every_message_has_golden_bytes_and_is_shown_by_its_name() {
     let mut sampled: Vec<String> = samples().into_iter().map(|(_, body)| name(body)).collect();
     let mut names = Body::NAMES.to_vec();
     sampled.sort_unstable();
+    sampled.dedup();
     names.sort_unstable();
     assert_eq!(sampled, names);
 }
@@ -494,7 +496,8 @@ fn any_body() -> impl Strategy<Value = Body> {
                 Body::ReadGrant(ReadGrant { read, slot, ballot, chosen, time })
             }
         ),
-        any_slot().prop_map(|first| Body::Fetch(Fetch { first })),
+        (any_slot(), proptest::option::of(any_slot()), any::<u64>())
+            .prop_map(|(first, last, ahead_slots)| Body::Fetch(Fetch { first, last, ahead_slots })),
         (any_slot(), values(), any_watermark()).prop_map(|(first, values, chosen)| Body::Chosen(Chosen {
             first,
             values,

@@ -220,7 +220,7 @@ fn one_of_three_is_replaced_by_two_leaders() {
         victims: &[],
         ..REPLACEMENT
     };
-    check("one_of_three_is_replaced_by_two_leaders", bounds, 117_000);
+    check("one_of_three_is_replaced_by_two_leaders", bounds, 116_900);
 }
 
 #[test]

@@ -4,9 +4,9 @@
 //! is checked: see [`Catalogue::compare_histories`](crate::catalogue::Catalogue::compare_histories).
 
 /// Fields of a replica that are left out: they hold times, or counts, or belong to what does not happen in
-/// this model (reads, answers to heartbeats, fetching chosen values unasked). Fields whose names end in
+/// this model (reads, answers to heartbeats, fetching chosen values unasked, trimming the log). Fields whose names end in
 /// `_ticks` are left out, too.
-const LEFT_OUT: [&str; 13] = [
+const LEFT_OUT: [&str; 14] = [
     "settings",
     "has_answered",
     "random",
@@ -18,6 +18,7 @@ const LEFT_OUT: [&str; 13] = [
     "stands_at",
     "known_chosen",
     "source",
+    "kept",
     "size_bytes",
     "in_flight_bytes",
 ];

@@ -84,7 +84,7 @@ impl Running<'_> {
             Event::Change => self.change(outputs),
             Event::Propose => self.propose(outputs),
             Event::Announce => self.replica.step(Input::Tick, outputs),
-            Event::Fetch { from, first } => self.receive(from, Body::Fetch(Fetch { first }), outputs),
+            Event::Fetch { from, first } => self.receive(from, Body::Fetch(Fetch::all_from(first)), outputs),
             Event::Sync => {
                 let Some(write) = self.facts.disk.unsynced.pop_front() else { return false };
                 self.sync(write, outputs);

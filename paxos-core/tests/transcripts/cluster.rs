@@ -233,6 +233,10 @@ impl Cluster {
     pub(crate) fn snapshot(&mut self, id: NodeId) -> Done {
         let node = self.node(id)?;
         let replica = node.replica.as_ref().ok_or("a node that is down takes no snapshot")?;
+        if !replica.may_take_snapshot() {
+            self.lines.push(format!("n{id} takes no snapshot: a peer fetches the one that would be dropped"));
+            return Ok(());
+        }
         let membership = replica.membership_at(node.state.applied).ok_or("the snapshot is an old one")?;
         let (meta, bytes) = node.state.snapshot(membership);
         node.disk.save_snapshot(meta.clone(), bytes);

@@ -104,7 +104,7 @@ impl Driver for NodeDriver<'_> {
 
     fn load_snapshot(&mut self, to: NodeId, meta: SnapshotMeta, offset: u64, max_bytes: usize) -> Done {
         let disk = &self.cluster.node(self.id)?.disk;
-        let (_, bytes) = disk.snapshot.as_ref().ok_or("a snapshot served is on the disk")?;
+        let bytes = disk.snapshot_of(meta.slot).ok_or("a snapshot served is on the disk")?;
         let start = usize::try_from(offset)?;
         let data = bytes.slice(start..bytes.len().min(start + max_bytes));
         let read = text::count(data.len() as u64, "byte");

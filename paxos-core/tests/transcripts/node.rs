@@ -68,6 +68,8 @@ pub(crate) struct Disk {
     hard_state: HardState,
     entries: BTreeMap<Slot, Entry>,
     pub(crate) snapshot: Option<(SnapshotMeta, Bytes)>,
+    /// The one before, which a peer may still fetch.
+    previous: Option<(SnapshotMeta, Bytes)>,
     /// The pieces of a snapshot that a peer sends.
     pub(crate) incoming: Vec<u8>,
     pub(crate) unsynced: VecDeque<Write>,
@@ -98,7 +100,13 @@ impl Disk {
 
     pub(crate) fn save_snapshot(&mut self, meta: SnapshotMeta, bytes: Bytes) {
         self.entries = self.entries.split_off(&meta.slot.next());
-        self.snapshot = Some((meta, bytes));
+        self.previous = self.snapshot.replace((meta, bytes));
+    }
+
+    /// The bytes of the last snapshot or of the one before.
+    pub(crate) fn snapshot_of(&self, slot: Slot) -> Option<&Bytes> {
+        let mut kept = [&self.snapshot, &self.previous].into_iter().flatten();
+        kept.find(|(meta, _)| meta.slot == slot).map(|(_, bytes)| bytes)
     }
 }
 

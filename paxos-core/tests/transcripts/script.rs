@@ -18,6 +18,9 @@ pub(crate) enum Command {
         /// How many bytes of a snapshot one message carries.
         #[arg(key)]
         chunk_bytes: Option<usize>,
+        /// How many bytes a node that catches up asks for ahead.
+        #[arg(key)]
+        window_bytes: Option<usize>,
         /// How many slots may be proposed and not chosen, and how many a learner may miss to be promoted.
         #[arg(key)]
         window_slots: Option<u64>,
@@ -106,7 +109,7 @@ pub(crate) enum Command {
     Crash { node: u64 },
     /// Starts a node again, from what its disk has synced.
     Restart { node: u64 },
-    /// A node takes a snapshot of its state, and the replica drops the log before it.
+    /// A node takes a snapshot of its state, if it may, and the replica drops the log before it.
     Snapshot { node: u64 },
     /// Shows what each node knows.
     Status,
@@ -122,8 +125,9 @@ impl goldenscript::Runner for Script {
     type Command = Command;
 
     fn run(&mut self, command: &Command, _: &goldenscript::Context) -> Result<String, Box<dyn Error>> {
-        if let Command::Cluster { nodes, reads, chunk_bytes, window_slots } = command {
+        if let Command::Cluster { nodes, reads, chunk_bytes, window_bytes, window_slots } = command {
             let mut settings = settings(reads.as_deref(), *chunk_bytes)?;
+            settings.catch_up_window_bytes = window_bytes.unwrap_or(settings.catch_up_window_bytes);
             settings.window_slots = window_slots.unwrap_or(settings.window_slots);
             let cluster = self.cluster.insert(Cluster::start(*nodes, settings)?);
             return Ok(cluster.take_lines());

@@ -70,6 +70,7 @@ pub(crate) fn share(limit_bytes: u64, settings: &mut NodeSettings, front: &mut r
     front.buffer_bytes = front.buffer_bytes.min(part(8));
     settings.protocol.retained_bytes = settings.protocol.retained_bytes.min(part(16));
     settings.protocol.log_bytes = settings.protocol.log_bytes.min(part(4));
+    settings.protocol.catch_up_window_bytes = settings.protocol.catch_up_window_bytes.min(part(32));
     settings.snapshot_after_bytes = settings.snapshot_after_bytes.min(limit_bytes / 8);
 }
 

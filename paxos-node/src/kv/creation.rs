@@ -118,15 +118,17 @@ impl ByCreation {
         page.first().map(|entry| first & HIGH | u64::from(entry.low))
     }
 
-    /// Fills the pages, which are far from full after insertions in any order.
-    pub(super) fn pack(&mut self) {
-        let mut packed = ByCreation::default();
-        while let Some((first, page)) = self.pages.pop_first() {
-            for entry in page {
-                packed.insert(first & HIGH | u64::from(entry.low), Hash::from_bits(entry.hash));
+    /// Of keys in any order, each with the revision at which it was created. `None` if two were created at one
+    /// revision.
+    pub(super) fn of(mut keys: Vec<(u64, Hash)>) -> Option<ByCreation> {
+        keys.sort_unstable_by_key(|(created, _)| *created);
+        let mut by_creation = ByCreation::default();
+        for (created, hash) in keys {
+            if !by_creation.insert(created, hash) {
+                return None;
             }
         }
-        *self = packed;
+        Some(by_creation)
     }
 }
 
@@ -166,7 +168,17 @@ mod tests {
                     index.newest_first(0..=from).map(|(created, hash)| (created, hash.bits())).collect();
                 let expected: Vec<_> = model.range(..=from).rev().map(|(at, hash)| (*at, *hash)).collect();
                 prop_assert_eq!(&found, &expected);
-                index.pack();
+            }
+            let mut keys: Vec<_> = model.iter().map(|(at, hash)| (*at, Hash::from_bits(*hash))).collect();
+            keys.reverse();
+            let rebuilt = ByCreation::of(keys.clone()).expect("each revision comes once");
+            let all = |index: &ByCreation| -> Vec<_> {
+                index.newest_first(0..=u64::MAX).map(|(at, hash)| (at, hash.bits())).collect()
+            };
+            prop_assert_eq!(all(&rebuilt), all(&index));
+            if let Some(first) = keys.first().copied() {
+                keys.push(first);
+                prop_assert!(ByCreation::of(keys).is_none());
             }
         }
     }

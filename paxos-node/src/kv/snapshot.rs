@@ -10,19 +10,24 @@
 //!
 //! `PAXOSKV1`, which knows no time and no deadlines, is still read, with that part or without.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 
 use paxos_core::Time;
 
 use super::copied::EXPIRES;
+use super::creation::ByCreation;
 use super::picture::Picture;
 use super::records::{Record, Value};
 use super::removals::Removals;
-use super::store::{Store, Twice};
+use super::store::Store;
 
 const MAGIC: &[u8; 8] = b"PAXOSKV2";
 const MAGIC_WITHOUT_TIME: &[u8; 8] = b"PAXOSKV1";
 const REMOVALS: &[u8; 8] = b"REMOVALS";
+/// A snapshot is read in parts of this size: a record has six short pieces.
+const BUFFER_BYTES: usize = 256 << 10;
+/// There is room for this many records before the first is read, however many there are said to be.
+const MAX_ROOM: usize = 1 << 20;
 const CONTRADICTION: &str = "its revisions contradict each other";
 
 pub(super) fn write(picture: Picture, removals: &Removals, target: &mut dyn Write) -> io::Result<()> {
@@ -39,14 +44,15 @@ pub(super) fn write(picture: Picture, removals: &Removals, target: &mut dyn Writ
 
 /// Fills an empty store.
 pub(super) fn read(store: &mut Store, source: &mut dyn Read) -> io::Result<()> {
-    read_records(store, source).map_err(|error| match error.kind() {
+    let mut source = BufReader::with_capacity(BUFFER_BYTES, source);
+    read_records(store, &mut source).map_err(|error| match error.kind() {
         // The file could be read, but its contents are not a snapshot.
         io::ErrorKind::UnexpectedEof => malformed("it ends too early"),
         _ => error,
     })
 }
 
-fn read_records(store: &mut Store, source: &mut dyn Read) -> io::Result<()> {
+fn read_records(store: &mut Store, source: &mut impl BufRead) -> io::Result<()> {
     read_unsealed(store, source)?;
     if read_u64(source)? != store.records_digest {
         return Err(malformed("its digest does not match"));
@@ -83,7 +89,7 @@ pub(super) fn removals_bytes(store: &Store) -> usize {
 }
 
 /// Everything but the sum at the end.
-fn read_unsealed(store: &mut Store, source: &mut dyn Read) -> io::Result<()> {
+fn read_unsealed(store: &mut Store, source: &mut impl BufRead) -> io::Result<()> {
     let has_time = match &read_array::<8>(source)? {
         MAGIC => true,
         MAGIC_WITHOUT_TIME => false,
@@ -92,7 +98,10 @@ fn read_unsealed(store: &mut Store, source: &mut dyn Read) -> io::Result<()> {
     store.revision = read_u64(source)?;
     store.time = if has_time { Time(read_u64(source)?) } else { Time::NONE };
     let (mut key, mut value) = (Vec::new(), Vec::new());
-    for _ in 0..read_u64(source)? {
+    let count = read_u64(source)?;
+    let room = usize::try_from(count).map_or(MAX_ROOM, |count| count.min(MAX_ROOM));
+    let mut created_at = Vec::with_capacity(room);
+    for _ in 0..count {
         let (first, modified) = (read_u64(source)?, read_u64(source)?);
         let expires = has_time && first & EXPIRES != 0;
         let created = if expires { first & !EXPIRES } else { first };
@@ -105,11 +114,10 @@ fn read_unsealed(store: &mut Store, source: &mut dyn Read) -> io::Result<()> {
             return Err(malformed(CONTRADICTION));
         }
         let record = Record { created, modified, deadline, key: &key, value: Value::Short(&value) };
-        store.insert(record).map_err(|twice| match twice {
-            Twice::Key => malformed("it has a key twice"),
-            Twice::Revision => malformed(CONTRADICTION),
-        })?;
+        let hash = store.restore_record(record).ok_or_else(|| malformed("it has a key twice"))?;
+        created_at.push((created, hash));
     }
+    store.by_creation = ByCreation::of(created_at).ok_or_else(|| malformed(CONTRADICTION))?;
     store.free_unused();
     Ok(())
 }
@@ -124,19 +132,27 @@ pub(super) fn sealed(records: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Reads bytes behind their length, in place of what `bytes` holds.
-fn read_bytes(source: &mut dyn Read, bytes: &mut Vec<u8>) -> io::Result<()> {
-    let length = u32::from_le_bytes(read_array(source)?);
+fn read_bytes(source: &mut impl BufRead, bytes: &mut Vec<u8>) -> io::Result<()> {
+    let length = u32::from_le_bytes(read_array(source)?) as usize;
     bytes.clear();
     // Grows with the bytes that are there, not with the length that is claimed.
-    source.take(u64::from(length)).read_to_end(bytes)?;
-    if bytes.len() == length as usize { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    while bytes.len() < length {
+        let buffered = source.fill_buf()?;
+        if buffered.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let count = buffered.len().min(length - bytes.len());
+        bytes.extend_from_slice(&buffered[..count]);
+        source.consume(count);
+    }
+    Ok(())
 }
 
-fn read_u64(source: &mut dyn Read) -> io::Result<u64> {
+fn read_u64(source: &mut impl BufRead) -> io::Result<u64> {
     read_array(source).map(u64::from_le_bytes)
 }
 
-fn read_array<const N: usize>(source: &mut dyn Read) -> io::Result<[u8; N]> {
+fn read_array<const N: usize>(source: &mut impl BufRead) -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     source.read_exact(&mut bytes)?;
     Ok(bytes)

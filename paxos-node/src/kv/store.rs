@@ -12,7 +12,7 @@ use super::deadlines::Deadlines;
 use super::feed::{Event, Feed};
 use super::picture::{Picture, Pictures};
 use super::reaper;
-use super::records::{History, Record, Records, hash_of, memory_of};
+use super::records::{Hash, History, Record, Records, hash_of, memory_of};
 use super::removals::Removals;
 use crate::lock::lock;
 
@@ -289,26 +289,23 @@ impl Store {
         }
     }
 
-    /// Adds a record as it is. One of its key, or one created at the same revision, may be there already:
-    /// then it says so, and the store must not be used.
-    pub(super) fn insert(&mut self, record: Record<'_>) -> Result<(), Twice> {
-        let (history, Record { created, key, value, .. }) = (record.history(), record);
+    /// Adds a record of a snapshot as it is, but not to the order of creation, and returns its hash. `None` if
+    /// the key is there already.
+    pub(super) fn restore_record(&mut self, record: Record<'_>) -> Option<Hash> {
+        let (history, Record { key, value, .. }) = (record.history(), record);
         let hasher = self.records.hasher();
         let hash = hasher.hash(key);
         let mut stripe = self.records.write(hash.stripe());
         if stripe.find(hash, key).is_some() {
-            return Err(Twice::Key);
-        }
-        if !self.by_creation.insert(created, hash) {
-            return Err(Twice::Revision);
+            return None;
         }
         stripe.add(hasher, hash, history, key, value.as_bytes());
         drop(stripe);
         self.count_new(history, key, value.as_bytes());
-        Ok(())
+        Some(hash)
     }
 
-    /// Forgets everything. The memory of the records stays for those that are [inserted](Store::insert) next,
+    /// Forgets everything. The memory of the records stays for those that are [restored](Store::restore_record) next,
     /// until [`free_unused`](Store::free_unused): a second state would need as much again, and what one
     /// thread has allocated is no room for another thread once it is freed.
     pub(super) fn begin_anew(&mut self) {
@@ -325,7 +322,6 @@ impl Store {
         if let Some(records) = Arc::get_mut(&mut self.records) {
             records.free_unused();
         }
-        self.by_creation.pack();
         self.deadlines.pack();
     }
 
@@ -390,13 +386,6 @@ impl Store {
 
 fn changed(key: &[u8]) -> Event {
     Event::Changed { key: Bytes::copy_from_slice(key), what: CHANGED }
-}
-
-/// What a state may not have twice.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Twice {
-    Key,
-    Revision,
 }
 
 /// For a key that is there no more.

@@ -35,11 +35,11 @@ impl OwnSnapshots {
     }
 
     /// Counts a value that is applied; `true` if a snapshot of the state after it is due, to be
-    /// [taken](Self::take) when the applier delivers it.
-    pub(crate) fn on_applied(&mut self, value_bytes: usize) -> bool {
+    /// [taken](Self::take) when the applier delivers it. With `may_take` false it is put off.
+    pub(crate) fn on_applied(&mut self, value_bytes: usize, may_take: bool) -> bool {
         self.grown_bytes += value_bytes as u64 + SLOT_BYTES;
         let is_free = !self.is_awaited && self.under_way.strong_count() == 0;
-        let is_due = is_free && self.interval.is_over(self.grown_bytes);
+        let is_due = may_take && is_free && self.interval.is_over(self.grown_bytes);
         if is_due {
             self.is_awaited = true;
             self.grown_bytes = 0;

@@ -273,7 +273,7 @@ fn a_leader_that_hears_of_a_newer_epoch_stops_and_asks_what_it_missed() {
     let mut led = Led::new(ProtocolSettings::default());
     let outputs = led.alone.receive_in(Epoch(1), 3, Body::NewEpoch(NewEpoch { chosen: Slot(4) }));
     assert_eq!(led.alone.replica.role(), Role::Follower);
-    assert_eq!(messages(outputs), [(Some(NodeId(3)), Body::Fetch(Fetch { first: Slot(1) }))]);
+    assert_eq!(messages(outputs), [(Some(NodeId(3)), Body::Fetch(Fetch::all_from(Slot(1))))]);
     let again = led.alone.receive_in(Epoch(1), 3, Body::NewEpoch(NewEpoch { chosen: Slot(4) }));
     assert_eq!(messages(again), [], "one question is under way");
 }

@@ -110,7 +110,7 @@ fn body(random: &mut Random) -> Body {
             chosen: slot(r),
             time: time(r),
         }),
-        13 => Body::Fetch(Fetch { first: slot(r) }),
+        13 => Body::Fetch(Fetch { first: slot(r), last: Some(slot(r)), ahead_slots: number(r) }),
         14 => Body::Chosen(Chosen { first: slot(r), values: vec![value(r), value(r)], chosen: slot(r) }),
         15 => Body::FetchSnapshot(FetchSnapshot { slot: slot(r), offset: number(r) }),
         16 => Body::TooLong(TooLong { limit_bytes: number(r), commands: vec![Bytes::new()] }),

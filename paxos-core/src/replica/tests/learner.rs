@@ -1,24 +1,25 @@
 //! How a replica fetches chosen values, and how it answers fetches.
 
-use super::candidacy::{Alone, RESEND};
+use super::candidacy::{Alone, RESEND, messages};
+use super::edges::step_durably;
 use super::reads::Led;
 use super::takeover::value;
 use crate::message::{Accept, Chosen, Fetch, Heartbeat, Prepare, Promise, ReadGrant};
 use crate::{
-    Ballot, Body, Entry, HeartbeatRound, NodeId, Output, PhaseOne, ProtocolSettings, ReadId, ReadMode, Slot,
-    Time, Value,
+    Ballot, Body, Entry, HeartbeatRound, Input, NodeId, Output, PhaseOne, ProtocolSettings, ReadId, ReadMode,
+    Slot, Time, Value,
 };
 
 /// Node 2 leads.
 const BALLOT: Ballot = Ballot { round: 5, node: NodeId(2) };
 
 pub(super) fn heartbeat(chosen: u64) -> Body {
-    Body::Heartbeat(Heartbeat {
-        ballot: BALLOT,
-        chosen: Slot(chosen),
-        round: HeartbeatRound(1),
-        time: Time::NONE,
-    })
+    heartbeat_of(2, chosen)
+}
+
+pub(super) fn heartbeat_of(leader: u64, chosen: u64) -> Body {
+    let ballot = Ballot { node: NodeId(leader), ..BALLOT };
+    Body::Heartbeat(Heartbeat { ballot, chosen: Slot(chosen), round: HeartbeatRound(1), time: Time::NONE })
 }
 
 fn accept(slot: u64, name: &'static str, chosen: u64) -> Body {
@@ -31,7 +32,21 @@ fn told(first: u64, names: &[&'static str], chosen: u64) -> Body {
 }
 
 pub(super) fn fetch(to: u64, first: u64) -> (Option<NodeId>, Body) {
-    (Some(NodeId(to)), Body::Fetch(Fetch { first: Slot(first) }))
+    (Some(NodeId(to)), Body::Fetch(Fetch::all_from(Slot(first))))
+}
+
+/// Asks for a part, of which the first slots before it are on their way.
+fn fetch_part(to: u64, slots: std::ops::RangeInclusive<u64>, ahead_slots: u64) -> (Option<NodeId>, Body) {
+    let (first, last) = (Slot(*slots.start()), Some(Slot(*slots.end())));
+    (Some(NodeId(to)), Body::Fetch(Fetch { first, last, ahead_slots }))
+}
+
+/// Settings with which a message carries as many values of one letter, and a window as many messages.
+fn parts(values: usize, messages: usize) -> ProtocolSettings {
+    // A piece that is asked for has seven eighths of what would fit.
+    let chunk_bytes = (value("a").size_bytes() + size_of::<Value>()) * (values + 1);
+    let catch_up_window_bytes = chunk_bytes * messages;
+    ProtocolSettings { chunk_bytes, catch_up_window_bytes, ..ProtocolSettings::default() }
 }
 
 #[test]
@@ -118,11 +133,81 @@ fn an_answer_that_helps_but_is_not_all_has_the_next_part_asked_for_at_once() {
     assert_eq!(alone.replica.known_chosen(), Slot(0));
     assert_eq!(alone.hear(4, told(1, &["a", "b"], 9)), [fetch(4, 3)]);
     assert_eq!(alone.hear(5, told(1, &["a", "b"], 9)), [], "nothing new");
-    assert_eq!(alone.hear(4, told(3, &["c"], 3)), [fetch(4, 4)], "others know of nine");
+    assert_eq!(alone.hear(4, told(3, &["c"], 3)), [fetch_part(4, 4..=9, 0)], "others know of nine");
     assert_eq!(alone.replica.chosen(), Slot(3));
 
     let mut alone = Alone::new(1, ReadMode::QuorumRound);
     assert_eq!(alone.hear(4, told(1, &["a", "b"], 2)), [], "that was all");
+}
+
+#[test]
+fn more_and_more_parts_are_asked_for_ahead_up_to_the_window() {
+    let mut alone = Alone::with(1, parts(2, 3));
+    alone.hear(2, heartbeat(99));
+    assert_eq!([alone.tick(), alone.tick()].concat(), [fetch(2, 1)]);
+    let more = alone.hear(2, told(1, &["a", "b", "c", "d"], 99));
+    assert_eq!(more, [fetch_part(2, 5..=6, 0), fetch_part(2, 7..=8, 2)]);
+    assert_eq!(alone.hear(2, told(7, &["g", "h"], 99)), [fetch_part(2, 9..=10, 4)]);
+    assert_eq!(alone.replica.chosen(), Slot(4), "5 and 6 are missing");
+    let more = alone.hear(2, told(5, &["e", "f"], 99));
+    assert_eq!(more, [fetch_part(2, 11..=12, 2), fetch_part(2, 13..=14, 4)]);
+    assert_eq!(alone.replica.chosen(), Slot(8));
+}
+
+#[test]
+fn of_a_part_that_is_cut_short_the_rest_is_asked_for() {
+    let mut alone = Alone::with(1, parts(2, 3));
+    alone.hear(4, told(1, &["a", "b"], 99));
+    assert_eq!(alone.hear(4, told(3, &["c"], 99)), [fetch_part(4, 4..=5, 0), fetch_part(4, 6..=7, 2)]);
+    assert_eq!(alone.hear(4, told(4, &["d"], 99)), [fetch_part(4, 5..=5, 0), fetch_part(4, 8..=9, 3)]);
+}
+
+#[test]
+fn parts_that_do_not_come_are_asked_of_the_next_peer() {
+    let mut alone = Alone::with(1, parts(2, 3));
+    alone.hear(4, told(1, &["a", "b"], 99));
+    alone.hear(4, told(3, &["c"], 99));
+    let asked: Vec<_> = (0..=RESEND).flat_map(|_| alone.tick()).collect();
+    assert_eq!(asked, [fetch_part(5, 4..=5, 0)]);
+    assert_eq!(alone.hear(4, told(6, &["f", "g"], 99)).len(), 1, "of the peer before, but late");
+}
+
+#[test]
+fn a_window_of_values_that_are_not_durable_is_the_most_that_is_asked_for() {
+    let mut alone = Alone::with(1, parts(2, 2));
+    alone.hear(4, told(1, &["a", "b"], 99));
+    let mut outputs = Vec::new();
+    let mut receive = |body| {
+        let message = crate::Message { epoch: crate::Epoch(0), body };
+        alone.replica.step(Input::Receive { from: NodeId(4), message }, &mut outputs);
+        let write = outputs.iter().find_map(|output| match output {
+            Output::Persist(write) => Some(write.clone()),
+            _ => None,
+        });
+        (write, messages(std::mem::take(&mut outputs)))
+    };
+    let (first, asked) = receive(told(3, &["c", "d"], 99));
+    assert_eq!(asked, [fetch_part(4, 5..=6, 0)], "one is not durable, and one is under way");
+    let (_, asked) = receive(told(5, &["e", "f"], 99));
+    assert_eq!(asked, []);
+    let first = first.expect("it has learned two values").into_durable();
+    alone.replica.step(Input::Durable(first), &mut outputs);
+    assert_eq!(messages(outputs), [fetch_part(4, 7..=8, 0)]);
+}
+
+#[test]
+fn while_it_is_paused_a_learner_takes_in_what_it_has_asked_for_and_asks_for_no_more() {
+    let mut alone = Alone::with(1, parts(2, 3));
+    alone.hear(4, told(1, &["a", "b"], 99));
+    alone.hear(4, told(3, &["c", "d"], 99));
+    assert_eq!(step_durably(&mut alone.replica, Input::PauseFetching { is_paused: true }), []);
+    assert_eq!(alone.hear(4, told(5, &["e", "f"], 99)), []);
+    assert_eq!(alone.replica.chosen(), Slot(6));
+    assert_eq!((0..3 * RESEND).flat_map(|_| alone.tick()).count(), 0);
+    let resumed = messages(step_durably(&mut alone.replica, Input::PauseFetching { is_paused: false }));
+    assert_eq!(resumed, [fetch_part(4, 9..=10, 2), fetch_part(4, 11..=12, 4)]);
+    let asked: Vec<_> = (0..=RESEND).flat_map(|_| alone.tick()).collect();
+    assert_eq!(asked, [fetch_part(5, 7..=8, 0)], "the pause is no silence");
 }
 
 #[test]
@@ -158,8 +243,10 @@ fn only_what_is_chosen_is_told_and_no_more_than_about_a_chunk() {
         }
         alone.hear(2, accept(5, "e", 4));
         let all = told(1, &["a", "b", "c", "d"][..expected], 4);
-        assert_eq!(alone.hear(3, Body::Fetch(Fetch { first: Slot(1) })), [(Some(NodeId(3)), all)]);
-        assert_eq!(alone.hear(3, Body::Fetch(Fetch { first: Slot(5) })), []);
+        assert_eq!(alone.hear(3, Body::Fetch(Fetch::all_from(Slot(1)))), [(Some(NodeId(3)), all)]);
+        assert_eq!(alone.hear(3, Body::Fetch(Fetch::all_from(Slot(5)))), []);
+        let part = Body::Fetch(Fetch { first: Slot(2), last: Some(Slot(3)), ahead_slots: 1 });
+        assert_eq!(alone.hear(3, part), [(Some(NodeId(3)), told(2, &["b", "c"], 4))]);
     }
 }
 
@@ -185,7 +272,7 @@ fn a_lease_is_kept_for_its_length_and_a_tick() {
 
 #[test]
 fn a_leader_fills_a_slot_that_is_asked_for_if_nothing_is_under_way() {
-    let ask = Body::Fetch(Fetch { first: Slot(3) });
+    let ask = Body::Fetch(Fetch::all_from(Slot(3)));
     let mut led = Led::new(ProtocolSettings { eager_commands: 9, ..ProtocolSettings::default() });
     led.choose(Slot(1));
     led.propose(&["a"]);

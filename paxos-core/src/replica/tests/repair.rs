@@ -35,7 +35,7 @@ fn who_leads_is_asked_first_for_what_was_lost() {
         Body::Heartbeat(Heartbeat { ballot, chosen: Slot(0), round: HeartbeatRound(1), time: Time::NONE }),
     );
     let asked = [alone.tick(), alone.tick()].concat();
-    assert_eq!(asked, [(Some(NodeId(4)), Body::Fetch(Fetch { first: Slot(1) }))]);
+    assert_eq!(asked, [(Some(NodeId(4)), Body::Fetch(Fetch::all_from(Slot(1))))]);
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn ordinary_questions_about_what_is_not_chosen_yet_make_no_slots() {
     cluster.propose(leader, "a");
     cluster.settle();
     let from = followers(&cluster, leader)[0];
-    let message = Message { epoch: Epoch(0), body: Body::Fetch(Fetch { first: Slot(1) }) };
+    let message = Message { epoch: Epoch(0), body: Body::Fetch(Fetch::all_from(Slot(1))) };
     cluster.step(leader, Input::Receive { from, message });
     cluster.settle();
     assert_eq!(cluster.replica(leader).chosen(), Slot(1));

@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     fn early(epoch: u64, number: u64, frame_bytes: usize) -> Early {
-        let message = Message::new(Epoch(epoch), Fetch { first: Slot(number) });
+        let message = Message::new(Epoch(epoch), Fetch::all_from(Slot(number)));
         Early { from: NodeId(1), message, frame_bytes, at_ticks: u128::from(number) }
     }
 

@@ -17,6 +17,8 @@ use crate::state_machine::StateMachine;
 
 /// How many inputs of each kind one turn takes in, so that no kind keeps the others waiting.
 const MAX_INPUTS_OF_A_KIND: usize = 512;
+/// How many bytes of frames one turn takes in: of short values that are thousands of slots to learn.
+const MAX_RECEIVED_BYTES: usize = 1 << 20;
 /// How long a crowded slot suppresses busy polling.
 const CROWDED_FOR: Duration = Duration::from_millis(2);
 /// While a write is on its way to the disk, busy polling lasts this many times `busy_poll` longer: a sync
@@ -63,7 +65,7 @@ impl TurnInputs {
 impl<S: StateMachine> Driver<S> {
     /// Waits for input. After a turn with work (`has_worked`) it polls for `busy_poll` before it sleeps.
     pub(super) async fn gather(&mut self, has_worked: bool) {
-        if self.outputs.has_backlog() {
+        if self.outputs.has_backlog() || self.peers.fetches.is_waiting() {
             tokio::task::yield_now().await; // The next turn has work anyway: other tasks run first.
         }
         let since = Instant::now();
@@ -103,9 +105,13 @@ impl<S: StateMachine> Driver<S> {
             let Poll::Ready(Some(result)) = job_results.poll_recv(context) else { break };
             turn.job_results.push(result);
         }
-        while turn.received.len() < MAX_INPUTS_OF_A_KIND {
+        let mut received_bytes: usize = turn.received.iter().map(|received| received.frame.len()).sum();
+        while turn.received.len() < MAX_INPUTS_OF_A_KIND && received_bytes < MAX_RECEIVED_BYTES {
             match self.peers.transport.poll_receive(context) {
-                Poll::Ready(Some(received)) => turn.received.push(received),
+                Poll::Ready(Some(received)) => {
+                    received_bytes += received.frame.len();
+                    turn.received.push(received);
+                }
                 Poll::Ready(None) => {
                     turn.is_transport_closed = true;
                     break;
@@ -122,7 +128,8 @@ impl<S: StateMachine> Driver<S> {
             let _ = requests.poll_recv_many(context, &mut turn.requests, room);
         }
         let is_ending = is_told || turn.is_transport_closed;
-        let is_ready = ticked.is_ready() || is_ending || turn.len() > 0 || self.outputs.has_backlog();
+        let has_rest = self.outputs.has_backlog() || self.peers.fetches.is_waiting();
+        let is_ready = ticked.is_ready() || is_ending || turn.len() > 0 || has_rest;
         if is_ready { Poll::Ready(()) } else { Poll::Pending }
     }
 }

@@ -69,7 +69,8 @@ impl<S: StateMachine> Driver<S> {
                 command_seconds.record(now - since);
             }
         })?;
-        if self.local_state.own_snapshots.on_applied(value_bytes) {
+        let may_take = self.replica.may_take_snapshot();
+        if self.local_state.own_snapshots.on_applied(value_bytes, may_take) {
             self.local_state.applier.snapshot();
         }
         Ok(end)

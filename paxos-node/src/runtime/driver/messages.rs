@@ -6,6 +6,7 @@ use paxos_transport::{Lane, Received, Transport};
 
 use super::Driver;
 use super::early::EarlyMessages;
+use super::fetches::Fetches;
 use super::misunderstood::Misunderstood;
 use crate::error::NodeError;
 use crate::runtime::checkpoints::Checkpoints;
@@ -23,6 +24,7 @@ pub(super) struct Peers {
     pub(super) mesh: Mesh,
     pub(super) misunderstood: Misunderstood,
     pub(super) early: EarlyMessages,
+    pub(super) fetches: Fetches,
 }
 
 impl Peers {
@@ -40,6 +42,7 @@ impl Peers {
             mesh: Mesh::new(config),
             misunderstood: Misunderstood::default(),
             early: EarlyMessages::default(),
+            fetches: Fetches::default(),
         }
     }
 }
@@ -56,6 +59,10 @@ impl<S: StateMachine> Driver<S> {
                 Ok(_) if self.disk.unsynced.is_too_much() => self.metrics.unheard.increment(1),
                 // Nor what a slow state machine can't take: what is not accepted now is learned later.
                 Ok(message) if self.is_behind() && adds_work(&message) => self.metrics.unheard.increment(1),
+                Ok(message) if matches!(message.body, Body::Fetch(_)) => {
+                    self.metrics.received.increment(1);
+                    self.peers.fetches.put(from, message);
+                }
                 Ok(message) => {
                     self.metrics.received.increment(1);
                     let early = self.early_copy(&message);
@@ -106,9 +113,10 @@ impl<S: StateMachine> Driver<S> {
     }
 }
 
-/// Whether a message brings something that will have to be applied.
+/// Whether a message brings something that will have to be applied. Values that the replica has asked for
+/// are always taken in: it asks for no more while this node is behind.
 fn adds_work(message: &Message) -> bool {
-    matches!(message.body, Body::Accept(_) | Body::Chosen(_) | Body::Forward(_))
+    matches!(message.body, Body::Accept(_) | Body::Forward(_))
 }
 
 /// The lane on which a message travels.

@@ -18,6 +18,7 @@
 //! | [`administration`] | changes of the membership, handovers, and the end of this node |
 //! | [`clients`] | requests of clients, refused or handed to the replica |
 //! | [`due`] | proposes what the state machine wants because time has come |
+//! | [`fetches`] | peers that catch up here, and this node's own catching up |
 //! | [`outputs`] | what the replica asks for |
 //! | [`turn_times`], [`thread_times`], [`status`] | what whoever runs the node gets to see |
 
@@ -27,6 +28,7 @@ mod disk;
 mod disk_watch;
 mod due;
 mod early;
+mod fetches;
 mod gather;
 mod introducing;
 mod local_state;
@@ -200,11 +202,13 @@ impl<S: StateMachine> Driver<S> {
             for received in std::mem::take(&mut self.inbox.turn.received) {
                 self.on_received(received)?;
             }
+            self.answer_fetches()?;
             self.take_in_early()?;
             self.carry_out_introductions()?;
             self.on_requests()?;
             self.propose_due()?;
             self.finish_turn().await?;
+            self.pause_fetching_if_behind()?;
             self.publish_status();
             self.turn_times.end();
         }

@@ -60,6 +60,7 @@ impl<S: StateMachine> Driver<S> {
         self.look_whether_kept_out();
         self.look_whether_removed()?;
         self.forget_leaving();
+        self.tell_outpaced();
         self.note_progress();
         self.tell_news();
         self.clients.on_tick(now);

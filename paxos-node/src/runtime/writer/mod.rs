@@ -5,8 +5,8 @@
 //! storage is asked to do and runs it; [`thread`] is the loop of the writer thread.
 //!
 //! Writes go before everything else, and all that queued during the last sync are merged into the next. The
-//! number of jobs is bounded by what the replica has under way: its window, and one piece of each snapshot in
-//! transfer.
+//! number of jobs is bounded by what the replica has under way: its window, and a window of pieces of each
+//! snapshot in transfer.
 //!
 //! A write for which the disk has no space waits, and is tried again; only other writes wait behind it.
 //!

@@ -155,6 +155,11 @@ impl sim::Disk for FileDisk {
         state.truncate(usize::try_from(meta.size_bytes).expect("a small state"));
         Some((meta, Bytes::from(state)))
     }
+
+    fn newest_snapshot(&self) -> Option<Slot> {
+        let storage = self.storage.borrow();
+        storage.as_ref()?.newest_snapshot().map(|meta| meta.slot)
+    }
 }
 
 fn seeds() -> std::ops::RangeInclusive<u64> {

@@ -1,0 +1,91 @@
+//! Sets many keys as fast as a server takes them, for benches that need a large state.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use paxos_node::load::resp::{Connection, RawReply};
+use tokio::task::JoinSet;
+
+use super::failure::Failure;
+
+pub(super) const KEY_BYTES: usize = 16;
+pub(super) const VALUE_BYTES: usize = 100;
+const CLIENTS: u64 = 16;
+const PIPELINE: u64 = 64;
+/// How often something is looked at that is waited for.
+pub(super) const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Looks again and again until there is something to see.
+pub(super) async fn wait<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> Result<T, Failure> {
+    let since = Instant::now();
+    while since.elapsed() < PATIENCE {
+        if let Some(found) = look() {
+            return Ok(found);
+        }
+        tokio::time::sleep(LOOK_INTERVAL).await;
+    }
+    Err(Failure::new(format!("waited for {PATIENCE:?} in vain until {what}")))
+}
+
+/// Which keys are set.
+#[derive(Clone, Copy)]
+pub(super) enum Load {
+    /// Each of so many once.
+    All(u64),
+    /// So many times any.
+    Random(u64),
+    /// Each in turn, without end, so many in a second.
+    Paced(u64),
+}
+
+/// Sets keys by several clients, all of which wait for their answers.
+pub(super) async fn set_all(address: SocketAddr, keys: u64, load: Load) -> Result<(), Failure> {
+    let next = Arc::new(AtomicU64::new(0));
+    let mut clients = JoinSet::new();
+    for _ in 0..CLIENTS {
+        clients.spawn(set(address, keys, load, Arc::clone(&next)));
+    }
+    while let Some(client) = clients.join_next().await {
+        client.map_err(|error| Failure::new(error.to_string()))??;
+    }
+    Ok(())
+}
+
+/// One client.
+async fn set(address: SocketAddr, keys: u64, load: Load, next: Arc<AtomicU64>) -> Result<(), Failure> {
+    let failed = |error: String| Failure::new(format!("SET: {error}"));
+    let mut connection = Connection::open(address).await.map_err(|error| failed(error.to_string()))?;
+    let count = match load {
+        Load::All(count) | Load::Random(count) => count,
+        Load::Paced(_) => u64::MAX,
+    };
+    let began = tokio::time::Instant::now();
+    loop {
+        let first = next.fetch_add(PIPELINE, Ordering::Relaxed);
+        let numbers = first..count.min(first + PIPELINE);
+        if numbers.is_empty() {
+            return Ok(());
+        }
+        if let Load::Paced(per_second) = load {
+            tokio::time::sleep_until(began + Duration::from_millis(first * 1000 / per_second.max(1))).await;
+        }
+        for number in numbers.clone() {
+            let key = match load {
+                Load::All(_) => number,
+                Load::Random(_) => fastrand::u64(0..keys),
+                Load::Paced(_) => number % keys,
+            };
+            let value = format!("{number:0VALUE_BYTES$}");
+            connection.add_request(&[b"SET", format!("key:{key:012}").as_bytes(), value.as_bytes()]);
+        }
+        let replies = usize::try_from(numbers.end - numbers.start).expect("a pipeline is short");
+        let check = |reply: RawReply<'_>| match reply {
+            RawReply::Status => Ok(()),
+            other => Err(format!("unexpected reply: {other:?}")),
+        };
+        connection.exchange(replies, check).await.map_err(failed)?;
+    }
+}
