@@ -143,6 +143,7 @@ fn an_answer_that_helps_but_is_not_all_has_the_next_part_asked_for_at_once() {
 #[test]
 fn more_and_more_parts_are_asked_for_ahead_up_to_the_window() {
     let mut alone = Alone::with(1, parts(2, 3));
+    alone.hear(2, heartbeat(0));
     alone.hear(2, heartbeat(99));
     assert_eq!([alone.tick(), alone.tick()].concat(), [fetch(2, 1)]);
     let more = alone.hear(2, told(1, &["a", "b", "c", "d"], 99));
