@@ -174,16 +174,7 @@ impl Operation {
                     bytes.put_u64_le(*revision);
                 }
             }
-            Operation::SetExpiring { .. }
-            | Operation::GetExpiring { .. }
-            | Operation::ChangeDeadline { .. }
-            | Operation::Deadline { .. }
-            | Operation::Created { .. }
-            | Operation::ChangeDeadlineIfEqual { .. }
-            | Operation::Extend { .. }
-            | Operation::LeftIfEqual { .. }
-            | Operation::SetAll { .. }
-            | Operation::Expire { .. } => expiry::encode(self, bytes),
+            _ => expiry::encode(self, bytes),
         }
     }
 }
