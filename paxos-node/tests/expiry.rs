@@ -46,7 +46,7 @@ fn a_lock_survives_the_death_of_the_leader_and_is_gone_neither_early_nor_much_la
     // The lease began before the answer came, and a leader's clock may be a thousandth fast.
     let lasted = taken - granted;
     assert!(was_seen, "the next leader knows the lock");
-    assert!(lasted > LEASE - LEASE / 100 - Duration::from_millis(100), "it was free after {lasted:?}");
+    assert!(lasted + LEASE / 100 + Duration::from_millis(100) > LEASE, "it was free after {lasted:?}");
     assert!(lasted < LEASE + LATE, "it was free only after {lasted:?}");
     let next: u64 = client.ask(&["PAXOS.FENCE", "lock"]).parse().expect("somebody has the lock");
     assert!(next > fence, "{next} is the fencing number after {fence}");
@@ -125,7 +125,9 @@ async fn a_wall_clock_that_jumps_neither_ends_a_lease_nor_lets_it_last() {
         let set = Operation::SetExpiring { key: key.clone(), value, condition, returns_old, expiry };
         assert_eq!(ask(&nodes[0], set).await, Reply::Ok);
         let granted = Instant::now();
-        walls.iter().for_each(|wall| wall.jump(DAY, is_back));
+        for wall in &walls {
+            wall.jump(DAY, is_back);
+        }
         tokio::time::sleep(Duration::from_millis(300)).await;
         // The leader fails as well, and the next one has heard of the time.
         let leads = |node: &Node<Store>| node.status().borrow().role == Role::Leader;
@@ -137,7 +139,7 @@ async fn a_wall_clock_that_jumps_neither_ends_a_lease_nor_lets_it_last() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let lasted = granted.elapsed();
-        assert!(lasted > LEASE - LEASE / 50, "it lasted {lasted:?}, after a jump back: {is_back}");
+        assert!(lasted + LEASE / 50 > LEASE, "it lasted {lasted:?}, after a jump back: {is_back}");
         for node in nodes {
             node.stop().await.expect("it stops");
         }

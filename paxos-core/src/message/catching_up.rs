@@ -304,7 +304,9 @@ pub(crate) mod schema {
             return Bytes::new();
         }
         let mut times = BytesMut::with_capacity(values.len() * size_of::<u64>());
-        values.iter().for_each(|value| times.put_u64_le(value.time().0));
+        for value in values {
+            times.put_u64_le(value.time().0);
+        }
         times.freeze()
     }
 

@@ -22,7 +22,7 @@ pub(super) struct Locks {
     /// The time of the last command.
     time: Time,
     last_fence: u64,
-    locks: [Lock; LOCKS],
+    each: [Lock; LOCKS],
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,7 +37,7 @@ impl Locks {
     /// Takes a lock if it is free; `number` decides for how long.
     pub(super) fn take(&mut self, lock: usize, number: u64, time: Time) -> Bytes {
         self.time = time;
-        let lock = &mut self.locks[lock];
+        let lock = &mut self.each[lock];
         if lock.until > time {
             return answer(Seen::Taken, *lock, time);
         }
@@ -51,20 +51,20 @@ impl Locks {
     /// Frees the locks that have expired.
     pub(super) fn expire(&mut self, time: Time) {
         self.time = time;
-        for lock in self.locks.iter_mut().filter(|lock| lock.until <= time) {
+        for lock in self.each.iter_mut().filter(|lock| lock.until <= time) {
             lock.until = Time::NONE;
         }
     }
 
     /// Whether a lock has expired and was not freed yet.
     pub(super) fn is_due(&self, time: Time) -> bool {
-        self.locks.iter().any(|lock| lock.until > Time::NONE && lock.until <= time)
+        self.each.iter().any(|lock| lock.until > Time::NONE && lock.until <= time)
     }
 
     /// Tells who holds a lock, if the leader's time is `time`. `None` if it has expired by that, but not by
     /// the log: to tell it before the log has come there might be taken back by another leader.
     pub(super) fn look(&self, lock: usize, time: Time) -> Option<Bytes> {
-        let (lock, time) = (self.locks[lock], time.max(self.time));
+        let (lock, time) = (self.each[lock], time.max(self.time));
         if lock.until > time {
             Some(answer(Seen::Taken, lock, time))
         } else {
@@ -74,15 +74,15 @@ impl Locks {
 
     /// A fingerprint, and all the state, as numbers.
     pub(super) fn numbers(&self) -> impl Iterator<Item = u64> {
-        let locks = self.locks.iter().flat_map(|lock| [lock.fence, lock.until.0]);
+        let locks = self.each.iter().flat_map(|lock| [lock.fence, lock.until.0]);
         [self.time.0, self.last_fence].into_iter().chain(locks)
     }
 
     pub(super) fn restore(snapshot: &mut &[u8]) -> Locks {
         let mut number = || snapshot.get_u64_le();
         let (time, last_fence) = (Time(number()), number());
-        let locks = std::array::from_fn(|_| Lock { fence: number(), until: Time(number()) });
-        Locks { time, last_fence, locks }
+        let each = std::array::from_fn(|_| Lock { fence: number(), until: Time(number()) });
+        Locks { time, last_fence, each }
     }
 }
 
@@ -97,7 +97,9 @@ enum Seen {
 fn answer(seen: Seen, lock: Lock, time: Time) -> Bytes {
     let mut answer = BytesMut::with_capacity(25);
     answer.put_u8(seen as u8);
-    [lock.fence, lock.until.0, time.0].into_iter().for_each(|number| answer.put_u64_le(number));
+    for number in [lock.fence, lock.until.0, time.0] {
+        answer.put_u64_le(number);
+    }
     answer.freeze()
 }
 
@@ -202,7 +204,7 @@ mod tests {
     fn a_lock_is_taken_by_one_at_a_time_and_every_grant_has_a_higher_number() {
         let mut locks = Locks::default();
         let granted = locks.take(0, 1, Time(1_000));
-        assert_eq!(locks.take(0, 1, Time(1_199)), answer(Seen::Taken, locks.locks[0], Time(1_199)));
+        assert_eq!(locks.take(0, 1, Time(1_199)), answer(Seen::Taken, locks.each[0], Time(1_199)));
         assert_eq!(locks.look(0, Time(1_250)), None, "the log has not come so far");
         assert!(locks.is_due(Time(1_200)) && !locks.is_due(Time(1_199)));
         locks.expire(Time(1_200));

@@ -135,7 +135,7 @@ impl Deadlines {
         let from = (since.0.saturating_add(1), 0);
         let before = self.pages.range(..from).next_back();
         let pages = before.into_iter().chain(self.pages.range(from..));
-        let mut places = pages.flat_map(|(first, page)| {
+        let mut places = pages.filter_map(|(first, page)| {
             let begin = page.partition_point(|entry| entry.place(*first) < from);
             page[begin..].first().map(|entry| entry.place(*first))
         });

@@ -78,16 +78,7 @@ impl Store {
                 work.take_for_one_key(units)?;
                 Ok(self.set_expiring((key, value), condition.as_ref(), *returns_old, Expiry::Never))
             }
-            Operation::SetNx { key, value } => {
-                let is_new = !self.now().has(key);
-                // Then an old value has expired.
-                let freed = if is_new { work::freed(self.stored_bytes(key).unwrap_or(0)) } else { 0 };
-                work.take_for_one_key(work::operation(1, CHANGE) + freed)?;
-                if is_new {
-                    self.put(key, value, NewDeadline::Set(None));
-                }
-                Ok(Reply::Integer(i64::from(is_new)))
-            }
+            Operation::SetNx { key, value } => self.set_nx(key, value, work),
             Operation::GetDel { key } => {
                 let bytes = self.stored_bytes(key).unwrap_or(0);
                 work.take_for_one_key(
@@ -144,43 +135,16 @@ impl Store {
                 self.clear();
                 Ok(Reply::Ok)
             }
-            Operation::SetExpiring { key, value, condition, returns_old, expiry } => {
-                let units = work::operation(1, CHANGE) + self.set_work(key, condition.as_ref(), *returns_old);
-                work.take_for_one_key(units)?;
-                Ok(self.set_expiring((key, value), condition.as_ref(), *returns_old, *expiry))
+            Operation::Count { .. } | Operation::SlideWindow { .. } => {
+                self.carry_out_limiting(operation, work)
             }
-            Operation::GetExpiring { key, expiry } => {
-                let bytes = self.stored_bytes(key).unwrap_or(0);
-                let freed = work::answered(bytes) + work::freed(bytes);
-                work.take_for_one_key(work::operation(1, REMOVAL) + freed)?;
-                Ok(self.get_expiring(key, *expiry))
-            }
-            Operation::ChangeDeadline { key, expiry, condition } => {
-                // To hash the value takes as long as to free it, or longer.
-                let bytes = self.stored_bytes(key).unwrap_or(0);
-                work.take_for_one_key(work::operation(1, REMOVAL) + work::copied(bytes))?;
-                Ok(self.expire(key, *expiry, *condition))
-            }
-            Operation::ChangeDeadlineIfEqual { key, value, expiry, condition } => {
-                self.take_to_renew(key, work)?;
-                Ok(self.expire_if_equal((key, value), *expiry, *condition))
-            }
-            Operation::Extend { key, value, by_ms } => {
-                self.take_to_renew(key, work)?;
-                Ok(self.extend((key, value), *by_ms))
-            }
-            Operation::SetAll { keys, value, condition, expiry } => {
-                work.take(work::operation(keys.len(), LOOKUP + CHANGE))?;
-                keys.iter().try_for_each(|key| work.take(self.set_work(key, Some(condition), false)))?;
-                Ok(self.set_all((keys, value), condition, *expiry))
-            }
-            Operation::Count { key, by, window_ms, form } => {
-                self.count_in_window((key, *by), *window_ms, *form, work)
-            }
-            Operation::SlideWindow { previous, current, window_ms, request } => {
-                self.slide_window([previous, current], *window_ms, *request, work)
-            }
-            Operation::Expire { at_most } => self.remove_all_expired(*at_most, work),
+            Operation::SetExpiring { .. }
+            | Operation::GetExpiring { .. }
+            | Operation::ChangeDeadline { .. }
+            | Operation::ChangeDeadlineIfEqual { .. }
+            | Operation::Extend { .. }
+            | Operation::SetAll { .. }
+            | Operation::Expire { .. } => self.carry_out_expiring(operation, work),
             Operation::Get { .. }
             | Operation::Exists { .. }
             | Operation::StrLen { .. }
@@ -210,18 +174,23 @@ impl Store {
         keys.try_for_each(|key| work.take(work::freed(self.stored_bytes(key).unwrap_or(0))))
     }
 
+    fn set_nx(&mut self, key: &[u8], value: &[u8], work: &mut Work) -> Result<Reply, TooMuch> {
+        let is_new = !self.now().has(key);
+        // Then an old value has expired.
+        let freed = if is_new { work::freed(self.stored_bytes(key).unwrap_or(0)) } else { 0 };
+        work.take_for_one_key(work::operation(1, CHANGE) + freed)?;
+        if is_new {
+            self.put(key, value, NewDeadline::Set(None));
+        }
+        Ok(Reply::Integer(i64::from(is_new)))
+    }
+
     /// The work of setting a key beside that of every change.
-    fn set_work(&self, key: &[u8], condition: Option<&Condition>, returns_old: bool) -> u64 {
+    pub(super) fn set_work(&self, key: &[u8], condition: Option<&Condition>, returns_old: bool) -> u64 {
         let old_bytes = self.stored_bytes(key).unwrap_or(0);
         let answered = if returns_old { work::answered(old_bytes) } else { 0 };
         let compared = condition.map_or(0, |condition| compared(condition, old_bytes));
         work::freed(old_bytes) + answered + compared
-    }
-
-    /// Takes the work of changing the deadline of a key whose value is compared first.
-    fn take_to_renew(&self, key: &[u8], work: &mut Work) -> Result<(), TooMuch> {
-        let bytes = self.stored_bytes(key).unwrap_or(0);
-        work.take_for_one_key(work::operation(1, REMOVAL) + 2 * work::copied(bytes))
     }
 
     pub(super) fn add(&mut self, key: &Bytes, by: i64) -> Reply {

@@ -7,8 +7,8 @@ use super::execute::count;
 use super::operation::{Condition, DeadlineCondition, DeadlineForm, Expiry};
 use super::store::NewDeadline;
 use super::view::View;
-use super::work::{self, REMOVAL, TooMuch, Work};
-use super::{Reply, Store};
+use super::work::{self, CHANGE, LOOKUP, REMOVAL, TooMuch, Work};
+use super::{Operation, Reply, Store};
 
 /// What is told of a key that is missing, and of one that never expires.
 const MISSING: i64 = -2;
@@ -67,6 +67,54 @@ impl View<'_> {
 }
 
 impl Store {
+    /// Carries out an operation about keys that expire; see [`carry_out`](Store::carry_out).
+    pub(super) fn carry_out_expiring(
+        &mut self,
+        operation: &Operation,
+        work: &mut Work,
+    ) -> Result<Reply, TooMuch> {
+        match operation {
+            Operation::SetExpiring { key, value, condition, returns_old, expiry } => {
+                let units = work::operation(1, CHANGE) + self.set_work(key, condition.as_ref(), *returns_old);
+                work.take_for_one_key(units)?;
+                Ok(self.set_expiring((key, value), condition.as_ref(), *returns_old, *expiry))
+            }
+            Operation::GetExpiring { key, expiry } => {
+                let bytes = self.stored_bytes(key).unwrap_or(0);
+                let freed = work::answered(bytes) + work::freed(bytes);
+                work.take_for_one_key(work::operation(1, REMOVAL) + freed)?;
+                Ok(self.get_expiring(key, *expiry))
+            }
+            Operation::ChangeDeadline { key, expiry, condition } => {
+                // To hash the value takes as long as to free it, or longer.
+                let bytes = self.stored_bytes(key).unwrap_or(0);
+                work.take_for_one_key(work::operation(1, REMOVAL) + work::copied(bytes))?;
+                Ok(self.expire(key, *expiry, *condition))
+            }
+            Operation::ChangeDeadlineIfEqual { key, value, expiry, condition } => {
+                self.take_to_renew(key, work)?;
+                Ok(self.expire_if_equal((key, value), *expiry, *condition))
+            }
+            Operation::Extend { key, value, by_ms } => {
+                self.take_to_renew(key, work)?;
+                Ok(self.extend((key, value), *by_ms))
+            }
+            Operation::SetAll { keys, value, condition, expiry } => {
+                work.take(work::operation(keys.len(), LOOKUP + CHANGE))?;
+                keys.iter().try_for_each(|key| work.take(self.set_work(key, Some(condition), false)))?;
+                Ok(self.set_all((keys, value), condition, *expiry))
+            }
+            Operation::Expire { at_most } => self.remove_all_expired(*at_most, work),
+            other => unreachable!("{other:?} is not about keys that expire"),
+        }
+    }
+
+    /// Takes the work of changing the deadline of a key whose value is compared first.
+    fn take_to_renew(&self, key: &[u8], work: &mut Work) -> Result<(), TooMuch> {
+        let bytes = self.stored_bytes(key).unwrap_or(0);
+        work.take_for_one_key(work::operation(1, REMOVAL) + 2 * work::copied(bytes))
+    }
+
     /// Sets a key with this expiry, if the condition holds.
     pub(super) fn set_expiring(
         &mut self,

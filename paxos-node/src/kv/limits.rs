@@ -9,7 +9,7 @@ use super::records::Value;
 use super::store::NewDeadline;
 use super::view::View;
 use super::work::{self, CHANGE, LOOKUP, TooMuch, Work};
-use super::{Reply, Store};
+use super::{Operation, Reply, Store};
 
 impl View<'_> {
     /// A number, and how many milliseconds are left of its window, as [`DeadlineForm::LeftMs`] tells it.
@@ -29,7 +29,24 @@ impl View<'_> {
 }
 
 impl Store {
-    pub(super) fn count_in_window(
+    /// Carries out an operation of a limiter that writes.
+    pub(super) fn carry_out_limiting(
+        &mut self,
+        operation: &Operation,
+        work: &mut Work,
+    ) -> Result<Reply, TooMuch> {
+        match operation {
+            Operation::Count { key, by, window_ms, form } => {
+                self.count_in_window((key, *by), *window_ms, *form, work)
+            }
+            Operation::SlideWindow { previous, current, window_ms, request } => {
+                self.slide_window([previous, current], *window_ms, *request, work)
+            }
+            other => unreachable!("{other:?} is no writing operation of a limiter"),
+        }
+    }
+
+    fn count_in_window(
         &mut self,
         (key, by): (&Bytes, i64),
         window_ms: i64,
@@ -62,7 +79,7 @@ impl Store {
     /// Counts in the present window, if what was counted in it and, by the part of the window that reaches back
     /// into it, in the one before, leaves room. Answers 1 if so, else nil; without a request what is counted, and the
     /// milliseconds until that is forgotten.
-    pub(super) fn slide_window(
+    fn slide_window(
         &mut self,
         [previous, current]: [&Bytes; 2],
         window_ms: i64,
@@ -121,7 +138,6 @@ impl Store {
 mod tests {
     use paxos_core::Slot;
 
-    use super::super::Operation;
     use super::super::testing::{bytes, set};
     use super::*;
     use crate::state_machine::{Applying, StateMachine};

@@ -124,13 +124,12 @@ impl Picture {
         let stripe = self.records().read(hash.stripe());
         let present = stripe.find(hash, key).map(|at| stripe.record(at));
         let is_live = |record: &Record<'_>| !record.is_expired(self.time);
-        match present.filter(|record| record.modified <= self.revision) {
-            Some(record) => look(Some(record).filter(is_live).map(|record| record.value)),
+        if let Some(record) = present.filter(|record| record.modified <= self.revision) {
+            look(Some(record).filter(is_live).map(|record| record.value))
+        } else {
             // It was changed since, or it was not there.
-            None => {
-                let old = lock(&self.kept.old[hash.stripe()]);
-                look(old.find(key).filter(is_live).map(|record| record.value))
-            }
+            let old = lock(&self.kept.old[hash.stripe()]);
+            look(old.find(key).filter(is_live).map(|record| record.value))
         }
     }
 

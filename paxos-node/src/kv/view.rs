@@ -72,6 +72,7 @@ impl View<'_> {
     }
 
     /// When a key expires: `None` if it is missing, `Some(None)` if it never does.
+    #[expect(clippy::option_option, reason = "a key that is missing is not one that never expires")]
     pub(super) fn deadline(&self, key: &[u8]) -> Option<Option<Time>> {
         self.look_at(key, |record| record.map(|record| record.deadline))
     }

@@ -115,13 +115,13 @@ mod tests {
         };
         let (key, value, expiry) = (bytes("k"), bytes("v"), Expiry::AfterMs(100));
         let lock = Operation::SetExpiring { key, value, condition: None, returns_old: false, expiry };
-        let expire = Operation::Expire { at_most: 9 };
+        let sweep = Operation::Expire { at_most: 9 };
         let (before, _) = apply(1_000, &delete("k"));
         let (while_there, _) = apply(1_000, &lock);
         // It takes memory still.
         let (expired, other) = apply(1_100, &delete("other"));
         assert!(matches!((while_there, expired), (Seen::Changed(_), Seen::Missing(_))));
-        let (removed, _) = apply(1_200, &expire);
+        let (removed, _) = apply(1_200, &sweep);
         for (seen, is_unchanged) in [(before, false), (while_there, false), (expired, true), (removed, true)]
         {
             assert_eq!(store.now().is_unchanged(b"k", seen), is_unchanged, "{seen:?}");

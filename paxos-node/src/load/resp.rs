@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn what_is_no_reply_is_refused() {
-        for wrong in ["OK\r\n", "$x\r\n", "+OK\n", "\r\n", ":1\r\n", "$-2\r\n"] {
+        for wrong in ["OK\r\n", "$x\r\n", "+OK\n", "\r\n", ":1x\r\n", "*1\r\n", "$-2\r\n"] {
             assert!(first_reply(wrong.as_bytes()).is_err(), "{wrong:?}");
         }
     }

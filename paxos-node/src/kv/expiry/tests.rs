@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::kv::testing::{bytes, set};
-use crate::kv::{Decimal, Event, Operation, Property, fuzzing};
+use crate::kv::{Decimal, Event, Property, fuzzing};
 use crate::state_machine::{Applying, StateMachine};
 
 fn apply(store: &mut Store, time: u64, operations: &[Operation]) -> Vec<Reply> {

@@ -177,19 +177,10 @@ impl Operation {
                     bytes.put_u64_le(*revision);
                 }
             }
-            Operation::SetExpiring { .. }
-            | Operation::GetExpiring { .. }
-            | Operation::ChangeDeadline { .. }
-            | Operation::Deadline { .. }
-            | Operation::Created { .. }
-            | Operation::ChangeDeadlineIfEqual { .. }
-            | Operation::Extend { .. }
-            | Operation::LeftIfEqual { .. }
-            | Operation::SetAll { .. }
-            | Operation::Expire { .. } => expiry::encode(self, bytes),
             Operation::Count { .. } | Operation::Counted { .. } | Operation::SlideWindow { .. } => {
                 limit::encode(self, bytes);
             }
+            _ => expiry::encode(self, bytes),
         }
     }
 }

@@ -124,6 +124,7 @@ pub(super) const DEADLINE_BYTES: usize = 8;
 
 /// What a page tells of a record in front of its key and value, packed into 4 bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a bit of its own")]
 pub(super) struct Head {
     /// How long the record is in the page, in units.
     pub(super) units: u8,

@@ -60,7 +60,9 @@ static SCRIPTS: &[Script] = &[
     // was.
     Script {
         needs: "one key, the value that it must have, and milliseconds",
-        operation: |keys, values| renew(keys.first()?, values.first()?, expiry::after_ms(values.get(1)?)?),
+        operation: |keys, values| {
+            Some(renew(keys.first()?, values.first()?, expiry::after_ms(values.get(1)?)?))
+        },
         forms: &[
             "dc8ad6110baa7f60ed379b4db40a165d3c7e1ae1", // pottery, redsync
             "082108eb19de4cceb632ff0a5992f93f9c20b37d", // the same without an else
@@ -75,7 +77,7 @@ static SCRIPTS: &[Script] = &[
     Script {
         needs: "one key, the value that it must have, and seconds",
         operation: |keys, values| {
-            renew(keys.first()?, values.first()?, expiry::after_seconds(values.get(1)?)?)
+            Some(renew(keys.first()?, values.first()?, expiry::after_seconds(values.get(1)?)?))
         },
         forms: &[
             "92501c2233520d90f49109a7bf0c4a1fc04a2a46",
@@ -206,9 +208,9 @@ fn slide(keys: &[Bytes], window: &Bytes, request: Option<WindowRequest>) -> Opti
     Some(Operation::SlideWindow { previous: previous.clone(), current: current.clone(), window_ms, request })
 }
 
-fn renew(key: &Bytes, value: &Bytes, expiry: Expiry) -> Option<Operation> {
+fn renew(key: &Bytes, value: &Bytes, expiry: Expiry) -> Operation {
     let condition = DeadlineCondition::default();
-    Some(Operation::ChangeDeadlineIfEqual { key: key.clone(), value: value.clone(), expiry, condition })
+    Operation::ChangeDeadlineIfEqual { key: key.clone(), value: value.clone(), expiry, condition }
 }
 
 fn set_all(keys: &[Bytes], values: &[Bytes], condition: fn(&Bytes) -> Condition) -> Option<Operation> {
