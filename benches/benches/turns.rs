@@ -6,10 +6,10 @@
 //! the node sends no heartbeat and hears nobody. On a machine with other load the second one also holds what
 //! that took.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use paxos_core::NodeId;
 use paxos_node::fronts::{http, resp};
@@ -19,8 +19,8 @@ use paxos_storage::{Identity, memory::MemoryStorage};
 use paxos_transport::memory::MemoryNetwork;
 use tokio::sync::{oneshot, watch};
 
-const KEYS: usize = 1_000_000;
-const KEYS_AT_ONCE: usize = 1_000;
+const KEYS: u32 = 1_000_000;
+const KEYS_AT_ONCE: u32 = 1_000;
 const LONG_KEY_BYTES: usize = 65_000;
 
 type Load = fn(&mut Client);
@@ -31,6 +31,19 @@ const LOADS: &[(&str, Load)] = &[
     ("FLUSHALL of a million keys", |client| {
         client.fill(KEYS);
         client.ask(&["FLUSHALL"]);
+    }),
+    ("a million keys that expire at once", |client| {
+        let deadline = SystemTime::now() + Duration::from_secs(10);
+        client.fill_until(KEYS, deadline);
+        let left =
+            deadline.duration_since(SystemTime::now()).expect("they are set in less than the time they have");
+        thread::sleep(left);
+        let since = Instant::now();
+        while client.count() > 0 {
+            thread::sleep(Duration::from_millis(5));
+        }
+        let seconds = since.elapsed().as_secs_f64();
+        println!("{:<48} {:>11.0} keys/s", "  expired", f64::from(KEYS) / seconds);
     }),
     ("2000 SCAN COUNT 10000 in one MULTI", |client| {
         client.fill(200_000);
@@ -159,8 +172,30 @@ impl Client {
         self.ask(&["EXEC"]);
     }
 
-    fn fill(&mut self, keys: usize) {
-        for first in (0..keys).step_by(KEYS_AT_ONCE) {
+    /// Sets keys that expire at the same time.
+    fn fill_until(&mut self, keys: u32, deadline: SystemTime) {
+        let at_ms =
+            deadline.duration_since(UNIX_EPOCH).expect("it is later than 1970").as_millis().to_string();
+        for first in (0..keys).step_by(KEYS_AT_ONCE as usize) {
+            for key in first..first + KEYS_AT_ONCE {
+                self.send(&["SET", &format!("key:{key:09}"), "a value of some length", "PXAT", &at_ms]);
+            }
+            self.wait();
+        }
+    }
+
+    /// How many keys there are, asked for over a connection of its own.
+    fn count(&self) -> u64 {
+        let mut stream =
+            TcpStream::connect(self.stream.peer_addr().expect("it is connected")).expect("the node takes it");
+        stream.write_all(b"*1\r\n$6\r\nDBSIZE\r\n").expect("the node reads requests");
+        let mut reply = String::new();
+        BufReader::new(stream).read_line(&mut reply).expect("the node answers");
+        reply.trim().strip_prefix(':').and_then(|count| count.parse().ok()).expect("it is a number")
+    }
+
+    fn fill(&mut self, keys: u32) {
+        for first in (0..keys).step_by(KEYS_AT_ONCE as usize) {
             let pairs: Vec<String> =
                 (first..first + KEYS_AT_ONCE).map(|key| format!("key:{key:09}")).collect();
             let mut words = vec!["MSET"];
