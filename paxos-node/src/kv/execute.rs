@@ -1,6 +1,7 @@
 //! Carries out operations, each after its [work](super::work) was taken from what its command has left.
 
 use bytes::Bytes;
+#[cfg(any(test, feature = "server"))]
 use paxos_core::Time;
 
 use super::feed::Event;
