@@ -3,11 +3,13 @@
 //!
 //! To add a command, add a row to [`COMMANDS`] and the function that it names: to [`operations`] if the store
 //! carries it out, to [`local`] if the connection answers it by itself. What the store can't do yet becomes
-//! an [`Operation`] of its own; `.github/CONTRIBUTING.md` lists what that needs.
+//! an [`Operation`](crate::kv::Operation) of its own; `.github/CONTRIBUTING.md` lists what that needs.
+
+mod meaning;
 
 use bytes::Bytes;
 
-use super::RespSettings;
+pub(super) use self::meaning::{Meaning, excessive, meaning};
 use super::absent;
 use super::acl;
 use super::categories::{
@@ -18,17 +20,16 @@ use super::client;
 use super::conditions;
 use super::config;
 use super::describe::{self, Keys};
-use super::errors::{too_long, wrong_arity};
+use super::errors::wrong_arity;
 use super::expiry;
 use super::keyspace;
 use super::local::{self, AnswerLocally};
 use super::operations::{self, ToOperation};
-use super::parse::Excess;
 use super::pubsub::{self, Kind};
 use super::scripts;
 use super::values;
 use super::words::is;
-use crate::kv::{Operation, Reply};
+use crate::kv::Reply;
 
 use Arity::{Any, AtLeast, Between, Exactly, Pairs};
 use Holds::{KeyAndValue, KeysAndValues, Neither, OnlyKeys};
@@ -483,199 +484,5 @@ pub(super) fn find(name: &[u8]) -> Option<&'static Command> {
     COMMANDS.iter().find(|command| command.name.as_bytes() == name)
 }
 
-/// What the arguments of a store's command mean.
-pub(super) enum Meaning {
-    /// Something for the store to do.
-    Operation(Operation),
-    /// The answer is known without the store; mostly it is an error.
-    Answer(Reply),
-    /// A key or value is too long; the request is not tried, and a transaction fails with it.
-    TooLong(Reply),
-}
-
-/// Makes an operation of arguments whose number has been checked.
-pub(super) fn meaning(to_operation: ToOperation, arguments: &[Bytes], settings: &RespSettings) -> Meaning {
-    match to_operation(arguments, settings) {
-        Ok(operation) => match check_lengths(&operation, settings) {
-            Ok(()) => Meaning::Operation(operation),
-            Err(error) => Meaning::TooLong(error),
-        },
-        Err(answer) => Meaning::Answer(answer),
-    }
-}
-
-fn check_lengths(operation: &Operation, settings: &RespSettings) -> Result<(), Reply> {
-    let pair = |key: &Bytes, value: &Bytes| {
-        let (keys, values) = (settings.max_key_bytes, settings.max_value_bytes);
-        if key.len() > keys {
-            return Err(too_long("key", keys));
-        }
-        if value.len() > values {
-            return Err(too_long("value", values));
-        }
-        Ok(())
-    };
-    match operation {
-        Operation::Set { key, value, .. }
-        | Operation::SetNx { key, value }
-        | Operation::SetRange { key, value, .. }
-        | Operation::SetExpiring { key, value, .. }
-        | Operation::Publish { channel: key, message: value }
-        | Operation::Append { key, value, .. } => pair(key, value),
-        Operation::MSet { pairs } | Operation::MSetNx { pairs } => {
-            pairs.iter().try_for_each(|(key, value)| pair(key, value))
-        }
-        Operation::SetAll { keys, value, .. } => keys.iter().try_for_each(|key| pair(key, value)),
-        Operation::SlideWindow { previous, current, .. } => {
-            pair(previous, &Bytes::new())?;
-            pair(current, &Bytes::new())
-        }
-        Operation::Add { key, .. }
-        | Operation::AddDecimal { key, .. }
-        | Operation::Count { key, .. }
-        | Operation::Rename { to: key, .. }
-        | Operation::Copy { to: key, .. } => pair(key, &Bytes::new()),
-        // No store has a key that is too long: looking for it or removing it does no harm.
-        Operation::Get { .. }
-        | Operation::GetDel { .. }
-        | Operation::Counted { .. }
-        | Operation::Delete { .. }
-        | Operation::Exists { .. }
-        | Operation::StrLen { .. }
-        | Operation::MGet { .. }
-        | Operation::DbSize
-        | Operation::Scan { .. }
-        | Operation::DeleteIf { .. }
-        | Operation::DeleteEqual { .. }
-        | Operation::Digest { .. }
-        | Operation::GetRange { .. }
-        | Operation::RandomKey { .. }
-        | Operation::Keys { .. }
-        | Operation::Object { .. }
-        | Operation::Unchanged { .. }
-        | Operation::FlushAll
-        | Operation::GetExpiring { .. }
-        | Operation::ChangeDeadline { .. }
-        | Operation::ChangeDeadlineIfEqual { .. }
-        | Operation::Extend { .. }
-        | Operation::LeftIfEqual { .. }
-        | Operation::Deadline { .. }
-        | Operation::Created { .. }
-        | Operation::Expire { .. }
-        | Operation::Type { .. } => Ok(()),
-    }
-}
-
-/// The answer to a request that was dropped while it was read, as it has too much of something.
-pub(super) fn excessive(excess: &Excess, settings: &RespSettings) -> Reply {
-    let RespSettings { max_key_bytes, max_value_bytes, max_arguments, .. } = settings;
-    let (name, place) = match excess {
-        Excess::Arguments => {
-            return Reply::error(&format!("ERR request exceeds the limit of {max_arguments} arguments"));
-        }
-        Excess::Bytes => {
-            let limit_bytes = settings.max_request_bytes();
-            return Reply::error(&format!("ERR request exceeds the limit of {limit_bytes} bytes"));
-        }
-        Excess::Argument { name, place } => (&name[..], *place),
-    };
-    match find(name).map_or(Neither, |command| command.holds) {
-        KeyAndValue if place > 1 => too_long("value", *max_value_bytes),
-        KeysAndValues if place.is_multiple_of(2) => too_long("value", *max_value_bytes),
-        OnlyKeys | KeyAndValue | KeysAndValues => too_long("key", *max_key_bytes),
-        Neither => too_long("argument", settings.max_argument_bytes()),
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::super::words::CUT_NAME_BYTES;
-    use super::*;
-
-    #[test]
-    fn names_are_in_lower_case_short_and_given_once() {
-        let names: BTreeSet<&str> = COMMANDS.iter().map(|command| command.name).collect();
-        assert_eq!(names.len(), COMMANDS.len());
-        assert!(names.iter().all(|name| name.len() < CUT_NAME_BYTES && *name == name.to_lowercase()));
-    }
-
-    #[test]
-    fn every_command_of_the_store_reads_or_writes() {
-        let of_store = COMMANDS.iter().filter(|command| matches!(command.action, Action::Store(_)));
-        for command in of_store.filter(|command| !command.categories.has(PUBSUB.and(SCRIPTING))) {
-            let (reads, writes) = (command.categories.has(READ), command.categories.has(WRITE));
-            assert!(reads != writes, "{} needs one of reads, writes and changes", command.name);
-            assert_eq!(reads, command.access == Access::Read, "{}", command.name);
-        }
-    }
-
-    #[test]
-    fn rules_of_users_find_the_keys_and_subcommands_of_commands() {
-        let words = |line: &str| -> Vec<Bytes> {
-            line.split(' ').map(|word| Bytes::copy_from_slice(word.as_bytes())).collect()
-        };
-        let keys = |line: &str| {
-            let words = words(line);
-            let command = find(&words[0]).expect("it is in the table");
-            let keys = command.keys_among(&words[1..]);
-            keys.map(|key| String::from_utf8_lossy(key).into_owned()).collect::<Vec<_>>()
-        };
-        assert_eq!(keys("mget a b"), ["a", "b"]);
-        assert_eq!(keys("mset a 1 b 2"), ["a", "b"]);
-        assert_eq!(keys("set a 1 nx get"), ["a"]);
-        assert_eq!(keys("incrby a 5"), ["a"]);
-        assert_eq!(keys("setex a 10 v"), ["a"]);
-        assert_eq!(keys("expire a 10 nx"), ["a"]);
-        assert_eq!(keys("getex a ex 10"), ["a"]);
-        assert_eq!(keys("getrange a 0 1"), ["a"]);
-        assert_eq!(keys("rename a b"), ["a", "b"]);
-        assert_eq!(keys("copy a b replace"), ["a", "b"]);
-        assert_eq!(keys("object encoding a"), ["a"]);
-        assert_eq!(keys("delex a ifeq b"), ["a"]);
-        assert_eq!(keys("watch a b"), ["a", "b"]);
-        assert_eq!(keys("eval text 2 a b c"), ["a", "b"]);
-        assert_eq!(keys("eval text 9 a b"), ["a", "b"]);
-        assert_eq!(keys("eval text 0 a"), [""; 0]);
-        assert_eq!(keys("eval text -1 a"), ["text", "-1", "a"], "nobody knows which they are");
-        assert_eq!(keys("publish channel a"), [""; 0]);
-        assert_eq!(keys("scan 0 match x"), [""; 0]);
-        let set = find(b"set").expect("it is in the table");
-        assert_eq!(set.access(&words("a get")), Access::Write, "that is the value");
-        assert_eq!(set.access(&words("a 1 NX")), Access::Write);
-        assert_eq!(set.access(&words("a 1 nx GET")), Access::ReadWrite);
-        assert_eq!(set.access(&words("a 1 EX 10 nx")), Access::Write);
-        assert_eq!(set.access(&words("a 1 KEEPTTL")), Access::Write);
-        assert_eq!(set.access(&words("a 1 EX 10 GET")), Access::ReadWrite);
-        assert_eq!(
-            set.access(&words("a 1 ifeq 2")),
-            Access::ReadWrite,
-            "whether it is set tells what it was"
-        );
-        let client = find(b"client").expect("it is in the table");
-        assert_eq!(client.full_name(&words("LIST")), "client|list");
-        assert_eq!(client.units_of(&words("LIST")).count_ones(), 1);
-        assert_eq!(client.units_of(&words("nonsense")), client.all_units());
-        assert_eq!(set.all_units(), 1);
-    }
-
-    #[test]
-    fn arguments_are_counted_without_the_name() {
-        let fits = |name: &str, count: usize| {
-            let command = find(name.as_bytes()).expect("it is in the table");
-            command.check_arity(&vec![Bytes::from_static(b"getname"); count]).is_ok()
-        };
-        for (name, right, wrong) in [
-            ("get", &[1][..], &[0, 2][..]),
-            ("set", &[2, 3, 6], &[0, 1]),
-            ("mset", &[2, 3, 4], &[0, 1]),
-            ("ping", &[0, 1], &[2]),
-            ("quit", &[0, 9], &[]),
-            ("client", &[1], &[0, 2]),
-        ] {
-            assert!(right.iter().all(|count| fits(name, *count)), "{name}");
-            assert!(wrong.iter().all(|count| !fits(name, *count)), "{name}");
-        }
-    }
-}
+mod tests;

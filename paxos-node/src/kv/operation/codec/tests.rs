@@ -1,0 +1,179 @@
+use super::super::{CountForm, WindowRequest};
+use super::super::{DeadlineCondition, DeadlineForm, Expiry};
+use super::*;
+use proptest::prelude::*;
+
+fn key() -> impl Strategy<Value = Bytes> {
+    prop::collection::vec(any::<u8>(), 0..20).prop_map(Bytes::from)
+}
+
+fn condition() -> impl Strategy<Value = Condition> {
+    prop_oneof![
+        Just(Condition::IfMissing),
+        Just(Condition::IfPresent),
+        key().prop_map(Condition::IfEqual),
+        key().prop_map(Condition::IfNotEqual),
+        any::<u64>().prop_map(Condition::IfDigest),
+        any::<u64>().prop_map(Condition::IfNotDigest),
+    ]
+}
+
+fn pairs() -> impl Strategy<Value = Vec<(Bytes, Bytes)>> {
+    prop::collection::vec((key(), key()), 0..4)
+}
+
+fn property() -> impl Strategy<Value = Property> {
+    let all = [
+        Property::Encoding,
+        Property::Frequency,
+        Property::IdleTime,
+        Property::References,
+        Property::MemoryBytes,
+    ];
+    prop::sample::select(all.to_vec())
+}
+
+fn seen() -> impl Strategy<Value = Seen> {
+    prop_oneof![any::<u64>().prop_map(Seen::Changed), any::<u64>().prop_map(Seen::Missing)]
+}
+
+/// Operations that the first version did not have.
+fn later() -> impl Strategy<Value = Operation> {
+    let decimal = || any::<i64>().prop_filter_map("in range", |units| Decimal::of_units(units.into()));
+    prop_oneof![
+        (key(), condition()).prop_map(|(key, condition)| Operation::DeleteIf { key, condition }),
+        (prop::collection::vec(key(), 0..4), key())
+            .prop_map(|(keys, value)| Operation::DeleteEqual { keys, value }),
+        key().prop_map(|key| Operation::Digest { key }),
+        pairs().prop_map(|pairs| Operation::MSetNx { pairs }),
+        (key(), any::<u64>(), key(), any::<u64>()).prop_map(|(key, offset, value, limit_bytes)| {
+            Operation::SetRange { key, offset, value, limit_bytes }
+        }),
+        (key(), any::<i64>(), any::<i64>()).prop_map(|(key, first, last)| Operation::GetRange {
+            key,
+            first,
+            last
+        }),
+        (key(), decimal()).prop_map(|(key, by)| Operation::AddDecimal { key, by }),
+        (key(), key(), any::<bool>()).prop_map(|(from, to, only_if_missing)| Operation::Rename {
+            from,
+            to,
+            only_if_missing
+        }),
+        (key(), key(), any::<bool>()).prop_map(|(from, to, replaces)| Operation::Copy { from, to, replaces }),
+        (key(), key()).prop_map(|(channel, message)| Operation::Publish { channel, message }),
+        any::<u64>().prop_map(|seed| Operation::RandomKey { seed }),
+        key().prop_map(|pattern| Operation::Keys { pattern }),
+        prop::collection::vec((key(), seen()), 0..4).prop_map(|watched| Operation::Unchanged { watched }),
+        (key(), property()).prop_map(|(key, property)| Operation::Object { key, property }),
+    ]
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    let keys = || prop::collection::vec(key(), 0..4);
+    prop_oneof![
+        key().prop_map(|key| Operation::Get { key }),
+        (key(), key(), prop::option::of(condition()), any::<bool>()).prop_map(
+            |(key, value, condition, returns_old)| { Operation::Set { key, value, condition, returns_old } }
+        ),
+        (key(), key()).prop_map(|(key, value)| Operation::SetNx { key, value }),
+        key().prop_map(|key| Operation::GetDel { key }),
+        keys().prop_map(|keys| Operation::Delete { keys }),
+        keys().prop_map(|keys| Operation::Exists { keys }),
+        (key(), any::<i64>()).prop_map(|(key, by)| Operation::Add { key, by }),
+        (key(), key(), any::<u64>()).prop_map(|(key, value, limit_bytes)| Operation::Append {
+            key,
+            value,
+            limit_bytes
+        }),
+        key().prop_map(|key| Operation::StrLen { key }),
+        keys().prop_map(|keys| Operation::MGet { keys }),
+        prop::collection::vec((key(), key()), 0..4).prop_map(|pairs| Operation::MSet { pairs }),
+        Just(Operation::DbSize),
+        (any::<u64>(), prop::option::of(key()), any::<u64>())
+            .prop_map(|(cursor, pattern, count)| Operation::Scan { cursor, pattern, count }),
+        Just(Operation::FlushAll),
+        key().prop_map(|key| Operation::Type { key }),
+        expiring(),
+    ]
+}
+
+fn deadline_condition([if_none, if_any, if_later, if_earlier]: [bool; 4]) -> DeadlineCondition {
+    DeadlineCondition { if_none, if_any, if_later, if_earlier }
+}
+
+fn limiting() -> impl Strategy<Value = Operation> {
+    let form = prop_oneof![Just(CountForm::Sum), Just(CountForm::SumAndLeft), Just(CountForm::AnewAndLeft)];
+    let request = (any::<i64>(), any::<i64>()).prop_map(|(limit, amount)| WindowRequest { limit, amount });
+    prop_oneof![
+        (key(), any::<i64>(), any::<i64>(), form).prop_map(|(key, by, window_ms, form)| Operation::Count {
+            key,
+            by,
+            window_ms,
+            form
+        }),
+        key().prop_map(|key| Operation::Counted { key }),
+        (key(), key(), any::<i64>(), prop::option::of(request)).prop_map(
+            |(previous, current, window_ms, request)| {
+                Operation::SlideWindow { previous, current, window_ms, request }
+            }
+        ),
+    ]
+}
+
+fn expiring() -> impl Strategy<Value = Operation> {
+    let expiry = || {
+        prop_oneof![
+            Just(Expiry::Never),
+            Just(Expiry::Kept),
+            any::<i64>().prop_map(Expiry::AfterMs),
+            any::<i64>().prop_map(Expiry::AtMs),
+        ]
+    };
+    let form = prop_oneof![
+        Just(DeadlineForm::LeftMs),
+        Just(DeadlineForm::LeftSeconds),
+        Just(DeadlineForm::AtMs),
+        Just(DeadlineForm::AtSeconds),
+    ];
+    prop_oneof![
+        (key(), key(), prop::option::of(condition()), any::<bool>(), expiry()).prop_map(
+            |(key, value, condition, returns_old, expiry)| {
+                Operation::SetExpiring { key, value, condition, returns_old, expiry }
+            }
+        ),
+        (key(), expiry()).prop_map(|(key, expiry)| Operation::GetExpiring { key, expiry }),
+        (key(), expiry(), any::<[bool; 4]>()).prop_map(|(key, expiry, flags)| {
+            Operation::ChangeDeadline { key, expiry, condition: deadline_condition(flags) }
+        }),
+        (key(), form).prop_map(|(key, form)| Operation::Deadline { key, form }),
+        key().prop_map(|key| Operation::Created { key }),
+        (key(), key(), expiry(), any::<[bool; 4]>()).prop_map(|(key, value, expiry, flags)| {
+            Operation::ChangeDeadlineIfEqual { key, value, expiry, condition: deadline_condition(flags) }
+        }),
+        (key(), key(), any::<i64>()).prop_map(|(key, value, by_ms)| Operation::Extend { key, value, by_ms }),
+        (key(), key()).prop_map(|(key, value)| Operation::LeftIfEqual { key, value }),
+        (prop::collection::vec(key(), 0..4), key(), condition(), expiry()).prop_map(
+            |(keys, value, condition, expiry)| Operation::SetAll { keys, value, condition, expiry }
+        ),
+        any::<u32>().prop_map(|at_most| Operation::Expire { at_most }),
+        limiting(),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn operations_come_back(operations in prop::collection::vec(prop_oneof![operation(), later()], 0..5)) {
+        let command = Operation::command(&operations);
+        let size: usize = operations.iter().map(Operation::size_bytes).sum();
+        prop_assert!(command.len() <= 1 + size);
+        prop_assert_eq!(decode(&command), Ok(operations));
+    }
+
+    #[test]
+    fn no_bytes_make_the_decoder_panic(mut bytes: Vec<u8>) {
+        let _ = decode(&Bytes::from(bytes.clone()));
+        bytes.insert(0, VERSION);
+        let _ = decode(&Bytes::from(bytes));
+    }
+}
