@@ -70,10 +70,11 @@ impl<M: Machine, D: Disk> World<M, D> {
         }
     }
 
-    /// A leader proposes what is due by its time, unless it has done so a moment ago.
+    /// A leader proposes what is due by its time, unless it has done so a moment ago. After the last call nothing
+    /// begins any more: all nodes must have applied the same at the end.
     pub(super) fn propose_due(&mut self, node: usize) {
         let (now_units, state) = (self.schedule.now_units(), &self.nodes[node]);
-        if now_units < state.proposed_due_units + DUE_AGAIN_TICKS * TICK_UNITS {
+        if !self.clients_may_begin || now_units < state.proposed_due_units + DUE_AGAIN_TICKS * TICK_UNITS {
             return;
         }
         let Some(time) = state.replica.as_ref().map(Replica::leader_time) else { return };

@@ -283,7 +283,8 @@ impl Cluster {
     pub(crate) fn memory_bytes(&self, id: usize) -> usize {
         let process = self.nodes[id - 1].as_ref().expect("the node runs").id();
         let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("the process runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("Linux tells its size");
+        let line =
+            status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("Linux tells its size");
         let kib: usize = line.trim().trim_end_matches(" kB").parse().expect("a number");
         kib << 10
     }
