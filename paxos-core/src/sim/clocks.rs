@@ -1,6 +1,7 @@
 //! The clocks of simulated nodes, by which time gets into the log: monotonic ones that are a little too fast
 //! or too slow, and wall clocks that jump.
 
+use super::client::Client;
 use super::disk::Disk;
 use super::event::Event;
 use super::machine::Machine;
@@ -71,10 +72,11 @@ impl<M: Machine, D: Disk> World<M, D> {
     }
 
     /// A leader proposes what is due by its time, unless it has done so a moment ago. After the last call nothing
-    /// begins any more: all nodes must have applied the same at the end.
+    /// begins any more, as all nodes must have applied the same at the end, but for clients that may wait for it.
     pub(super) fn propose_due(&mut self, node: usize) {
         let (now_units, state) = (self.schedule.now_units(), &self.nodes[node]);
-        if !self.clients_may_begin || now_units < state.proposed_due_units + DUE_AGAIN_TICKS * TICK_UNITS {
+        let is_over = !self.clients_may_begin && self.clients.iter().all(Client::is_idle);
+        if is_over || now_units < state.proposed_due_units + DUE_AGAIN_TICKS * TICK_UNITS {
             return;
         }
         let Some(time) = state.replica.as_ref().map(Replica::leader_time) else { return };

@@ -32,8 +32,10 @@ pub(in crate::sim) struct Times {
     /// leaders after it go on from that, even if it has proposed nothing.
     from_wall_clock: BTreeMap<Ballot, bool>,
     /// The chosen value that is the latest in real time compared with its own: how much, in thousandths of a
-    /// unit. Only values count since a wall clock did.
-    latest: Option<i128>,
+    /// unit. Values are compared that go back to the same wall clock: that of the last leader that may have begun
+    /// with its own, up to the one that proposed them first. Such leaders know nothing of each other, and what one has
+    /// proposed may come behind what a later one has.
+    latest: BTreeMap<Option<Ballot>, i128>,
 }
 
 impl Observer {
@@ -98,23 +100,28 @@ impl Observer {
         let thousandths = 1000 + 2 * i128::from(self.times.clock_error) + SLEW_THOUSANDTHS;
         let ahead =
             i128::from(time.0) * i128::from(MS_UNITS) * 1000 - i128::from(proposed_units) * thousandths;
-        let mut begins_anew = false;
-        for (_, is_from_wall_clock) in self.times.from_wall_clock.range_mut(..=origin) {
-            begins_anew |= std::mem::take(is_from_wall_clock);
-        }
-        match self.times.latest.filter(|_| !begins_anew) {
-            Some(latest) => {
-                let most = latest + i128::from(MAX_LAG_MS * MS_UNITS) * 1000;
-                self.check(ahead <= most, Rule::TimeIsNotFast, || {
-                    let early_ms = (ahead - latest) / 1000 / i128::from(MS_UNITS);
-                    format!(
-                        "slot {slot}, first proposed under {origin}, has time {time}: what expires does so \
-                         {early_ms} ms early"
-                    )
-                });
-                self.times.latest = Some(latest.min(ahead));
-            }
-            None => self.times.latest = Some(ahead),
+        let begun = self
+            .times
+            .from_wall_clock
+            .range(..=origin)
+            .rev()
+            .find(|(_, is_from_wall_clock)| **is_from_wall_clock);
+        let begun = begun.map(|(ballot, _)| *ballot);
+        let Some(&latest) = self.times.latest.get(&begun) else {
+            self.times.latest.insert(begun, ahead);
+            return;
+        };
+        let fits = |latest: i128| ahead <= latest + i128::from(MAX_LAG_MS * MS_UNITS) * 1000;
+        // Its leader may have gone on from an earlier wall clock, if nobody in its quorum has heard the later one.
+        let is_slow = self.times.latest.range(..=begun).any(|(_, latest)| fits(*latest));
+        self.check(is_slow, Rule::TimeIsNotFast, || {
+            let early_ms = (ahead - latest) / 1000 / i128::from(MS_UNITS);
+            format!(
+                "slot {slot}, first proposed under {origin}, has time {time}: what expires does so {early_ms} ms early"
+            )
+        });
+        if fits(latest) {
+            self.times.latest.insert(begun, latest.min(ahead));
         }
     }
 
