@@ -105,7 +105,8 @@ impl Replica {
         let (ballot, chosen) = self.learner.claim;
         self.log.advance_under(ballot, chosen);
         self.enter_epochs();
-        if is_another_leader && self.log.chosen() < chosen && !self.is_fetching_snapshot() {
+        let may_fetch = !self.learner.is_paused && !self.is_fetching_snapshot();
+        if is_another_leader && self.log.chosen() < chosen && may_fetch {
             self.fetch(from);
         }
     }
