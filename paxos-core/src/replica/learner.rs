@@ -126,7 +126,9 @@ impl Replica {
             return;
         }
         if self.is_fetching() {
-            self.ask_again_if_silent();
+            self.turn_if_silent();
+            // What was under way may be known from accepts by now, while what was lost waits for its turn.
+            self.fetch_more();
         } else if is_epoch_over {
             self.fetch(self.learner.newest_epoch.1);
         } else if misses_some {
@@ -146,8 +148,8 @@ impl Replica {
         })
     }
 
-    /// If nothing comes any more, asks another peer for what is missing.
-    fn ask_again_if_silent(&mut self) {
+    /// If nothing comes any more, another peer is to be asked for what is missing.
+    fn turn_if_silent(&mut self) {
         let patience_ticks = u64::from(self.config.settings().resend_ticks);
         let Some(fetching) = &mut self.learner.fetching else { return };
         if !is_silent(&fetching.pieces, self.now_ticks, patience_ticks) {
@@ -160,7 +162,6 @@ impl Replica {
         if let Some(fetching) = &mut self.learner.fetching {
             fetching.of = of;
         }
-        self.fetch_more();
     }
 
     /// Asks for as many values as fit into a message; what an earlier fetch has asked for is forgotten.

@@ -174,6 +174,22 @@ fn parts_that_do_not_come_are_asked_of_the_next_peer() {
 }
 
 #[test]
+fn parts_that_were_lost_are_asked_for_though_accepts_bring_what_is_under_way() {
+    let mut alone = Alone::with(1, parts(2, 3));
+    alone.hear(2, heartbeat(0));
+    alone.hear(4, told(1, &["a", "b"], 99));
+    assert_eq!(alone.hear(4, told(3, &["c", "d"], 99)), [fetch_part(4, 5..=6, 0), fetch_part(4, 7..=8, 2)]);
+    let asked: Vec<_> = (0..=RESEND).flat_map(|_| alone.tick()).collect();
+    assert_eq!(asked, [fetch_part(5, 5..=6, 0)], "7 and 8 have their turn when an answer comes");
+    alone.hear(2, accept(5, "e", 4));
+    alone.hear(2, accept(6, "f", 4));
+    alone.hear(2, heartbeat(6));
+    assert_eq!(alone.replica.chosen(), Slot(6));
+    let asked: Vec<_> = (0..3).flat_map(|_| alone.tick()).collect();
+    assert_eq!(asked, [fetch_part(5, 7..=8, 0)]);
+}
+
+#[test]
 fn a_window_of_values_that_are_not_durable_is_the_most_that_is_asked_for() {
     let mut alone = Alone::with(1, parts(2, 2));
     alone.hear(4, told(1, &["a", "b"], 99));
