@@ -79,6 +79,7 @@ mod node;
 mod observer;
 mod operators;
 mod outputs;
+mod relevance;
 mod rule;
 mod scenario;
 mod schedule;
