@@ -105,8 +105,7 @@ impl Replica {
         let (ballot, chosen) = self.learner.claim;
         self.log.advance_under(ballot, chosen);
         self.enter_epochs();
-        let may_fetch = !self.learner.is_paused && !self.is_fetching_snapshot();
-        if is_another_leader && self.log.chosen() < chosen && may_fetch {
+        if is_another_leader && self.log.chosen() < chosen && self.may_fetch() {
             self.fetch(from);
         }
     }
@@ -136,6 +135,11 @@ impl Replica {
         } else {
             self.fetch(self.leader().unwrap_or(self.learner.source));
         }
+    }
+
+    /// Whether values may be asked for: the driver takes them, and no snapshot is to come before them.
+    fn may_fetch(&self) -> bool {
+        !self.learner.is_paused && !self.is_fetching_snapshot()
     }
 
     /// Whether an answer is awaited that may bring something new.
@@ -174,8 +178,16 @@ impl Replica {
         self.send(of, Fetch::all_from(first));
     }
 
-    /// Asks for as many pieces as may be under way.
+    /// Goes on with a fetch, if one is under way.
+    #[inline]
     pub(super) fn fetch_more(&mut self) {
+        if self.learner.fetching.is_some() {
+            self.fill_window();
+        }
+    }
+
+    /// Asks for as many pieces as may be under way.
+    fn fill_window(&mut self) {
         let (settings, known, next) =
             (self.config.settings(), self.learner.known_chosen, self.log.chosen().next());
         let window = window_pieces(settings, settings.chunk_bytes as u64);
