@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{ChangeRefusal, ChangeRequest, HandoverRefusal, RequestId};
-use crate::clock::{Reading, Time};
+use crate::clock::Time;
 use crate::durable::{Durable, SnapshotMeta, Write};
 use crate::id::{Epoch, NodeId, Slot};
 use crate::membership::Membership;
@@ -19,16 +19,6 @@ pub enum Input {
     /// After a pause (of the process, of the machine) feed all ticks that were missed before anything else:
     /// a lease must not outlive the time it stands for.
     Tick,
-    /// What the driver's clocks show now. To be fed before whatever else has happened meanwhile, above all
-    /// after a pause: a leader answers reads, and gives times to what it proposes, by the last reading. A
-    /// driver that never feeds one has a log without times.
-    Clock(Reading),
-    /// The state was restored from a snapshot, and this is its time: at the start, and after
-    /// [`Output::Restore`]. Not needed where no value has a time.
-    Restored {
-        /// The time of the state.
-        time: Time,
-    },
     /// A message came from a peer. The transport must have authenticated the sender.
     Receive {
         /// The sender.

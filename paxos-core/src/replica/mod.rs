@@ -65,7 +65,7 @@ use self::reads::Reads;
 use self::snapshot::Snapshots;
 use self::takeover::Preparing;
 use self::writes::Writes;
-use crate::clock::{Clock, Time};
+use crate::clock::{Clock, Reading, Time};
 use crate::config::Config;
 use crate::durable::{Entry, HardState, RecoverError, Recovered, SnapshotMeta};
 use crate::id::{Ballot, NodeId, Slot};
@@ -178,12 +178,6 @@ impl Replica {
     /// If an invariant of the protocol is broken by this crate or by the driver (a `Durable` out of order).
     /// No message from a peer does that.
     pub fn step(&mut self, input: Input, outputs: &mut Vec<Output>) {
-        // These bring nothing about by themselves.
-        match input {
-            Input::Clock(reading) => return self.clock.read(reading),
-            Input::Restored { time } => return self.clock.restore(time),
-            _ => {}
-        }
         std::mem::swap(&mut self.outputs, outputs);
         self.on_input(input);
         self.release_durable();
@@ -197,6 +191,19 @@ impl Replica {
             self.outputs.push(Output::Persist(write));
         }
         std::mem::swap(&mut self.outputs, outputs);
+    }
+
+    /// Takes in what the driver's clocks show now. To be called before a step with whatever else has happened
+    /// meanwhile, above all after a pause: a leader answers reads, and gives times to what it proposes, by the
+    /// last reading. Where it is never called, the log has no times.
+    pub fn read_clocks(&mut self, reading: Reading) {
+        self.clock.read(reading);
+    }
+
+    /// Takes in the time of a state that was restored from a snapshot: at the start, and after
+    /// [`Output::Restore`]. Not needed where no value has a time.
+    pub fn restore_time(&mut self, time: Time) {
+        self.clock.restore(time);
     }
 
     /// The set-up this replica was made with.
@@ -274,7 +281,6 @@ impl Replica {
     fn on_input(&mut self, input: Input) {
         match input {
             Input::Tick => self.on_tick(),
-            Input::Clock(_) | Input::Restored { .. } => unreachable!("taken in by step"),
             Input::Receive { from, message } => self.on_message(from, message),
             Input::Propose { commands } => self.on_propose(commands),
             Input::Read { read } => self.on_read(read),

@@ -385,7 +385,7 @@ impl<M: Machine, D: Disk> World<M, D> {
         let state = &mut self.nodes[node];
         match Replica::new(config, recovered, seed) {
             Ok(mut replica) => {
-                replica.step(Input::Restored { time: state.application.time }, &mut self.outputs);
+                replica.restore_time(state.application.time);
                 state.epoch = replica.membership().epoch();
                 self.observer.check_epoch(node, state.epoch, replica.chosen());
                 state.replica = Some(replica);
@@ -480,8 +480,10 @@ impl<M: Machine, D: Disk> World<M, D> {
         }
         self.outputs = outputs;
         if std::mem::take(&mut self.nodes[node].has_restored) {
-            let time = self.nodes[node].application.time;
-            self.step(node, Input::Restored { time });
+            let state = &mut self.nodes[node];
+            if let Some(replica) = &mut state.replica {
+                replica.restore_time(state.application.time);
+            }
         }
     }
 

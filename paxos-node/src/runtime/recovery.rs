@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use paxos_core::{Config, Input, Membership, Recovered, Replica, SnapshotMeta};
+use paxos_core::{Config, Membership, Recovered, Replica, SnapshotMeta};
 use paxos_storage::{Founding, Storage};
 use tokio::sync::oneshot;
 
@@ -89,7 +89,7 @@ fn recover<S: StateMachine>(
     let held = (recovered == Recovered::default(), Reach::of_recovered(&recovered));
     let mut replica = Replica::new(config, recovered, fastrand::u64(..))?;
     let time = shared.blocking_read().time;
-    replica.step(Input::Restored { time }, &mut Vec::new());
+    replica.restore_time(time);
     let present = replica.membership();
     let introductions = introductions::begin(settings, storage.as_mut(), held, founding, present)?;
     Ok(Ready { replica, introductions, storage, snapshot })

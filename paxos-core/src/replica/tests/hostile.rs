@@ -167,7 +167,7 @@ fn no_message_from_a_peer_makes_a_replica_panic() {
             }
             if random.below(2) == 0 {
                 let reading = Reading { monotonic_ms: time(&mut random).0, wall: time(&mut random) };
-                step(&mut replica, Input::Clock(reading));
+                replica.read_clocks(reading);
                 step(&mut replica, Input::Propose { commands: vec![Bytes::from_static(b"timed")] });
             }
             for _ in 0..random.below(12) {

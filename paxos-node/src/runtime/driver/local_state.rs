@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::Instant;
 
-use paxos_core::{Input, Membership, ReadId, Slot, SnapshotMeta, Time, Value};
+use paxos_core::{Membership, ReadId, Slot, SnapshotMeta, Time, Value};
 
 use super::Driver;
 use crate::error::NodeError;
@@ -97,7 +97,7 @@ impl<S: StateMachine> Driver<S> {
                 }
             }
             ApplyResult::Restored { slot, time, answers } => {
-                self.step(Input::Restored { time })?;
+                self.replica.restore_time(time);
                 self.clients.on_restored(answers);
                 tracing::info!(node = self.settings.node.0, slot = slot.0, "caught up by a snapshot");
             }

@@ -43,7 +43,7 @@ impl<S: StateMachine> Driver<S> {
     /// Feeds the ticks that have passed by the clock, however many were missed.
     pub(super) fn tick(&mut self) -> Result<(), NodeError> {
         let passed = self.clock.advance().min(MAX_MISSED_TICKS);
-        self.replica.step(Input::Clock(self.settings.clock.read()), &mut Vec::new());
+        self.replica.read_clocks(self.settings.clock.read());
         // A node that belongs to no cluster yet neither hears messages nor runs for leader: its replica
         // stands still.
         let ticks = if self.peers.introductions.may_take_part() { passed } else { 0 };
