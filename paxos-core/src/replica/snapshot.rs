@@ -149,7 +149,8 @@ impl Replica {
     /// Whether the driver may take another snapshot of this node's state: not while a peer fetches the older
     /// of the two that its storage keeps, as that would be dropped. The log does not grow without end
     /// meanwhile: once it has half of [`log_bytes`](crate::ProtocolSettings::log_bytes), the peer has to wait
-    /// for another.
+    /// for another. Ask again with each tick while a snapshot is due: once the log is full, only the next
+    /// snapshot lets commands in again, and until then nothing is applied that could remind the driver of it.
     #[must_use]
     pub fn may_take_snapshot(&self) -> bool {
         !self.snapshots.is_previous_fetched() || mutated(Mutant::FetchedSnapshotDropped)

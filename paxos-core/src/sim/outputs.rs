@@ -279,7 +279,18 @@ impl<M: Machine, D: Disk> World<M, D> {
         observer.on_apply(node, slot, value, state.application.digest());
         observer.check_state_time(node, slot, state.application.time);
         self.trace.apply(now, id, slot, value);
-        let due = self.scenario.snapshot_slots;
+        self.take_snapshot_if_due(node);
+        for client in answered {
+            let think = 1 + self.client_random.below(self.scenario.think_units);
+            self.wake_client(client, think);
+        }
+    }
+
+    /// Takes a snapshot of a node's state. One that was put off while a peer fetched an older one is still due when
+    /// the log is full, and nothing is applied any more.
+    pub(super) fn take_snapshot_if_due(&mut self, node: usize) {
+        let (due, state) = (self.scenario.snapshot_slots, &self.nodes[node]);
+        let slot = state.application.applied;
         let is_due = due > 0 && slot.0 >= state.snapshot_begun.0 + due && !state.is_snapshot_under_way;
         if is_due && self.may_take_snapshot(node) {
             let (state, observer) = (&mut self.nodes[node], &mut self.observer);
@@ -290,10 +301,6 @@ impl<M: Machine, D: Disk> World<M, D> {
             observer.on_snapshot(node, &meta);
             let delay = 1 + self.scenario.sync_units;
             self.schedule.after(delay, Event::SnapshotTaken(node, state.life, meta, content));
-        }
-        for client in answered {
-            let think = 1 + self.client_random.below(self.scenario.think_units);
-            self.wake_client(client, think);
         }
     }
 

@@ -283,6 +283,7 @@ impl<M: Machine, D: Disk> World<M, D> {
             state.missed_ticks += 1;
         } else if self.is_awake(node, life, |life| Event::Tick(node, life)) {
             self.step(node, Input::Tick);
+            self.take_snapshot_if_due(node);
             self.propose_due(node);
         }
     }

@@ -34,10 +34,14 @@ impl OwnSnapshots {
         OwnSnapshots { interval, grown_bytes: 0, is_awaited: false, under_way: Weak::new() }
     }
 
-    /// Counts a value that is applied; `true` if a snapshot of the state after it is due, to be
-    /// [taken](Self::take) when the applier delivers it. With `may_take` false it is put off.
-    pub(crate) fn on_applied(&mut self, value_bytes: usize, may_take: bool) -> bool {
+    /// Counts a value that is applied.
+    pub(crate) fn on_applied(&mut self, value_bytes: usize) {
         self.grown_bytes += value_bytes as u64 + SLOT_BYTES;
+    }
+
+    /// Whether a snapshot of the present state is due, to be [taken](Self::take) when the applier delivers it.
+    /// With `may_take` false it is put off.
+    pub(crate) fn begin_if_due(&mut self, may_take: bool) -> bool {
         let is_free = !self.is_awaited && self.under_way.strong_count() == 0;
         let is_due = may_take && is_free && self.interval.is_over(self.grown_bytes);
         if is_due {
@@ -157,6 +161,7 @@ mod tests {
     use paxos_storage::{DeferredWork, Error, ErrorKind, Identity, Registry, Storage};
 
     use super::*;
+    use crate::runtime::snapshot_interval::Turn;
     use crate::runtime::writer::{JobResult, Writer};
     use crate::settings::WriterMode;
 
@@ -219,6 +224,17 @@ mod tests {
 
     fn membership() -> Membership {
         Membership::new(&[NodeId(1)]).expect("one member")
+    }
+
+    #[test]
+    fn a_snapshot_that_was_put_off_is_due_though_nothing_more_is_applied() {
+        let turn = Turn::of(NodeId(1), &membership());
+        let mut own = OwnSnapshots::new(SnapshotInterval::new(turn, 1000, 1000, 0));
+        assert!(!own.begin_if_due(true), "nothing has been applied");
+        own.on_applied(1000);
+        assert!(!own.begin_if_due(false), "a peer fetches the one that would be dropped");
+        assert!(own.begin_if_due(true));
+        assert!(!own.begin_if_due(true), "it is awaited");
     }
 
     #[tokio::test]

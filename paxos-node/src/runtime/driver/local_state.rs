@@ -69,11 +69,18 @@ impl<S: StateMachine> Driver<S> {
                 command_seconds.record(now - since);
             }
         })?;
+        self.local_state.own_snapshots.on_applied(value_bytes);
+        self.take_snapshot_if_due();
+        Ok(end)
+    }
+
+    /// Has a snapshot taken. One that was put off while a peer fetched an older one is still due when the log is
+    /// full, and nothing is applied any more.
+    pub(super) fn take_snapshot_if_due(&mut self) {
         let may_take = self.replica.may_take_snapshot();
-        if self.local_state.own_snapshots.on_applied(value_bytes, may_take) {
+        if self.local_state.own_snapshots.begin_if_due(may_take) {
             self.local_state.applier.snapshot();
         }
-        Ok(end)
     }
 
     /// Takes in what the applier's thread reports.

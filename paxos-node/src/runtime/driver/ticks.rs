@@ -72,6 +72,7 @@ impl<S: StateMachine> Driver<S> {
         self.memory.note_peers(self.peers.introductions.memory_limits());
         self.memory.look(self.replica.log_bytes(), now);
         self.turn_times.show(now);
+        self.take_snapshot_if_due();
         self.local_state.on_tick()
     }
 }
