@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use paxos_node::rescue::{self, Outcome, Plan, RescueError};
 
 use super::Failure;
-use super::terminal::{say, warn_line};
+use super::terminal::say;
 
 const EXAMPLES: &str = "\
 Examples, for a cluster of three of which the disk of node 1 is left:
@@ -115,12 +115,13 @@ fn show(plan: &Plan) {
     say!("the log goes on from the disk of node {}, which knows most", plan.base);
     say!("kept: everything through slot {}, which is known to be chosen", plan.kept_through);
     if plan.adopted_through > plan.kept_through {
-        say!(
-            "kept, too: what was accepted in slots {} to {}, though it may not have been chosen; {} of them are empty",
-            plan.kept_through + 1,
-            plan.adopted_through,
-            plan.holes
-        );
+        let (first, last) = (plan.kept_through + 1, plan.adopted_through);
+        let slots = if first == last { format!("slot {last}") } else { format!("slots {first} to {last}") };
+        let holes = match plan.holes {
+            0 => String::new(),
+            holes => format!("; {holes} of these slots are empty on all disks, and stay so"),
+        };
+        say!("kept, too: what was accepted in {slots}, though it may not have been chosen{holes}");
     }
     if plan.may_have_chosen_more {
         say!(
@@ -154,6 +155,11 @@ fn apply(file: &Path, name: Option<&str>) -> Result<(), Failure> {
         Some(name) => name.to_owned(),
         None => ask(&plan)?,
     };
+    if typed.is_empty() {
+        return Err(Failure::usage(
+            "nothing is changed: nobody has typed the cluster's name; --yes-i-am-sure NAME gives it in a script",
+        ));
+    }
     if typed != plan.cluster {
         return Err(Failure::usage(format!(
             "nothing is changed: the cluster's name is {}, and {typed:?} was given",
@@ -182,16 +188,12 @@ fn apply(file: &Path, name: Option<&str>) -> Result<(), Failure> {
 /// Has somebody type the cluster's name.
 fn ask(plan: &Plan) -> Result<String, Failure> {
     if std::io::stdin().is_terminal() {
-        say!("type the cluster's name to give up what only nodes {:?} know:", plan.lost);
+        let lost: Vec<String> = plan.lost.iter().map(u64::to_string).collect();
+        say!("type the cluster's name to give up what only the lost nodes know ({}):", lost.join(", "));
         let _ = std::io::stdout().flush(); // A terminal that is gone types nothing either.
     }
     let mut line = String::new();
     std::io::stdin().read_line(&mut line).map_err(Failure::other)?;
-    if line.is_empty() {
-        warn_line(
-            "paxos-node: nobody has typed the cluster's name; --yes-i-am-sure NAME gives it in a script",
-        );
-    }
     Ok(line.trim().to_owned())
 }
 

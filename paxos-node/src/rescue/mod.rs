@@ -74,24 +74,12 @@ pub enum RescueError {
         other: PathBuf,
     },
     /// Two storages belong to different clusters.
-    #[error(
-        "{} belongs to cluster {cluster} ({id}), and {} to cluster {other_cluster} ({other_id}): rescue one at a time",
-        one.display(),
-        other.display()
-    )]
+    #[error("{one}, but {other}: rescue one at a time")]
     OtherCluster {
-        /// The first directory.
-        one: PathBuf,
-        /// The name of its cluster.
-        cluster: String,
-        /// The id of its cluster.
-        id: String,
-        /// The second directory.
-        other: PathBuf,
-        /// The name of its cluster.
-        other_cluster: String,
-        /// The id of its cluster.
-        other_id: String,
+        /// The first directory, and the name and id of its cluster.
+        one: String,
+        /// The same of the second.
+        other: String,
     },
     /// A storage is not that of a member.
     #[error("{}: node {node} is no member of the cluster ({members}): leave this disk out", directory.display())]

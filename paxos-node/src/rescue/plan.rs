@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use paxos_core::Membership;
-use paxos_storage::{FoundingId, Storage};
+use paxos_storage::{FoundingId, Origin, Storage};
 use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 
@@ -134,15 +134,15 @@ fn check_same_cluster(one: &Disk, other: &Disk) -> Result<(), RescueError> {
 }
 
 fn other_cluster(one: &Disk, other: &Disk) -> RescueError {
-    let id = |disk: &Disk| disk.founding.id.map(|id| id.to_string()).unwrap_or_default();
-    RescueError::OtherCluster {
-        one: one.directory.clone(),
-        cluster: one.cluster().to_owned(),
-        id: id(one),
-        other: other.directory.clone(),
-        other_cluster: other.cluster().to_owned(),
-        other_id: id(other),
-    }
+    let told = |disk: &Disk| {
+        let id = disk.founding.id.map(|id| id.to_string()).unwrap_or_default();
+        let rescued = match disk.registry.origin {
+            Some(Origin::Rescue { of }) => format!(", rescued from {of}"),
+            _ => String::new(),
+        };
+        format!("{} belongs to cluster {} ({id}{rescued})", disk.directory.display(), disk.cluster())
+    };
+    RescueError::OtherCluster { one: told(one), other: told(other) }
 }
 
 /// The plan of a decision.

@@ -46,7 +46,7 @@ pub(in crate::cli) fn open(path: &Path) -> Result<File, Failure> {
 pub(in crate::cli) fn show(description: &Description) {
     say!("cluster    {} ({})", description.cluster, description.cluster_id);
     say!("slot       {}, from node {}", description.slot, description.node);
-    let facts = description.facts.iter().map(|(name, value)| format!("{value} ({name})"));
+    let facts = description.facts.iter().map(|(name, value)| format!("{name} {value}"));
     say!("state      {}", facts.collect::<Vec<_>>().join(", "));
     say!("log time   {}", when(description.time_millis));
     say!("taken at   {}", when(description.taken_at_millis));
