@@ -23,8 +23,8 @@
 //! So each flipped bit is found in its block, and so is a file that is cut, even between two blocks. The
 //! SHA-256 is the backup's name: clusters that are restored from different files know it by that.
 //!
-//! [`BackupWriter`] and [`BackupReader`] write and read files, [`verify`] checks all of one, and [`restore`]
-//! makes storages of a new cluster.
+//! [`BackupWriter`] and [`BackupReader`] write and read files, [`verify`] checks all of one, and
+//! [`restore()`] makes storages of a new cluster.
 //!
 //! Deliberately absent: backups of what has changed since another one, compression and encryption. Programs
 //! for files do the latter two.

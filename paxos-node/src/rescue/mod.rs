@@ -2,8 +2,8 @@
 //!
 //! Without a majority nothing can be chosen, and nobody can know any more what was: the lost nodes may have
 //! chosen values that none of the others has heard of. So a rescue is a decision of a person, who gives up
-//! what only the lost nodes knew. It has two steps: [`plan`] looks at the disks that are left, changes
-//! nothing, and says what is kept and what may be lost; [`apply`] makes it so.
+//! what only the lost nodes knew. It has two steps: [`plan()`] looks at the disks that are left, changes
+//! nothing, and says what is kept and what may be lost; [`apply()`] makes it so.
 //!
 //! # What a rescue does
 //!

@@ -47,8 +47,8 @@ pub(super) struct Take {
     /// Take the backup from this node, even if it is the leader [default: a learner or a follower].
     #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u64).range(1..))]
     node: Option<u64>,
-    /// Take the state that the node has, though it may lack what was acknowledged last: for a cluster that has
-    /// lost its majority.
+    /// Take the state that the node has, though it may lack what was acknowledged last: for a cluster that
+    /// has lost its majority.
     #[arg(long)]
     stale: bool,
 }
