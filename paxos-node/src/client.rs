@@ -8,12 +8,12 @@ use paxos_core::session::SessionId;
 use paxos_core::{Change, ChangeRefusal, Epoch, HandoverRefusal, NodeId, Slot, Time};
 use tokio::sync::{RwLockReadGuard, mpsc, oneshot, watch};
 
-#[cfg(feature = "server")]
+#[cfg(all(feature = "server", any(feature = "quic", feature = "tcp")))]
 use crate::error::NodeError;
 use crate::runtime::driver::AdministrationReply;
 use crate::runtime::introductions::KeptOut;
 use crate::runtime::replicated::{Replicated, SharedState};
-#[cfg(feature = "server")]
+#[cfg(all(feature = "server", any(feature = "quic", feature = "tcp")))]
 use crate::state_machine::SnapshotWriter;
 use crate::state_machine::StateMachine;
 use crate::status::Status;
@@ -182,7 +182,7 @@ impl<S: StateMachine> Client<S> {
 
     /// The present state of this node, to be written elsewhere. Blocks until nothing is applied: call it on a
     /// thread that may wait.
-    #[cfg(feature = "server")]
+    #[cfg(all(feature = "server", any(feature = "quic", feature = "tcp")))]
     pub(crate) fn picture(&self) -> Result<Picture, NodeError> {
         let replicated = self.state.blocking_read();
         if replicated.is_broken() {
@@ -213,7 +213,7 @@ impl<S: StateMachine> Client<S> {
 }
 
 /// A state of a node after one slot, yet to be written.
-#[cfg(feature = "server")]
+#[cfg(all(feature = "server", any(feature = "quic", feature = "tcp")))]
 pub(crate) struct Picture {
     pub(crate) slot: Slot,
     pub(crate) time: Time,

@@ -22,7 +22,7 @@ pub(super) const REMOVED: &str = "del";
 pub(super) const EXPIRED: &str = "expired";
 
 /// Revisions are lower than this, with room for all that are still to come.
-#[cfg(feature = "server")]
+#[cfg(all(feature = "server", feature = "file"))]
 const MAX_REVISION: u64 = 1 << 62;
 
 /// The state of the store.
@@ -118,7 +118,7 @@ impl Store {
     /// Raises the revision, so that no change gets one that this store may have given elsewhere. What was
     /// removed until then counts as unknown: every watch of a missing key that is older finds it changed.
     /// `false` if there are no such revisions.
-    #[cfg(feature = "server")]
+    #[cfg(all(feature = "server", feature = "file"))]
     #[must_use]
     pub(crate) fn raise_revision(&mut self, by: u64) -> bool {
         let raised = self.revision.checked_add(by).filter(|revision| *revision < MAX_REVISION);

@@ -178,7 +178,7 @@ impl<S: StateMachine> Replicated<S> {
     }
 
     /// Forgets all sessions: those of another cluster mean nothing in this one.
-    #[cfg(feature = "server")]
+    #[cfg(all(feature = "server", feature = "file"))]
     pub(crate) fn forget_sessions(&mut self) {
         self.sessions = Sessions::new(self.limits);
     }
