@@ -8,9 +8,13 @@ use paxos_core::session::SessionId;
 use paxos_core::{Change, ChangeRefusal, Epoch, HandoverRefusal, NodeId, Slot, Time};
 use tokio::sync::{RwLockReadGuard, mpsc, oneshot, watch};
 
+#[cfg(all(feature = "server", any(feature = "quic", feature = "tcp")))]
+use crate::error::NodeError;
 use crate::runtime::driver::AdministrationReply;
 use crate::runtime::introductions::KeptOut;
 use crate::runtime::replicated::{Replicated, SharedState};
+#[cfg(all(feature = "server", any(feature = "quic", feature = "tcp")))]
+use crate::state_machine::SnapshotWriter;
 use crate::state_machine::StateMachine;
 use crate::status::Status;
 
@@ -176,6 +180,18 @@ impl<S: StateMachine> Client<S> {
         answer.await.map_err(|_| AdministrationError::Stopped)?
     }
 
+    /// The present state of this node, to be written elsewhere. Blocks until nothing is applied: call it on a
+    /// thread that may wait.
+    #[cfg(all(feature = "server", any(feature = "quic", feature = "tcp")))]
+    pub(crate) fn picture(&self) -> Result<Picture, NodeError> {
+        let replicated = self.state.blocking_read();
+        if replicated.is_broken() {
+            return Err(NodeError::AlreadyFailed { cause: ClientError::Stopped.to_string() });
+        }
+        let (slot, time) = (replicated.applied, replicated.time);
+        Ok(Picture { slot, time, facts: replicated.state.describe(), write: replicated.snapshot()? })
+    }
+
     /// Whether the node is still recovering what its storage holds.
     #[cfg(feature = "server")]
     pub(crate) fn is_recovering(&self) -> bool {
@@ -194,6 +210,17 @@ impl<S: StateMachine> Client<S> {
     pub fn status(&self) -> watch::Receiver<Status> {
         self.status.clone()
     }
+}
+
+/// A state of a node after one slot, yet to be written.
+#[cfg(all(feature = "server", any(feature = "quic", feature = "tcp")))]
+pub(crate) struct Picture {
+    pub(crate) slot: Slot,
+    pub(crate) time: Time,
+    /// As [`StateMachine::describe`] tells them.
+    pub(crate) facts: std::collections::BTreeMap<String, String>,
+    /// Writes the sessions and the state, as a snapshot has them.
+    pub(crate) write: SnapshotWriter,
 }
 
 /// Read access to the state machine. While it lives the node applies nothing.

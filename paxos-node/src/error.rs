@@ -146,6 +146,11 @@ pub enum NodeError {
         /// The peer.
         by: NodeId,
     },
+    /// A restore from a backup has not come to its end on this storage.
+    #[error(
+        "the restore from a backup has not come to its end on this storage: empty its directory and restore it again"
+    )]
+    HalfRestored,
     /// A thread could not be started.
     #[error("no thread for the node: {0}")]
     Thread(std::io::Error),

@@ -73,6 +73,8 @@
 
 pub mod backends;
 #[cfg(feature = "server")]
+pub mod backup;
+#[cfg(feature = "server")]
 #[cfg_attr(
     not(any(feature = "quic", feature = "tcp")),
     allow(dead_code, unused_imports, reason = "without a network the program runs no node")
@@ -98,6 +100,8 @@ pub mod load;
 mod lock;
 mod node;
 pub mod prelude;
+#[cfg(all(feature = "server", feature = "file"))]
+pub mod rescue;
 mod runtime;
 mod session;
 mod settings;

@@ -34,6 +34,9 @@ pub struct NodeSettings {
     /// empty if the storage knows them from an earlier start. It learns what is chosen, and votes from when
     /// it was added to the members and promoted.
     pub joins: bool,
+    /// The members of the cluster that this node joins, as far as it was told, if they are not the founders:
+    /// more than half of them have to let it in. Empty for the founders.
+    pub present_members: Vec<NodeId>,
     /// The number of this configuration; the same on all nodes.
     pub epoch: Epoch,
     /// How many members make a quorum; `None` for majorities. The same on all nodes.
@@ -130,6 +133,7 @@ impl NodeSettings {
             members,
             addresses: BTreeMap::new(),
             joins: false,
+            present_members: Vec::new(),
             epoch: Epoch(0),
             quorums: None,
             cluster: None,

@@ -1,5 +1,6 @@
 //! The trait that a user of the library implements: a deterministic state machine.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use bytes::Bytes;
@@ -101,6 +102,12 @@ pub trait StateMachine: Send + Sync + 'static {
     fn takes_long(&self, command: &Bytes) -> bool {
         let _ = command;
         false
+    }
+
+    /// What a backup says of the present state, by name and in words: how many keys there are, for example.
+    /// Nothing by default. Called while nothing is applied, so it must be quick.
+    fn describe(&self) -> BTreeMap<String, String> {
+        BTreeMap::new()
     }
 
     /// A number that tells different states apart: nodes compare it at equal slots, and show it in their

@@ -32,7 +32,9 @@ use paxos_core::{
     SnapshotMeta, Time, Value, Write, WriteNumber,
 };
 
-use crate::{ErrorKind, Founding, FoundingId, KnownPeer, Registry, Start, Storage, StorageId};
+use crate::{
+    ErrorKind, Founding, FoundingId, KnownPeer, Origin, Registry, RestoreId, Start, Storage, StorageId,
+};
 
 /// Makes the storages that the suite tests.
 pub trait Backend {
@@ -225,15 +227,21 @@ fn a_node_and_its_peers_are_remembered(backend: &mut dyn Backend) {
     let peer =
         |node: NodeId| KnownPeer { storage: StorageId(u128::from(node.0) << 100), start: start(node.0) };
     let founding = |epoch, id| Founding { id, membership: membership(epoch) };
-    for (peers, founding) in [
-        (2, None),
-        (Registry::MAX_PEERS, Some(founding(u64::MAX - 7000, Some(FoundingId(u128::MAX - 1))))),
-        (1, Some(founding(3, None))),
-        (0, Some(founding(1, Some(FoundingId(7))))),
+    let rescue = Origin::Rescue { of: FoundingId(u128::MAX - 2) };
+    for (peers, origin, founding) in [
+        (2, Some(Origin::Backup(RestoreId(5))), None),
+        (Registry::MAX_PEERS, Some(rescue), Some(founding(u64::MAX - 7000, Some(FoundingId(u128::MAX - 1))))),
+        (1, None, Some(founding(3, None))),
+        (0, None, Some(founding(1, Some(FoundingId(7))))),
     ] {
         let peers_known = nodes(peers).map(|node| (node, peer(node))).collect();
-        let registry =
-            Registry { start: start(peers as u64), is_superseded: peers == 1, founding, peers: peers_known };
+        let registry = Registry {
+            start: start(peers as u64),
+            is_superseded: peers == 1,
+            founding,
+            origin,
+            peers: peers_known,
+        };
         storage.remember(&registry).expect("a registry is remembered");
         assert_eq!(storage.registry(), registry, "a registry is known once it is remembered");
         drop(storage);

@@ -126,7 +126,7 @@
 //!     Value, ValueKind, Write,
 //! };
 //! use paxos_storage::{
-//!     Founding, FoundingId, Identity, KnownPeer, Registry, Start, Storage, StorageId,
+//!     Founding, FoundingId, Identity, KnownPeer, Origin, Registry, RestoreId, Start, Storage, StorageId,
 //! };
 //!
 //! const IDENTITY: u8 = 0;
@@ -341,6 +341,13 @@
 //!         bytes.put_u64_le(encoded.len() as u64);
 //!         bytes.put_slice(&encoded);
 //!     }
+//!     let (kind, id) = match registry.origin {
+//!         None => (0, 0),
+//!         Some(Origin::Backup(id)) => (1, id.0),
+//!         Some(Origin::Rescue { of }) => (2, of.0),
+//!     };
+//!     bytes.put_u8(kind);
+//!     bytes.put_u128_le(id);
 //!     for (node, peer) in &registry.peers {
 //!         bytes.put_u64_le(node.0);
 //!         bytes.put_u128_le(peer.storage.0);
@@ -358,12 +365,17 @@
 //!         let membership = Membership::decode(&bytes.split_to(length));
 //!         Founding { id, membership: membership.expect("it was encoded by this storage") }
 //!     });
+//!     let origin = match (bytes.get_u8(), bytes.get_u128_le()) {
+//!         (1, id) => Some(Origin::Backup(RestoreId(id))),
+//!         (2, id) => Some(Origin::Rescue { of: FoundingId(id) }),
+//!         _ => None,
+//!     };
 //!     let mut peers = BTreeMap::new();
 //!     while bytes.has_remaining() {
 //!         let (node, storage) = (NodeId(bytes.get_u64_le()), StorageId(bytes.get_u128_le()));
 //!         peers.insert(node, KnownPeer { storage, start: take_start(&mut bytes) });
 //!     }
-//!     Registry { start, is_superseded, founding, peers }
+//!     Registry { start, is_superseded, founding, origin, peers }
 //! }
 //!
 //! fn put_start(bytes: &mut Vec<u8>, start: Start) {

@@ -52,6 +52,28 @@ pub struct KnownPeer {
     pub start: Start,
 }
 
+/// A random-looking number that tells what a storage was restored from apart from anything else.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct RestoreId(pub u128);
+
+impl fmt::Display for RestoreId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:032x}", self.0)
+    }
+}
+
+/// Where the contents of a storage come from, if its own cluster has not made all of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// A backup. All founders of the cluster have the same one.
+    Backup(RestoreId),
+    /// A cluster that has lost its majority, and whose remaining nodes go on under another id.
+    Rescue {
+        /// The id of that cluster.
+        of: FoundingId,
+    },
+}
+
 /// What a node remembers of itself and of its peers.
 ///
 /// It can be built and taken apart by its fields on purpose: a backend must store all of them, so one that
@@ -65,6 +87,9 @@ pub struct Registry {
     pub is_superseded: bool,
     /// The cluster that the node belongs to; `None` until it has met one.
     pub founding: Option<Founding>,
+    /// Where the contents come from, if not from the cluster itself. A storage with an origin and without a
+    /// founding waits for its cluster to be founded, although it holds data.
+    pub origin: Option<Origin>,
     /// The peers that the node has met; at most [`MAX_PEERS`](Registry::MAX_PEERS).
     pub peers: BTreeMap<NodeId, KnownPeer>,
 }

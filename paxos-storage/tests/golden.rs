@@ -59,6 +59,7 @@ fn registry() -> Registry {
         start: Start { number: 9, nonce: 0xfeed },
         is_superseded: false,
         founding: Some(Founding { id: Some(FoundingId(0xabcd << 64)), membership: founding() }),
+        origin: None,
         peers: [(1, 11), (2, 22)].map(peer).into(),
     }
 }

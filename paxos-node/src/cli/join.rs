@@ -65,6 +65,7 @@ async fn join(serve: &mut Serve, cluster: &str) -> Result<(), Failure> {
     serve.peers = addresses.filter(|(_, address)| !address.is_empty()).collect();
     adopt(&mut serve.settings, &founding);
     serve.settings.addresses.extend(serve.peers.clone());
+    serve.settings.present_members = report.members.iter().map(|member| NodeId(member.id)).collect();
     Ok(())
 }
 

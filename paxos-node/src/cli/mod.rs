@@ -3,6 +3,8 @@
 //! Exit codes: 0 done, 1 failed otherwise, 2 usage or configuration, 3 the storage failed, 4 the storage is
 //! damaged, 5 the node was removed from its cluster.
 
+#[cfg(feature = "file")]
+mod backup;
 mod bench;
 mod certs;
 mod choice;
@@ -23,6 +25,10 @@ pub(crate) mod options;
 mod refound;
 #[cfg(any(feature = "quic", feature = "tcp"))]
 mod reread;
+#[cfg(feature = "file")]
+mod rescue;
+#[cfg(feature = "file")]
+mod restore;
 mod runtime;
 #[cfg(any(feature = "quic", feature = "tcp"))]
 mod serve;
@@ -101,6 +107,7 @@ impl From<paxos_node::NodeError> for Failure {
             | NodeError::TransportOfOtherNode { .. }
             | NodeError::OtherCluster { .. }
             | NodeError::OtherMembers { .. }
+            | NodeError::HalfRestored
             | NodeError::FramesTooSmall { .. } => Failure::usage(error),
             NodeError::OtherDisk { .. } => {
                 Failure::damaged(format!("{error}, as the README tells under 'Replacing a node'"))
@@ -126,6 +133,7 @@ Examples:
   paxos-node certs renew --out certs        new certificates by the same CA; running nodes take them up
   paxos-node status a:8001,b:8001,c:8001
   paxos-node member replace --id 2 --with 4 --address d:9001 --via a:9001,c:9001 --certs certs
+  paxos-node backup --via a:9001,b:9001 --certs certs --out today.backup
   paxos-node bench                          what transports and storages cost on this machine
   paxos-node wal inspect data               what a data directory holds, and whether it is damaged
 
@@ -157,10 +165,19 @@ enum Command {
     /// Show and change the members of a running cluster.
     #[cfg(any(feature = "quic", feature = "tcp"))]
     Member(member::Arguments),
+    /// Take a backup of a running cluster, or check one.
+    #[cfg(feature = "file")]
+    Backup(backup::Arguments),
+    /// Make a node's data directory for a new cluster from a backup.
+    #[cfg(feature = "file")]
+    Restore(restore::Arguments),
     /// Show the state of a cluster's nodes.
     Status(status::Arguments),
     /// Compare transports and storages in this process, or measure a running cluster.
     Bench(Box<bench::Arguments>),
+    /// Go on with what is left of a cluster that has lost its majority.
+    #[cfg(feature = "file")]
+    Rescue(rescue::Arguments),
     /// Give a stopped cluster other members.
     #[cfg(feature = "file")]
     Refound(refound::Arguments),
@@ -188,6 +205,12 @@ pub fn run() -> ExitCode {
         Command::Local(arguments) => start_log(&cli.log).and_then(|()| local::run(&arguments, &cli.log)),
         Command::Status(arguments) => status::run(&arguments),
         Command::Bench(arguments) => start_log(&cli.log).and_then(|()| bench::run(&arguments)),
+        #[cfg(feature = "file")]
+        Command::Backup(arguments) => backup::run(&arguments),
+        #[cfg(feature = "file")]
+        Command::Restore(arguments) => restore::run(&arguments),
+        #[cfg(feature = "file")]
+        Command::Rescue(arguments) => rescue::run(&arguments),
         #[cfg(feature = "file")]
         Command::Refound(arguments) => refound::run(&arguments),
         #[cfg(feature = "file")]

@@ -84,6 +84,7 @@ async fn run_node(mut serve: Serve) -> Result<(), Failure> {
     let operators = OperatorSettings::default().with(|operators| {
         operators.cluster.clone_from(&cluster);
         operators.addresses.clone_from(&settings.addresses);
+        operators.backup_directory = backup_directory(&serve);
     });
     let mut node = Node::start(settings, transport, storage, Store::default())?;
     let (stop_fronts, stopped) = watch::channel(false);
@@ -120,6 +121,16 @@ async fn run_node(mut serve: Serve) -> Result<(), Failure> {
     node.stop().await?;
     say!("node {id} has stopped");
     Ok(())
+}
+
+/// Where a backup is kept while it is fetched: beside the log, if there is one on a disk.
+fn backup_directory(serve: &Serve) -> std::path::PathBuf {
+    match serve.storage {
+        #[cfg(feature = "file")]
+        StorageKind::File => serve.data.clone().unwrap_or_default(),
+        #[allow(unreachable_patterns, reason = "reached only if there are other storages")]
+        _ => std::path::PathBuf::new(),
+    }
 }
 
 /// Opens the ports for Redis clients, and adds the files that they use to `sources`.

@@ -43,6 +43,8 @@
 //! | disks made anew beside one that remembers | they never make a quorum, and log which nodes they wait for | `introductions::made_anew`, `checks::used_disk` |
 //! | members, or settings that must be equal, that differ | refused and logged on both sides with both values; no healthy node stops | `introductions::settings`, `introductions::three_nodes`, `checks` |
 //! | a copy or a backup of a directory | a durable start counter tells older starts and rivals; what peers have heard of a storage tells copies that lack some of it; all are refused | `introductions::copy`, `introductions::backup` |
+//! | a cluster that is founded from a backup, and one of whose founders has another one | founders compare what they were restored from; a restore that was cut off is told | `backup::founders` |
+//! | a node that was given up when its cluster was rescued, and comes back | another id of the founding, and removed ids; it ends with exit code 5 | `rescue::last_node` |
 //! | states that have become different all the same | digests of equal slots are compared about once a second: error, metric, `/readyz` | `checkpoints` |
 //! | parts of another node or cluster in one process | [`Node::start`](crate::Node::start) checks storage, transport, frames and settings | `checks` |
 //! | a command that can never be applied | a definite error at once, wherever it enters; a leader with a smaller limit sends it back | `checks::over_the_limit`, `leading::too_long` |

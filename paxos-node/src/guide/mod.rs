@@ -8,6 +8,7 @@
 //! If you run one:
 //!
 //! - [`access`]: who may talk to a node: TLS, users, and certificates that are replaced while it runs;
+//! - [`backup`]: backups, new clusters from them, nodes that are replaced, and a majority that is lost;
 //! - [`monitor`]: what to monitor, and what is worth an alarm;
 //! - [`clients`]: what Redis clients do when an answer is lost, and what that means for commands that may not
 //!   be applied twice;
@@ -16,6 +17,7 @@
 //!   it.
 
 pub mod access;
+pub mod backup;
 pub mod clients;
 pub mod embed;
 pub mod faults;

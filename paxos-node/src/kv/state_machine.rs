@@ -1,5 +1,6 @@
 //! The store as a state machine: commands of the log are applied to it, and snapshots taken of it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -71,6 +72,11 @@ impl StateMachine for Store {
 
     fn takes_long(&self, command: &Bytes) -> bool {
         self.estimates_long(command)
+    }
+
+    fn describe(&self) -> BTreeMap<String, String> {
+        let facts = [("keys", self.len() as u64), ("revision", self.revision)];
+        facts.into_iter().map(|(name, value)| (name.to_owned(), value.to_string())).collect()
     }
 
     fn digest(&self) -> u64 {

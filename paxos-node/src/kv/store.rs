@@ -21,6 +21,10 @@ pub(super) const CHANGED: &str = "set";
 pub(super) const REMOVED: &str = "del";
 pub(super) const EXPIRED: &str = "expired";
 
+/// Revisions are lower than this, with room for all that are still to come.
+#[cfg(all(feature = "server", feature = "file"))]
+const MAX_REVISION: u64 = 1 << 62;
+
 /// The state of the store.
 #[derive(Default)]
 pub struct Store {
@@ -109,6 +113,20 @@ impl Store {
     #[must_use]
     pub fn revision(&self) -> u64 {
         self.revision
+    }
+
+    /// Raises the revision, so that no change gets one that this store may have given elsewhere. What was
+    /// removed until then counts as unknown: every watch of a missing key that is older finds it changed.
+    /// `false` if there are no such revisions.
+    #[cfg(all(feature = "server", feature = "file"))]
+    #[must_use]
+    pub(crate) fn raise_revision(&mut self, by: u64) -> bool {
+        let raised = self.revision.checked_add(by).filter(|revision| *revision < MAX_REVISION);
+        if let Some(revision) = raised {
+            self.revision = revision;
+            self.removals = Removals::unknown_through(revision);
+        }
+        raised.is_some()
     }
 
     /// A picture of the present state. It is taken at once, and costs memory only for what is changed while

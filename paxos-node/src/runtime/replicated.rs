@@ -177,6 +177,12 @@ impl<S: StateMachine> Replicated<S> {
         }))
     }
 
+    /// Forgets all sessions: those of another cluster mean nothing in this one.
+    #[cfg(all(feature = "server", feature = "file"))]
+    pub(crate) fn forget_sessions(&mut self) {
+        self.sessions = Sessions::new(self.limits);
+    }
+
     /// Replaces everything by the snapshot of `slot`.
     pub(crate) fn restore(&mut self, slot: Slot, snapshot: &mut dyn Read) -> Result<(), NodeError> {
         let failed = |error| NodeError::Restore { slot, error };

@@ -71,6 +71,16 @@ pub fn volume_bytes(directory: &Path) -> Result<u64, Error> {
     Ok(volume.f_blocks.saturating_mul(volume.f_frsize))
 }
 
+/// How much of the volume that `directory` is on is free for this process.
+///
+/// # Errors
+///
+/// [`Error::Io`].
+pub fn free_bytes(directory: &Path) -> Result<u64, Error> {
+    let volume = rustix::fs::statvfs(directory).map_err(io::Error::from).during("look at", directory)?;
+    Ok(volume.f_bavail.saturating_mul(volume.f_frsize))
+}
+
 /// The files of an empty or partly made storage; an error if there are others.
 fn unfinished_names(disk: &SystemDisk, directory: &Path) -> Result<Vec<String>, Error> {
     let mut names = disk.list().during("list", directory)?;

@@ -75,9 +75,9 @@ mod storage;
 #[cfg(test)]
 mod tests;
 
-pub use format::{format, identity, volume_bytes};
+pub use format::{format, free_bytes, identity, volume_bytes};
 pub use recovery::inspect::{
     FrameReport, Inspection, MembershipPlace, MembershipReport, SegmentReport, SnapshotReport, SpareReport,
-    inspect,
+    inspect, inspect_entries,
 };
 pub use storage::{FileSettings, FileStorage};

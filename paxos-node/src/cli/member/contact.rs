@@ -18,7 +18,7 @@ const MIN_PAUSE: Duration = Duration::from_millis(5);
 const MAX_PAUSE: Duration = Duration::from_millis(500);
 
 /// The cluster, as an operator reaches it.
-pub(super) struct Contact {
+pub(in crate::cli) struct Contact {
     identity: CallIdentity,
     /// `None` to try those that are compiled in.
     transport: Option<TransportKind>,
@@ -28,7 +28,7 @@ pub(super) struct Contact {
 }
 
 /// Why a node has not answered.
-pub(super) enum Unanswered {
+pub(in crate::cli) enum Unanswered {
     /// It has not got the request.
     NotTaken(String),
     /// It has got the request, and may have carried it out.
@@ -38,7 +38,7 @@ pub(super) enum Unanswered {
 }
 
 impl Unanswered {
-    pub(super) fn reason(self) -> String {
+    pub(in crate::cli) fn reason(self) -> String {
         match self {
             Unanswered::NotTaken(reason) | Unanswered::Unknown(reason) | Unanswered::Refused(reason) => {
                 reason
@@ -48,12 +48,16 @@ impl Unanswered {
 }
 
 impl Contact {
-    pub(super) fn new(identity: CallIdentity, transport: Option<TransportKind>, via: Vec<String>) -> Contact {
+    pub(in crate::cli) fn new(
+        identity: CallIdentity,
+        transport: Option<TransportKind>,
+        via: Vec<String>,
+    ) -> Contact {
         Contact { identity, transport, via, seen: None }
     }
 
     /// The members, as the leader sees them if it can be asked, else as another node does.
-    pub(super) async fn look(&mut self) -> Result<MembershipReport, Failure> {
+    pub(in crate::cli) async fn look(&mut self) -> Result<MembershipReport, Failure> {
         let mut best: Option<MembershipReport> = None;
         let mut problems = Vec::new();
         for address in self.addresses() {
@@ -113,7 +117,7 @@ impl Contact {
     }
 
     /// Asks the node at an address.
-    pub(super) async fn ask(&self, address: &str, request: &Request) -> Result<Answer, Unanswered> {
+    pub(in crate::cli) async fn ask(&self, address: &str, request: &Request) -> Result<Answer, Unanswered> {
         let addresses = [address.to_owned()];
         let answer = match self.transport {
             Some(transport) => transport.call(&addresses, &self.identity, request.encode()).await,
@@ -143,18 +147,18 @@ fn unanswered(error: &BackendError) -> Unanswered {
 }
 
 /// Tries again, with growing pauses, for as long as a command has patience.
-pub(super) struct Retries {
+pub(in crate::cli) struct Retries {
     deadline: Instant,
     pause: Duration,
 }
 
 impl Retries {
-    pub(super) fn new() -> Retries {
+    pub(in crate::cli) fn new() -> Retries {
         Retries { deadline: Instant::now() + PATIENCE, pause: MIN_PAUSE }
     }
 
     /// Pauses, or fails with what was in the way if the time is over.
-    pub(super) async fn pause(&mut self, reason: &str) -> Result<(), Failure> {
+    pub(in crate::cli) async fn pause(&mut self, reason: &str) -> Result<(), Failure> {
         if Instant::now() >= self.deadline {
             return Err(Failure::other(format!("given up after {} s: {reason}", PATIENCE.as_secs())));
         }

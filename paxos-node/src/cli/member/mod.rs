@@ -3,7 +3,7 @@
 //! Operators' calls go to the port for peers, by an operator's certificate. [`contact`] finds the leader and
 //! follows it, [`orders`] has one change made, and [`replace`] makes the three that replace a node.
 
-mod contact;
+pub(super) mod contact;
 mod list;
 mod orders;
 mod replace;
@@ -130,16 +130,16 @@ enum Command {
 
 /// How the cluster is reached.
 #[derive(Args)]
-struct Cluster {
+pub(super) struct Cluster {
     /// Where some members listen for peers.
     #[arg(long, value_name = "HOST:PORT,..")]
-    via: String,
+    pub(super) via: String,
     /// The directory with ca.pem, admin.pem and admin-key.pem, made by `paxos-node certs`.
     #[arg(long, value_name = "DIR")]
-    certs: PathBuf,
+    pub(super) certs: PathBuf,
     /// What carries messages between nodes [default: whichever they answer over].
     #[arg(long, env = "PAXOS_TRANSPORT", value_parser = one_of(NETWORK_TRANSPORTS, TransportKind::name))]
-    transport: Option<TransportKind>,
+    pub(super) transport: Option<TransportKind>,
 }
 
 /// How a change is to be made.
@@ -213,7 +213,7 @@ async fn carry_out(command: &Command) -> Result<(), Failure> {
     Ok(())
 }
 
-fn contact(cluster: &Cluster) -> Result<Contact, Failure> {
+pub(super) fn contact(cluster: &Cluster) -> Result<Contact, Failure> {
     let via = parse_addresses("via", &cluster.via)?;
     if via.is_empty() {
         return Err(Failure::usage("--via names no address"));

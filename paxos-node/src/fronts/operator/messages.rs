@@ -7,6 +7,7 @@ use paxos_core::{Change, Membership, NodeId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::backup::Description;
 use crate::fronts::MemberReport;
 use crate::status::Status;
 
@@ -33,6 +34,23 @@ pub enum Request {
     Transfer {
         /// To this node; `None` for the fittest voter.
         to: Option<u64>,
+    },
+    /// Take a picture of the node's state, and keep it to be read. Only an operator may ask.
+    BeginBackup {
+        /// Take the state that the node has, even if it can't find out whether that is the newest one.
+        may_be_stale: bool,
+    },
+    /// A piece of a backup.
+    ReadBackup {
+        /// Which.
+        backup: u64,
+        /// Where the piece begins.
+        offset: u64,
+    },
+    /// Forget a backup.
+    EndBackup {
+        /// Which.
+        backup: u64,
     },
 }
 
@@ -106,6 +124,25 @@ pub enum Answer {
         /// The new leader.
         leader: u64,
     },
+    /// The node has taken a picture of its state.
+    BackupBegun {
+        /// By this number it is asked for pieces.
+        backup: u64,
+        /// What it is of.
+        description: Box<Description>,
+    },
+    /// A piece of a backup.
+    BackupPiece {
+        /// Where it begins.
+        offset: u64,
+        /// Its bytes, in base64: at most [`BACKUP_PIECE_BYTES`](super::BACKUP_PIECE_BYTES), and none if they
+        /// are not written yet.
+        data: String,
+        /// The length of the whole backup, once it is known.
+        total_bytes: Option<u64>,
+    },
+    /// The backup is forgotten.
+    BackupEnded,
     /// Nothing was done, as another node leads, or none.
     NotLeader {
         /// The leader, if the node knows one.

@@ -5,11 +5,17 @@
 //! nothing here. Any node answers a [`Request::List`], also to a node that wants to join. Everything else is
 //! for operators, and only the leader does it: other nodes answer with the leader's address.
 //!
+//! A backup is the exception: whichever node an operator asks takes a picture of its own state, and gives it
+//! out in pieces.
+//!
 //! The transport bounds how many calls wait, how long they may be, and how long they may take.
 
+mod backups;
 mod messages;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use paxos_core::{Change, ChangeRefusal, Epoch, HandoverRefusal, NodeId};
@@ -18,6 +24,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use self::backups::Backups;
+pub use self::backups::{BACKUP_IDLE_TIMEOUT, BACKUP_PIECE_BYTES};
 #[cfg(any(test, feature = "fuzz"))]
 pub use self::messages::fuzz;
 pub use self::messages::{Answer, ChangeOrder, Malformed, MembershipReport, NodeAddress, Request, VERSION};
@@ -39,6 +47,9 @@ pub struct OperatorSettings {
     /// Addresses of members for which the membership has none, as in
     /// [`NodeSettings::addresses`](crate::NodeSettings::addresses).
     pub addresses: BTreeMap<NodeId, String>,
+    /// Where a backup is kept, in a file without a name, while an operator fetches it: the directory of the
+    /// log, best. If this is empty, in the system's directory for temporary files.
+    pub backup_directory: PathBuf,
 }
 
 impl OperatorSettings {
@@ -57,7 +68,8 @@ pub async fn serve<S: StateMachine>(
     settings: OperatorSettings,
     mut stop: watch::Receiver<bool>,
 ) {
-    let front = OperatorFront { client, settings };
+    let backups = Backups::new(settings.backup_directory.clone());
+    let front = OperatorFront { client, settings, backups };
     let mut answering = JoinSet::new();
     loop {
         let call = tokio::select! {
@@ -73,11 +85,16 @@ pub async fn serve<S: StateMachine>(
 struct OperatorFront<S> {
     client: Client<S>,
     settings: OperatorSettings,
+    backups: Arc<Backups>,
 }
 
 impl<S> Clone for OperatorFront<S> {
     fn clone(&self) -> Self {
-        OperatorFront { client: self.client.clone(), settings: self.settings.clone() }
+        OperatorFront {
+            client: self.client.clone(),
+            settings: self.settings.clone(),
+            backups: Arc::clone(&self.backups),
+        }
     }
 }
 
@@ -92,7 +109,7 @@ impl<S: StateMachine> OperatorFront<S> {
 
     async fn carry_out(&self, caller: Caller, request: Request) -> Answer {
         if request != Request::List && caller != Caller::Operator {
-            tracing::warn!(%caller, "refused a change of the membership: only operators may ask for one");
+            tracing::warn!(%caller, "refused what only operators may ask for");
             let reason = format!("only operators may do that, and the certificate is that of {caller}");
             return Answer::Refused { reason };
         }
@@ -113,6 +130,14 @@ impl<S: StateMachine> OperatorFront<S> {
                     Err(_) => too_long(),
                 }
             }
+            Request::BeginBackup { may_be_stale } => {
+                let begun = self.backups.begin(&self.client, &self.settings.cluster, may_be_stale);
+                timeout(CHANGE_TIMEOUT, begun).await.unwrap_or_else(|_| Answer::NotYet {
+                    reason: String::from("the node is too busy to begin a backup"),
+                })
+            }
+            Request::ReadBackup { backup, offset } => self.backups.read(backup, offset).await,
+            Request::EndBackup { backup } => self.backups.end(backup),
             Request::Transfer { to } => {
                 match timeout(CHANGE_TIMEOUT, self.client.hand_over(to.map(NodeId))).await {
                     Ok(Ok(leader)) => Answer::Transferred { leader: leader.0 },

@@ -139,6 +139,7 @@ impl<S: StateMachine> Driver<S> {
     /// removed for a little longer.
     pub(super) fn follow_membership(&mut self, membership: &Membership) {
         self.peers.introductions.set_members(membership.members());
+        self.peers.introductions.set_removed(membership.removed(), membership.epoch());
         self.peers.mesh.set_members(self.replica.config());
         let peers = self.peers_of(membership);
         let is_member = |peer: &Peer| peers.iter().any(|member| member.id == peer.id);

@@ -29,6 +29,10 @@ impl<S: StateMachine> Driver<S> {
                     tracing::warn!(node = node.0, "{notice}");
                 }
                 Action::StopForOtherDisk { by } => return Err(NodeError::OtherDisk { node, by }),
+                Action::StopIfAlone { epoch } if !self.has_had_leader => {
+                    return Err(NodeError::Removed { node, epoch });
+                }
+                Action::StopIfAlone { .. } => {}
                 Action::StopForCopy { by } => return Err(NodeError::OldCopy { node, by: Some(by) }),
             }
         }

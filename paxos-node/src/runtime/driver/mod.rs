@@ -83,6 +83,8 @@ pub(crate) struct Driver<S> {
     replica: Replica,
     /// The leader when it was last looked at: a change makes waiting requests go to the new one.
     leader: Option<NodeId>,
+    /// Whether a leader was known since the start.
+    has_had_leader: bool,
     /// Where inputs come from, and those of the present turn.
     inbox: Inbox,
     /// What the present turn has to do before it ends.
@@ -132,6 +134,7 @@ impl<S: StateMachine> Driver<S> {
         };
         let mut driver = Driver {
             leader: None,
+            has_had_leader: false,
             inbox,
             outputs: TurnOutputs::default(),
             clock: Clock::new(settings.tick),
@@ -227,6 +230,7 @@ impl<S: StateMachine> Driver<S> {
     fn on_leader_changed(&mut self) {
         self.leader = self.replica.leader();
         if let Some(leader) = self.leader {
+            self.has_had_leader = true;
             tracing::info!(node = self.settings.node.0, leader = leader.0, "leader elected");
             self.clients.retry_all();
         } else {

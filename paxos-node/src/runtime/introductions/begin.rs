@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use paxos_core::{Membership, NodeId, Quorums, ReadMode};
-use paxos_storage::{Founding, Registry, Start, Storage};
+use paxos_storage::{Founding, Origin, Registry, Start, Storage};
 
+use super::rules::RESTORED_FROM;
 use super::{Introductions, OwnNode, Reach, list};
 use crate::error::NodeError;
 use crate::runtime::memory::PeerLimit;
@@ -17,7 +18,8 @@ const MEMORY_LIMIT: &str = "memory_limit_bytes";
 ///
 /// `founding` comes from [`founding_membership`], and `present` is the membership in force. A storage that
 /// holds data (`is_new` is false) but knows of no cluster dates from before foundings were recorded: it
-/// counts as founded with the members in the settings.
+/// counts as founded with the members in the settings. One that was restored from a backup is told by its
+/// origin, and its cluster is yet to be founded.
 pub(crate) fn begin(
     settings: &NodeSettings,
     storage: &mut dyn Storage,
@@ -29,7 +31,11 @@ pub(crate) fn begin(
     check_members(settings, &founding, present)?;
     let own = own(settings, storage, reach, &founding);
     check_registry(&own, &registry)?;
-    let is_founded = registry.founding.is_some() || !is_new;
+    let is_restored = matches!(registry.origin, Some(Origin::Backup(_)));
+    if is_restored && registry.founding.is_none() && is_new {
+        return Err(NodeError::HalfRestored);
+    }
+    let is_founded = registry.founding.is_some() || (!is_new && !is_restored);
     if is_founded {
         let id = registry.founding.and_then(|recorded| recorded.id);
         registry.founding = Some(Founding { id, membership: founding.clone() });
@@ -39,8 +45,12 @@ pub(crate) fn begin(
     storage.remember(&registry)?;
     let is_changed = present.epoch() != founding.epoch();
     let mut introductions = Introductions::new(own, founding, registry);
+    introductions.set_removed(present.removed(), present.epoch());
     if is_changed {
         introductions.set_members(present.members());
+    } else if !is_founded && !settings.present_members.is_empty() {
+        // Some founders may be gone for good: who are members now let this node in.
+        introductions.set_members(&settings.present_members);
     }
     Ok(introductions)
 }
@@ -123,15 +133,20 @@ fn own(settings: &NodeSettings, storage: &dyn Storage, reach: Reach, founding: &
         members: founding.members().iter().copied().collect(),
         absent: settings.found_without.clone(),
         settings: equal_settings(settings, founding),
-        facts: facts(settings),
+        facts: facts(settings, storage.registry().origin),
         reach,
     }
 }
 
 /// What peers are told that may differ between nodes.
-fn facts(settings: &NodeSettings) -> BTreeMap<String, String> {
+fn facts(settings: &NodeSettings, origin: Option<Origin>) -> BTreeMap<String, String> {
     let mut facts = settings.facts.clone();
-    facts.remove(MEMORY_LIMIT); // Only the setting counts.
+    // Only the setting and the storage count.
+    facts.remove(MEMORY_LIMIT);
+    facts.remove(RESTORED_FROM);
+    if let Some(Origin::Backup(id)) = origin {
+        facts.insert(RESTORED_FROM.to_owned(), id.to_string());
+    }
     let limit = settings.memory_limit_bytes.map(|bytes| (MEMORY_LIMIT.to_owned(), bytes.to_string()));
     facts.extend(limit);
     facts

@@ -49,6 +49,8 @@ pub enum RefusedFor {
     Copy,
     /// One of them has the storage of another node.
     SharedStorage,
+    /// One of them counted as lost when their cluster was rescued, and was removed.
+    GivenUp,
 }
 
 impl fmt::Display for KeptOut {
@@ -83,6 +85,7 @@ impl fmt::Display for RefusedFor {
             RefusedFor::OtherFounding => "their clusters were founded apart",
             RefusedFor::Copy => "one runs on a copy of its data",
             RefusedFor::SharedStorage => "one has the storage of another node",
+            RefusedFor::GivenUp => "one was removed when the cluster was rescued without it",
         })
     }
 }
@@ -109,6 +112,7 @@ impl From<&PeerRefusal> for RefusedFor {
             PeerRefusal::OtherFounding => RefusedFor::OtherFounding,
             PeerRefusal::Copy { .. } => RefusedFor::Copy,
             PeerRefusal::SharedStorage => RefusedFor::SharedStorage,
+            PeerRefusal::GivenUp { .. } => RefusedFor::GivenUp,
         }
     }
 }

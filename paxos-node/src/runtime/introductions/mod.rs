@@ -23,6 +23,13 @@
 //! as founded; its founding gets its name, the same one everywhere, when the storages of all members are
 //! known.
 //!
+//! # Rescues
+//!
+//! Who has lost the majority of a cluster for good goes on with the rest, under another name of the founding.
+//! So the nodes that were given up are refused if they come back after all; they are told why, and end unless
+//! they have had a leader since they were started: a majority that works is not stopped by nodes that have
+//! given it up by mistake.
+//!
 //! # Copies
 //!
 //! Each start of a node on a storage has the next number, and a random nonce. Peers remember the latest
@@ -62,7 +69,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use paxos_core::{Membership, Message, NodeId, Slot, wire};
+use paxos_core::{Epoch, Membership, Message, NodeId, Slot, wire};
 use paxos_storage::{Founding, KnownPeer, Registry, Start};
 
 use self::frame::{Contents, Hello, News, PeerNews};
@@ -112,6 +119,8 @@ pub(crate) struct Introductions {
     is_writing: bool,
     peers: BTreeMap<NodeId, Peer>,
     strangers: BTreeSet<NodeId>,
+    /// The ids that were removed, and the epoch in which that is known.
+    removed: (Vec<NodeId>, Epoch),
     /// When a node that is no member, and takes itself for introduced, may be asked to introduce itself.
     asks_stranger_at_ticks: u128,
     tells_waiting_at_ticks: u128,
@@ -133,6 +142,9 @@ pub(crate) enum Action {
     StopForOtherDisk { by: NodeId },
     /// Stop: this storage is a copy.
     StopForCopy { by: NodeId },
+    /// A peer says that this node was removed in this epoch, when the cluster was rescued without it. Stop,
+    /// unless the node belongs to a majority that works.
+    StopIfAlone { epoch: Epoch },
 }
 
 /// How often a node tells its peers what it knows of the others.
@@ -163,6 +175,7 @@ impl Introductions {
             is_writing: false,
             peers: others.map(|peer| (*peer, Peer::default())).collect(),
             strangers: BTreeSet::new(),
+            removed: (Vec::new(), Epoch(0)),
             asks_stranger_at_ticks: 0,
             tells_waiting_at_ticks: WAITING_TICKS,
             news_at_ticks: 0,
@@ -183,6 +196,11 @@ impl Introductions {
             peer.is_guest = !members.contains(node);
         }
         self.drop_guests();
+    }
+
+    /// The ids that were removed through this epoch.
+    pub(crate) fn set_removed(&mut self, removed: &[NodeId], epoch: Epoch) {
+        self.removed = (removed.to_vec(), epoch);
     }
 
     /// Forgets guests that are silent, or too many.

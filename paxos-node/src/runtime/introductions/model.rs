@@ -182,7 +182,7 @@ impl World {
                     Action::Send { to, frame } => self.network.push((id, to, frame)),
                     Action::Remember(registry) => node.writing = Some(registry),
                     Action::StopForOtherDisk { .. } | Action::StopForCopy { .. } => has_to_stop = true,
-                    Action::Tell(_) => {}
+                    Action::Tell(_) | Action::StopIfAlone { .. } => {}
                 }
             }
         }

@@ -105,6 +105,11 @@ fn explain(
              the copies may run, and it must be the newest",
             known.number
         ),
+        PeerRefusal::GivenUp { epoch } => write!(
+            formatter,
+            "{refused} was removed in epoch {epoch}, when the cluster was rescued without it: what only {refused} knows is \
+             given up; empty its data directory, and let it join under a new id"
+        ),
         PeerRefusal::SharedStorage => {
             write!(formatter, "the storage of {refused} is also that of another node; give each its own")
         }

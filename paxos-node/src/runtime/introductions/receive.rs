@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use paxos_core::NodeId;
-use paxos_storage::{Registry, Start};
+use paxos_core::{Epoch, NodeId};
+use paxos_storage::{Origin, Registry, Start};
 
-use super::frame::{self, Answer, Contents, Hello, PeerNews, PeerRefusal};
+use super::frame::{self, Answer, Contents, Hello, PeerNews, PeerRefusal, Standing};
 use super::mutant::{Mutant, mutated};
 use super::peer::{Peer, Precedence};
 use super::rules::Judgement;
@@ -48,7 +48,7 @@ impl Introductions {
         let Some(peer) = self.peers.get_mut(&from) else { return };
         let short_of = peer.falls_short(start, &hello);
         let refusal = match self.own.judge(&self.wanted, from, start, &hello) {
-            Judgement::Refuse(refusal) => Some(refusal),
+            Judgement::Refuse(refusal) => Some(given_up(&self.removed, &self.wanted, from, &hello, refusal)),
             _ if short_of.is_some() => short_of.map(|known| PeerRefusal::Copy { known }),
             Judgement::Admit => None,
             Judgement::Remember(known) => match peer.precedence(start, self.now_ticks) {
@@ -100,10 +100,16 @@ impl Introductions {
             }
             Some(refusal) => {
                 peer.welcomed_by = None;
+                let refusal_now = refusal.clone();
                 let is_known = peer.refused_by.replace(refusal.clone()).is_some_and(|known| known == refusal);
                 if !is_known && !peer.is_told_alike(&refusal) {
                     peer.is_told = true;
                     self.actions.push_back(Action::Tell(Notice::RefusedBy { peer: from, refusal }));
+                }
+                if let PeerRefusal::GivenUp { epoch } = refusal_now
+                    && self.may_take_part()
+                {
+                    self.actions.push_back(Action::StopIfAlone { epoch });
                 }
                 self.stop_if_most_refuse();
             }
@@ -161,7 +167,7 @@ impl Introductions {
             Contents::Answer(_) | Contents::Farewell => return,
         };
         let refusal = match self.own.judge(&self.wanted, from, start, &hello) {
-            Judgement::Refuse(refusal) => refusal,
+            Judgement::Refuse(refusal) => given_up(&self.removed, &self.wanted, from, &hello, refusal),
             Judgement::Admit | Judgement::Remember(_) if self.has_room_for_guest() => {
                 self.peers.insert(from, Peer::guest(self.now_ticks));
                 return self.on_hello(from, start, hello);
@@ -217,6 +223,26 @@ impl Introductions {
         {
             self.actions.push_back(Action::StopForOtherDisk { by });
         }
+    }
+}
+
+/// A refusal for another founding says more if that is the one from which this cluster was rescued.
+fn given_up(
+    (removed, epoch): &(Vec<NodeId>, Epoch),
+    registry: &Registry,
+    peer: NodeId,
+    hello: &Hello,
+    refusal: PeerRefusal,
+) -> PeerRefusal {
+    let is_from_before = match (registry.origin, hello.standing) {
+        (Some(Origin::Rescue { of }), Standing::Founded { id }) => id == Some(of),
+        _ => false,
+    };
+    match refusal {
+        PeerRefusal::OtherFounding if is_from_before && removed.contains(&peer) => {
+            PeerRefusal::GivenUp { epoch: *epoch }
+        }
+        other => other,
     }
 }
 

@@ -14,6 +14,9 @@ use super::reach::Reach;
 /// Names and values of settings are cut to this many characters.
 const MAX_VALUE_CHARACTERS: usize = 512;
 
+/// The fact that names the backup from which a node's cluster was restored; missing if it was not.
+pub(super) const RESTORED_FROM: &str = "restored_from";
+
 /// What a node knows of itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct OwnNode {
@@ -158,8 +161,24 @@ impl OwnNode {
         if let (Standing::New { .. }, Standing::New { .. }) = (standing, hello.standing) {
             compare("found_without", &list(&self.absent), &list(&hello.absent));
         }
+        let (restored, theirs) = (restored_from(&self.facts), restored_from(&hello.facts));
+        // A new node that holds no backup may join whatever was founded from one, as it holds nothing.
+        let must_agree = match (standing, hello.standing) {
+            (Standing::New { .. }, Standing::New { .. }) => true,
+            (Standing::New { .. }, Standing::Founded { .. }) => !restored.is_empty(),
+            (Standing::Founded { .. }, Standing::New { .. }) => !theirs.is_empty(),
+            (Standing::Founded { .. }, Standing::Founded { .. }) => false,
+        };
+        if must_agree {
+            compare(RESTORED_FROM, restored, theirs);
+        }
         differences
     }
+}
+
+/// The backup from which a node was restored, empty if it was not.
+fn restored_from(facts: &BTreeMap<String, String>) -> &str {
+    facts.get(RESTORED_FROM).map_or("", String::as_str)
 }
 
 /// `1,2,3`

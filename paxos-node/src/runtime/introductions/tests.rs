@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use paxos_core::message::Probe;
 use paxos_core::{Ballot, Body, Epoch, Message, NodeId, Slot};
-use paxos_storage::{Founding, FoundingId, KnownPeer, Registry, Start, StorageId};
+use paxos_storage::{Founding, FoundingId, KnownPeer, Origin, Registry, Start, StorageId};
 use proptest::prelude::*;
 
 use super::frame::{
@@ -49,6 +49,7 @@ fn founded(start: Start) -> Registry {
     Registry {
         start,
         founding: Some(Founding { id: Some(FoundingId(9)), membership: three() }),
+        origin: None,
         peers: [ONE, TWO, THREE].map(peer).into(),
         is_superseded: false,
     }
@@ -93,7 +94,9 @@ fn carry(from: &mut Introductions, to: &mut Introductions, heard: &mut Heard) ->
             Action::Send { .. } => {}
             Action::Remember(registry) => from.on_remembered(registry),
             Action::Tell(notice) => heard.notices.push(notice),
-            Action::StopForOtherDisk { .. } | Action::StopForCopy { .. } => heard.stops += 1,
+            Action::StopForOtherDisk { .. } | Action::StopForCopy { .. } | Action::StopIfAlone { .. } => {
+                heard.stops += 1;
+            }
         }
     }
     has_acted
@@ -143,6 +146,50 @@ fn settings_that_differ_are_told_on_both_sides_with_both_values_and_once() {
     let heard = meet(&mut one, &mut mended, 1000, 200);
     assert!(hears(&mut one, &mended), "a mended peer gets in");
     assert_eq!(heard[0].notices, [Notice::Admitted { peer: TWO }]);
+}
+
+#[test]
+fn a_node_that_was_given_up_in_a_rescue_is_told_so_and_stops_and_one_of_another_cluster_is_only_refused() {
+    for (of, gives_up) in [(9, true), (8, false)] {
+        let rescued = Registry {
+            founding: Some(Founding { id: Some(FoundingId(10)), membership: three() }),
+            origin: Some(Origin::Rescue { of: FoundingId(of) }),
+            ..founded(start(2, 11))
+        };
+        let mut one = Introductions::new(own(ONE, 1), three(), rescued);
+        one.set_members(&[ONE]);
+        one.set_removed(&[TWO, THREE], Epoch(2));
+        let mut two = node(TWO, start(2, 2));
+        let heard = meet(&mut one, &mut two, 400, 500);
+        assert!(!hears(&mut one, &two) && !hears(&mut two, &one));
+        assert_eq!(heard[1].stops > 0, gives_up, "{heard:?}");
+        let told = heard[1].notices.iter().any(|notice| notice.to_string().contains("removed in epoch 2"));
+        assert_eq!(told, gives_up, "{heard:?}");
+    }
+}
+
+#[test]
+fn new_nodes_that_were_not_restored_alike_refuse_each_other_and_an_empty_one_joins_a_restored_cluster() {
+    let restored = |node: NodeId, from: &str, registry: Registry| {
+        let mut own = own(node, u128::from(node.0));
+        if !from.is_empty() {
+            own.facts.insert(String::from("restored_from"), from.to_owned());
+        }
+        Introductions::new(own, three(), registry)
+    };
+    let new = |number| Registry { start: start(1, number), ..Registry::default() };
+    for (from, is_refused) in [("a", false), ("b", true), ("", true)] {
+        let (mut one, mut two) = (restored(ONE, "a", new(1)), restored(TWO, from, new(2)));
+        let heard = meet(&mut one, &mut two, 0, 100);
+        for heard in &heard {
+            let told = heard.notices.iter().any(|notice| notice.to_string().contains("restored_from"));
+            assert_eq!(told, is_refused, "{from}: {heard:?}");
+        }
+        let (mut member, mut joins) = (restored(ONE, "a", founded(start(1, 1))), restored(TWO, from, new(2)));
+        let heard = meet(&mut member, &mut joins, 0, 100);
+        let told = heard[1].notices.iter().any(|notice| notice.to_string().contains("restored_from"));
+        assert_eq!(told, from == "b", "{from}: {heard:?}");
+    }
 }
 
 #[test]
@@ -410,6 +457,7 @@ fn every_kind() -> Vec<Contents> {
         answer(Some(PeerRefusal::OtherFounding)),
         answer(Some(PeerRefusal::Copy { known: start(8, 9) })),
         answer(Some(PeerRefusal::SharedStorage)),
+        answer(Some(PeerRefusal::GivenUp { epoch: Epoch(7) })),
         Contents::Farewell,
         Contents::News(news),
     ]

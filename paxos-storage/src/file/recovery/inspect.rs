@@ -4,6 +4,7 @@
 //! operator can look before a node starts. It works on damaged directories, even without META, and beside a
 //! running node, whose newest write may look torn then.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -212,14 +213,28 @@ impl SegmentReport {
 /// [`Error::NotFormatted`], [`Error::UnknownVersion`], [`Error::Io`]. Damage is not an error but part of the
 /// report.
 pub fn inspect(directory: &Path) -> Result<Inspection, Error> {
+    inspect_entries(directory).map(|(inspection, _)| inspection)
+}
+
+/// As [`inspect`]; returns also the entries of the log behind the newest whole snapshot.
+///
+/// # Errors
+///
+/// As [`inspect`].
+pub fn inspect_entries(directory: &Path) -> Result<(Inspection, BTreeMap<Slot, Entry>), Error> {
     let disk = SystemDisk::read_only(directory.to_owned());
     match check_formatted(&disk, directory) {
-        Ok(()) | Err(Error::Damaged(_)) => inspect_on(&disk),
+        Ok(()) | Err(Error::Damaged(_)) => inspect_all(&disk),
         Err(error) => Err(error),
     }
 }
 
+#[cfg(test)]
 pub(crate) fn inspect_on(disk: &dyn Disk) -> Result<Inspection, Error> {
+    inspect_all(disk).map(|(inspection, _)| inspection)
+}
+
+fn inspect_all(disk: &dyn Disk) -> Result<(Inspection, BTreeMap<Slot, Entry>), Error> {
     let meta_path = disk.path(meta::NAME);
     let mut damage = Vec::new();
     let description = match Meta::read(disk) {
@@ -298,7 +313,11 @@ fn spares(disk: &dyn Disk) -> Result<Vec<SpareReport>, Error> {
 }
 
 /// Scans the log, and adds what it finds to `inspection`.
-fn follow(disk: &dyn Disk, span: Span, mut inspection: Inspection) -> Result<Inspection, Error> {
+fn follow(
+    disk: &dyn Disk,
+    span: Span,
+    mut inspection: Inspection,
+) -> Result<(Inspection, BTreeMap<Slot, Entry>), Error> {
     let (segments, damage) = (&mut inspection.segments, &mut inspection.damage);
     let mut observer = |sight: ScanEvent<'_>| match sight {
         ScanEvent::Segment { number, size_bytes } => {
@@ -329,7 +348,7 @@ fn follow(disk: &dyn Disk, span: Span, mut inspection: Inspection) -> Result<Ins
     inspection.memberships.extend(in_log);
     inspection.slots =
         kept.first_key_value().zip(kept.last_key_value()).map(|((first, _), (last, _))| (*first, *last));
-    Ok(inspection)
+    Ok((inspection, kept))
 }
 
 /// The membership in this slot of the log, if it holds one.

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use bytes::{Buf, Bytes};
 use paxos_core::wire::{self, WireError};
-use paxos_core::{Ballot, Message, NodeId, Slot};
+use paxos_core::{Ballot, Epoch, Message, NodeId, Slot};
 use paxos_storage::{FoundingId, KnownPeer, Registry, Start, StorageId};
 
 use super::layout::{
-    ABSENT, ANSWER, ASKS, CHECKPOINTS, CLUSTER, COPY, DIFFERENCES, FACTS, FAREWELL, FOUNDED, HELLO,
-    KNOWN_START, KNOWN_STORAGE, MAX_CHECKPOINTS, MAX_DIFFERENCES, MAX_FRAME_BYTES, MAX_PAIRS, MESSAGE,
+    ABSENT, ANSWER, ASKS, CHECKPOINTS, CLUSTER, COPY, DIFFERENCES, EPOCH, FACTS, FAREWELL, FOUNDED, GIVEN_UP,
+    HELLO, KNOWN_START, KNOWN_STORAGE, MAX_CHECKPOINTS, MAX_DIFFERENCES, MAX_FRAME_BYTES, MAX_PAIRS, MESSAGE,
     MET_ALL, NEW, NEWS, OTHER_DISK, OTHER_FOUNDING, OTHER_SETTINGS, OWN_REACH, PEER_BYTES, PEERS,
     PREFIX_BYTES, REACH, REACH_BYTES, SETTINGS, SHARED_STORAGE, STANDING, STORAGE, TO, VERDICT, WELCOME,
 };
@@ -163,6 +163,10 @@ impl<'a> Parsed<'a> {
             [OTHER_FOUNDING] => Some(PeerRefusal::OtherFounding),
             [COPY] => Some(PeerRefusal::Copy { known: self.start(KNOWN_START)? }),
             [SHARED_STORAGE] => Some(PeerRefusal::SharedStorage),
+            [GIVEN_UP] => {
+                let epoch = Epoch(u64::from_le_bytes(self.fixed(EPOCH)?));
+                Some(PeerRefusal::GivenUp { epoch })
+            }
             _ => return Err(FrameError::MalformedField(VERDICT)),
         };
         Ok(Answer { to: self.start(TO)?, refusal })

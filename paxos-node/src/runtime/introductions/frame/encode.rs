@@ -4,10 +4,10 @@ use bytes::{BufMut, Bytes};
 use paxos_storage::Start;
 
 use super::layout::{
-    ABSENT, ANSWER, ASKS, CHECKPOINTS, CLUSTER, COPY, DIFFERENCES, FACTS, FAREWELL, FOUNDED, HELLO,
-    KNOWN_START, KNOWN_STORAGE, MESSAGE, MET_ALL, NEW, NEWS, OTHER_DISK, OTHER_FOUNDING, OTHER_SETTINGS,
-    OWN_REACH, PEER_BYTES, PEERS, PREFIX_BYTES, REACH, REACH_BYTES, SETTINGS, SHARED_STORAGE, STANDING,
-    STORAGE, TO, VERDICT, WELCOME,
+    ABSENT, ANSWER, ASKS, CHECKPOINTS, CLUSTER, COPY, DIFFERENCES, EPOCH, FACTS, FAREWELL, FOUNDED, GIVEN_UP,
+    HELLO, KNOWN_START, KNOWN_STORAGE, MESSAGE, MET_ALL, NEW, NEWS, OTHER_DISK, OTHER_FOUNDING,
+    OTHER_SETTINGS, OWN_REACH, PEER_BYTES, PEERS, PREFIX_BYTES, REACH, REACH_BYTES, SETTINGS, SHARED_STORAGE,
+    STANDING, STORAGE, TO, VERDICT, WELCOME,
 };
 use super::{Answer, Contents, Hello, News, PeerNews, PeerRefusal, Standing};
 use crate::runtime::introductions::reach::Reach;
@@ -94,6 +94,10 @@ impl Fields {
                 COPY
             }
             Some(PeerRefusal::SharedStorage) => SHARED_STORAGE,
+            Some(PeerRefusal::GivenUp { epoch }) => {
+                self.put(EPOCH, &epoch.0.to_le_bytes());
+                GIVEN_UP
+            }
         };
         self.put(VERDICT, &[verdict]);
         ANSWER

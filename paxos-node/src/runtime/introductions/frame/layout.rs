@@ -34,6 +34,7 @@ pub(super) const VERDICT: u8 = 2;
 pub(super) const DIFFERENCES: u8 = 3;
 pub(super) const KNOWN_STORAGE: u8 = 4;
 pub(super) const KNOWN_START: u8 = 5;
+pub(super) const EPOCH: u8 = 6;
 
 /// Tags of the fields of news.
 pub(super) const CHECKPOINTS: u8 = 1;
@@ -56,3 +57,4 @@ pub(super) const OTHER_DISK: u8 = 2;
 pub(super) const OTHER_FOUNDING: u8 = 3;
 pub(super) const COPY: u8 = 4;
 pub(super) const SHARED_STORAGE: u8 = 5;
+pub(super) const GIVEN_UP: u8 = 6;

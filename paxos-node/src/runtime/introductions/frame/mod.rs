@@ -19,7 +19,7 @@ mod layout;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use paxos_core::{NodeId, Slot};
+use paxos_core::{Epoch, NodeId, Slot};
 use paxos_storage::{FoundingId, KnownPeer, Start, StorageId};
 
 use super::reach::Reach;
@@ -101,6 +101,8 @@ pub(crate) enum PeerRefusal {
     Copy { known: Start },
     /// Its storage is also that of another node.
     SharedStorage,
+    /// It counted as lost when a cluster without a majority was rescued: its id was removed in this epoch.
+    GivenUp { epoch: Epoch },
 }
 
 /// A setting in which two nodes differ; a value is empty if that node does not have the setting.

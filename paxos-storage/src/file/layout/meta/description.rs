@@ -28,6 +28,8 @@
 //!    232   16  id of the founding; zero if there was none or it is not known
 //!    248    8  length (4) and CRC32C (4) of the founding membership, zero if there was none
 //!    256   40  for each known peer: node, storage id, number and nonce of its latest start; in ascending order of nodes
+//!   3456    1  origin: 0 the cluster itself, 1 a backup, 2 a rescue
+//!   3457   16  id of what was restored, or of the founding that was rescued
 //!              zero
 //!   4092    4  CRC32C of bytes 0 to 4091
 //!   4096       the second copy
@@ -46,7 +48,7 @@ use super::older::{self, VERSION_OF_MEMBER_IDS, VERSION_WITHOUT_FOUNDING};
 use crate::file::disk::buffer::{BLOCK_BYTES, round_up};
 use crate::file::layout::frame::Link;
 use crate::file::layout::membership::{MAX_MEMBERSHIP_BYTES, MembershipSum};
-use crate::{Founding, FoundingId, Identity, KnownPeer, Registry, Start, StorageId};
+use crate::{Founding, FoundingId, Identity, KnownPeer, Origin, Registry, RestoreId, Start, StorageId};
 
 const MAGIC: &[u8; 8] = b"paxosmet";
 /// The version in which META is written. Segments and frames have their own.
@@ -62,6 +64,10 @@ const MAX_SEGMENTS: u64 = 1 << 20;
 /// The length of a snapshot's description.
 const SNAPSHOT_BYTES: usize = 32;
 const FOUNDING_SUM_AT: usize = 248;
+const ORIGIN_AT: usize = 3456;
+const ORIGIN_NONE: u8 = 0;
+const ORIGIN_BACKUP: u8 = 1;
+const ORIGIN_RESCUE: u8 = 2;
 /// The room for the founding membership of one copy.
 pub(super) const FOUNDING_BYTES: usize = round_up(MAX_MEMBERSHIP_BYTES);
 
@@ -136,6 +142,7 @@ pub(super) fn encode(block: &mut [u8], generation: u64, description: &Descriptio
     }
     rest.put_bytes(0, (KEPT_SNAPSHOTS - snapshots.len()) * SNAPSHOT_BYTES);
     encode_registry(rest, &description.registry, founding);
+    put_origin(&mut block[ORIGIN_AT..CHECKSUM_AT], description.registry.origin);
     let checksum = crc32c::crc32c(&block[..CHECKSUM_AT]);
     block[CHECKSUM_AT..BLOCK_BYTES].copy_from_slice(&checksum.to_le_bytes());
 }
@@ -154,6 +161,27 @@ fn encode_registry(mut rest: &mut [u8], registry: &Registry, encoded_founding: &
         rest.put_u64_le(node.0);
         rest.put_u128_le(peer.storage.0);
         put_start(&mut rest, peer.start);
+    }
+}
+
+fn put_origin(mut rest: &mut [u8], origin: Option<Origin>) {
+    let (kind, id) = match origin {
+        None => (ORIGIN_NONE, 0),
+        Some(Origin::Backup(id)) => (ORIGIN_BACKUP, id.0),
+        Some(Origin::Rescue { of }) => (ORIGIN_RESCUE, of.0),
+    };
+    rest.put_u8(kind);
+    rest.put_u128_le(id);
+}
+
+/// `Err` for a kind that no version has written.
+fn take_origin(mut rest: &[u8]) -> Result<Option<Origin>, ()> {
+    let (kind, id) = (rest.get_u8(), rest.get_u128_le());
+    match kind {
+        ORIGIN_NONE => Ok(None),
+        ORIGIN_BACKUP => Ok(Some(Origin::Backup(RestoreId(id)))),
+        ORIGIN_RESCUE => Ok(Some(Origin::Rescue { of: FoundingId(id) })),
+        _ => Err(()),
     }
 }
 
@@ -185,8 +213,12 @@ pub(super) fn decode(block: &[u8], founding: &[u8]) -> Option<MetaCopy> {
         _ => None,
     };
     let description = match version {
-        VERSION_WITHOUT_FOUNDING | VERSION_OF_MEMBER_IDS | VERSION => {
+        VERSION_WITHOUT_FOUNDING | VERSION_OF_MEMBER_IDS => {
             Ok(decode_rest(rest, version, name_bytes, snapshot_count, founding))
+        }
+        VERSION => {
+            let description = decode_rest(rest, version, name_bytes, snapshot_count, founding);
+            Ok(description.and_then(|description| with_origin(description, &bytes[ORIGIN_AT..])))
         }
         other => Err(other),
     };
@@ -227,6 +259,11 @@ fn decode_rest(
     Some(Description { identity, first_segment, last_segment, first_frame, snapshots, registry })
 }
 
+fn with_origin(mut description: Description, origin: &[u8]) -> Option<Description> {
+    description.registry.origin = take_origin(origin).ok()?;
+    Some(description)
+}
+
 fn decode_snapshots(rest: &mut &[u8], count: usize) -> Option<Vec<SnapshotRecord>> {
     let mut snapshots = Vec::new();
     for _ in 0..count {
@@ -257,7 +294,7 @@ fn decode_registry(mut rest: &[u8], membership: Option<Membership>) -> Option<Re
         (node, KnownPeer { storage, start: take_start(&mut rest) })
     };
     let peers = (0..peer_count).map(peer).collect();
-    Some(Registry { start, is_superseded, founding, peers })
+    Some(Registry { start, is_superseded, founding, origin: None, peers })
 }
 
 pub(super) fn take_start(rest: &mut &[u8]) -> Start {
@@ -285,6 +322,7 @@ pub(super) fn example() -> Description {
             start: Start { number: 2, nonce: 3 },
             is_superseded: true,
             founding: Some(Founding { id: Some(FoundingId(6)), membership }),
+            origin: Some(Origin::Rescue { of: FoundingId(7) }),
             peers: [(1, 11), (2, 22)].map(known_peer).into(),
         },
     }

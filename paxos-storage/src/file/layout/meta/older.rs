@@ -81,7 +81,7 @@ pub(super) fn decode_registry(mut rest: &[u8]) -> Option<Registry> {
         (node, KnownPeer { storage, start: take_start(&mut rest) })
     };
     let peers = (0..peer_count).map(peer).collect();
-    Some(Registry { start, is_superseded, founding, peers })
+    Some(Registry { start, is_superseded, founding, origin: None, peers })
 }
 
 /// Reads the registry of version 1, which holds peers only.
