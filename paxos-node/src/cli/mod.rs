@@ -27,6 +27,8 @@ mod runtime;
 #[cfg(any(feature = "quic", feature = "tcp"))]
 mod serve;
 mod status;
+#[cfg(any(feature = "quic", feature = "tcp"))]
+mod supervisor;
 mod terminal;
 #[cfg(feature = "file")]
 mod wal;

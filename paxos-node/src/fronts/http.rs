@@ -2,7 +2,7 @@
 //!
 //! | path | answers |
 //! |---|---|
-//! | `/healthz` | 200 as long as the process runs |
+//! | `/healthz` | 200, or 503 if the node has been silent for [`DRIVER_PATIENCE`]: to start it anew may help |
 //! | `/readyz` | 200 if the node knows a leader, has caught up and repairs nothing, else 503 |
 //! | `/status` | a [`StatusReport`] as JSON |
 //! | `/metrics` | all metrics in the text format of Prometheus |
@@ -147,6 +147,8 @@ impl<S> Clone for HttpFront<S> {
     }
 }
 
+/// A node that has ended no turn for this long hangs. It takes a hundred a second at least.
+pub const DRIVER_PATIENCE: Duration = Duration::from_secs(10);
 /// How many connections may be open at once; a further one gets a 503 and is closed.
 pub const MAX_CONNECTIONS: usize = 64;
 /// How many bytes the head of a request may have; a longer one gets a 431.
@@ -175,7 +177,7 @@ pub async fn serve<S: StateMachine>(
     stop: watch::Receiver<bool>,
 ) -> io::Result<()> {
     let router = Router::new()
-        .route("/healthz", get(|| async { "alive\n" }))
+        .route("/healthz", get(healthy::<S>))
         .route("/readyz", get(ready::<S>))
         .route("/status", get(status::<S>))
         .route("/metrics", get(render_metrics::<S>))
@@ -213,6 +215,15 @@ async fn serve_connection(stream: TcpStream, router: Router, mut stop: watch::Re
     };
     let result = tokio::time::timeout(CONNECTION_TIMEOUT, served).await;
     tracing::debug!(?result, "an HTTP connection has ended");
+}
+
+async fn healthy<S: StateMachine>(State(front): State<HttpFront<S>>) -> (StatusCode, String) {
+    let silence = front.client.silence();
+    if silence < DRIVER_PATIENCE {
+        return (StatusCode::OK, String::from("alive\n"));
+    }
+    let seconds = silence.as_secs();
+    (StatusCode::SERVICE_UNAVAILABLE, format!("the node hangs: it has done nothing for {seconds} s\n"))
 }
 
 async fn ready<S: StateMachine>(State(front): State<HttpFront<S>>) -> (StatusCode, String) {

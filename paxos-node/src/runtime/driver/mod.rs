@@ -57,6 +57,7 @@ use crate::error::NodeError;
 use crate::runtime::checkpoints::Checkpoints;
 use crate::runtime::memory::MemoryWatch;
 use crate::runtime::metrics::DriverMetrics;
+use crate::runtime::pulse::Pulse;
 use crate::runtime::recovery::Ready;
 use crate::runtime::replicated::SharedState;
 use crate::runtime::writer::{JobResult, Writer};
@@ -99,6 +100,7 @@ pub(crate) struct Driver<S> {
     status: watch::Sender<Status>,
     metrics: DriverMetrics,
     turn_times: TurnTimes,
+    pulse: Pulse,
 }
 
 /// What connects a driver with the rest of its node.
@@ -109,6 +111,7 @@ pub(crate) struct Wiring {
     pub(crate) status: watch::Sender<Status>,
     pub(crate) memory: MemoryWatch,
     pub(crate) checkpoints: Checkpoints,
+    pub(crate) pulse: Pulse,
 }
 
 impl<S: StateMachine> Driver<S> {
@@ -143,6 +146,7 @@ impl<S: StateMachine> Driver<S> {
             progress: [].into(),
             memory: wiring.memory,
             status: wiring.status,
+            pulse: wiring.pulse,
             metrics: DriverMetrics::new(),
             turn_times: TurnTimes::new(settings.turn_limit),
             replica,
@@ -210,7 +214,8 @@ impl<S: StateMachine> Driver<S> {
             self.finish_turn().await?;
             self.pause_fetching_if_behind()?;
             self.publish_status();
-            self.turn_times.end();
+            let now = self.turn_times.end();
+            self.pulse.beat(now);
         }
     }
 
