@@ -162,7 +162,8 @@ struct Fronts {
     /// The node, until it is started, and the certificate that it shows its peers.
     to_start: Option<(NodeStart<Store>, SharedIdentity)>,
     tasks: JoinSet<()>,
-    rereading: AbortHandle,
+    /// Tasks that do not end by themselves.
+    forever: Vec<AbortHandle>,
     stop: watch::Receiver<bool>,
 }
 
@@ -178,6 +179,8 @@ impl Fronts {
         let recorder = http::recorder();
         let metrics = recorder.handle();
         metrics::set_global_recorder(recorder).map_err(Failure::other)?;
+        crate::runtime::metrics::describe_program();
+        crate::runtime::metrics::show_node(id, cluster, serve.transport.name(), serve.storage.name());
         let node = NodeStart::new(&serve.settings, Store::default());
         let mut tasks = JoinSet::new();
         let redis = resp::serve_on(ports, node.client(), front, stop.clone());
@@ -188,13 +191,14 @@ impl Fronts {
         let certificate = serve.client_tls.as_ref().map(|(_, files)| files.certificate.clone());
         let expiry = ClientExpiry::new(certificate.filter(|file| *file != own_certificate));
         let rereading = tokio::spawn(reread::run(id, sources, expiry, serve.log_file.clone(), hangups));
-        let rereading = rereading.abort_handle();
-        Ok(Fronts { to_start: Some((node, identity)), tasks, rereading, stop })
+        let watching = watch_space(serve);
+        let forever = [Some(rereading.abort_handle()), watching].into_iter().flatten().collect();
+        Ok(Fronts { to_start: Some((node, identity)), tasks, forever, stop })
     }
 
     /// Waits for those who were told to stop.
     async fn ended(mut self) {
-        self.rereading.abort();
+        self.forever.iter().for_each(AbortHandle::abort);
         while self.tasks.join_next().await.is_some() {}
     }
 }
@@ -211,6 +215,16 @@ fn tell_supervisor<'a>(
         }
         std::future::pending().await
     }
+}
+
+/// Starts to watch the space of the data directory, if there is one.
+#[allow(unused_variables, reason = "without a storage in files there is no directory")]
+fn watch_space(serve: &Serve) -> Option<AbortHandle> {
+    #[cfg(feature = "file")]
+    if let Some(data) = serve.data.clone().filter(|_| serve.storage == StorageKind::File) {
+        return Some(tokio::spawn(super::space::watch(data)).abort_handle());
+    }
+    None
 }
 
 fn tell_end(clients: &str, ended: io::Result<()>) {
@@ -305,10 +319,29 @@ fn open_storage(serve: &Serve) -> Result<(Box<dyn Storage>, String), Failure> {
     }
 }
 
+/// Whether a data directory is that of the node and the cluster that the options name.
+#[cfg(feature = "file")]
+pub(super) fn check_identity(
+    serve: &Serve,
+    data: &std::path::Path,
+    identity: &paxos_storage::Identity,
+) -> Result<(), Failure> {
+    let id = serve.settings.node;
+    let cluster = serve.cluster.as_deref().unwrap_or(identity.cluster());
+    if identity.node() == id && identity.cluster() == cluster {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "{} belongs to node {} of cluster {}, not to node {id} of cluster {cluster}: name the right --data or --id",
+        data.display(),
+        identity.node(),
+        identity.cluster(),
+    )))
+}
+
 #[cfg(feature = "file")]
 fn open_file(serve: &Serve) -> Result<(Box<dyn Storage>, String), Failure> {
     use paxos_storage::file::{FileSettings, FileStorage};
-    let id = serve.settings.node;
     let mut options = FileSettings::default();
     options.segment_bytes = serve.segment_bytes;
     let data = serve.data.as_ref().ok_or_else(|| Failure::usage("--data is missing"))?;
@@ -320,14 +353,7 @@ fn open_file(serve: &Serve) -> Result<(Box<dyn Storage>, String), Failure> {
     })?;
     let identity = storage.identity();
     let cluster = serve.cluster.clone().unwrap_or_else(|| identity.cluster().to_owned());
-    if identity.node() != id || identity.cluster() != cluster {
-        return Err(Failure::usage(format!(
-            "{} belongs to node {} of cluster {}, not to node {id} of cluster {cluster}: name the right --data or --id",
-            data.display(),
-            identity.node(),
-            identity.cluster(),
-        )));
-    }
+    check_identity(serve, data, identity)?;
     Ok((Box::new(storage), cluster))
 }
 

@@ -6,6 +6,7 @@
 //! | `/readyz` | 200 if the node knows a leader, has caught up and repairs nothing, else 503 |
 //! | `/status` | a [`StatusReport`] as JSON |
 //! | `/metrics` | all metrics in the text format of Prometheus |
+//! | `/` | a page for people, kept up to date by the server-sent events of `/events` |
 //!
 //! Constants of this module bound the number of connections, the length of a request's head, and how long a
 //! connection may last.
@@ -27,12 +28,15 @@ use paxos_core::Standing;
 use paxos_transport::{CertificateStatus, PeerStatus};
 use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::MemberReport;
 use super::listener::Listener;
+use super::page::{self, MAX_LISTENERS};
+use super::process;
 use crate::client::Client;
 use crate::state_machine::StateMachine;
+use crate::status::Status;
 
 pub use super::recorder::{MetricsHandle, MetricsRecorder, recorder};
 
@@ -52,6 +56,9 @@ pub struct StatusReport {
     /// None until it has recovered.
     #[serde(default)]
     pub standing: Option<String>,
+    /// What keeps the node from being ready; none if it is.
+    #[serde(default)]
+    pub ready: Option<String>,
     /// The members, as far as the node knows. Only a leader knows how far they lag.
     #[serde(default)]
     pub members: Vec<MemberReport>,
@@ -105,6 +112,18 @@ pub struct PeerReport {
     pub reason: Option<String>,
     /// The same in words, with what to do.
     pub problem: Option<String>,
+    /// How long a packet and its acknowledgement take at present, if the transport knows.
+    #[serde(default)]
+    pub round_trip_microseconds: Option<u64>,
+    /// Bytes of frames that were sent to it.
+    #[serde(default)]
+    pub sent_bytes: u64,
+    /// Bytes of frames that came from it.
+    #[serde(default)]
+    pub received_bytes: u64,
+    /// Frames for it that were dropped.
+    #[serde(default)]
+    pub dropped_frames: u64,
 }
 
 /// A certificate in the answer to `/status`.
@@ -118,13 +137,19 @@ pub struct CertificateReport {
 
 impl From<&PeerStatus> for PeerReport {
     fn from(status: &PeerStatus) -> PeerReport {
-        let problem = status.unreachable.as_ref();
+        let (problem, dropped) = (status.unreachable.as_ref(), &status.counters.dropped);
         PeerReport {
             node: status.peer.0,
             connected: status.is_connected,
             for_seconds: status.since.map(|since| since.elapsed().as_secs()),
             reason: problem.map(|problem| problem.code().to_owned()),
             problem: problem.map(|problem| format!("{problem}; {}", problem.advice())),
+            round_trip_microseconds: status
+                .round_trip
+                .map(|time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX)),
+            sent_bytes: status.counters.sent.bytes,
+            received_bytes: status.counters.received.bytes,
+            dropped_frames: dropped.full + dropped.disconnected + dropped.too_large,
         }
     }
 }
@@ -136,14 +161,22 @@ impl From<&CertificateStatus> for CertificateReport {
     }
 }
 
-struct HttpFront<S> {
-    client: Client<S>,
-    metrics: MetricsHandle,
+pub(super) struct HttpFront<S> {
+    pub(super) client: Client<S>,
+    pub(super) metrics: MetricsHandle,
+    /// A permit for each who may listen to events.
+    pub(super) listeners: Arc<Semaphore>,
+    pub(super) stop: watch::Receiver<bool>,
 }
 
 impl<S> Clone for HttpFront<S> {
     fn clone(&self) -> Self {
-        HttpFront { client: self.client.clone(), metrics: self.metrics.clone() }
+        HttpFront {
+            client: self.client.clone(),
+            metrics: self.metrics.clone(),
+            listeners: Arc::clone(&self.listeners),
+            stop: self.stop.clone(),
+        }
     }
 }
 
@@ -181,7 +214,14 @@ pub async fn serve<S: StateMachine>(
         .route("/readyz", get(ready::<S>))
         .route("/status", get(status::<S>))
         .route("/metrics", get(render_metrics::<S>))
-        .with_state(HttpFront { client, metrics: metrics.clone() });
+        .route("/", get(page::page))
+        .route("/events", get(page::events::<S>))
+        .with_state(HttpFront {
+            client,
+            metrics: metrics.clone(),
+            listeners: Arc::new(Semaphore::new(MAX_LISTENERS)),
+            stop: stop.clone(),
+        });
     let listener = Listener {
         socket,
         clients: "HTTP clients",
@@ -234,15 +274,20 @@ async fn ready<S: StateMachine>(State(front): State<HttpFront<S>>) -> (StatusCod
 }
 
 async fn status<S: StateMachine>(State(front): State<HttpFront<S>>) -> axum::Json<StatusReport> {
-    let status = front.client.status().borrow().clone();
+    axum::Json(report(&front.client.status().borrow()))
+}
+
+/// What is shown of a status.
+pub(super) fn report(status: &Status) -> StatusReport {
     let applied = status.digest.slot;
-    axum::Json(StatusReport {
+    StatusReport {
         node: status.node.0,
         role: status.role.to_string(),
         leader: status.leader.map(|leader| leader.0),
         epoch: status.epoch().0,
         standing: status.standing.map(|standing| name_of(standing).to_owned()),
-        members: MemberReport::all(&status),
+        members: MemberReport::all(status),
+        ready: status.why_not_ready(),
         ballot: status.ballot.to_string(),
         chosen: status.chosen.0.max(applied.0),
         applied: applied.0,
@@ -257,7 +302,7 @@ async fn status<S: StateMachine>(State(front): State<HttpFront<S>>) -> axum::Jso
         digest: format!("{:016x}", status.digest.value),
         peers: status.peers.iter().map(PeerReport::from).collect(),
         certificates: status.certificates.iter().map(CertificateReport::from).collect(),
-    })
+    }
 }
 
 fn name_of(standing: Standing) -> &'static str {
@@ -271,5 +316,7 @@ fn name_of(standing: Standing) -> &'static str {
 }
 
 async fn render_metrics<S: StateMachine>(State(front): State<HttpFront<S>>) -> impl IntoResponse {
+    // It fails only if the node ends.
+    let _ = tokio::task::spawn_blocking(process::show).await;
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], front.metrics.render())
 }

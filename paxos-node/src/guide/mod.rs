@@ -7,6 +7,7 @@
 //!
 //! If you run one:
 //!
+//! - [`run`]: run nodes under systemd, in containers and in Kubernetes;
 //! - [`access`]: who may talk to a node: TLS, users, and certificates that are replaced while it runs;
 //! - [`monitor`]: what to monitor, and what is worth an alarm;
 //! - [`clients`]: what Redis clients do when an answer is lost, and what that means for commands that may not
@@ -20,5 +21,6 @@ pub mod clients;
 pub mod embed;
 pub mod faults;
 pub mod monitor;
+pub mod run;
 pub mod simulate;
 pub mod time;

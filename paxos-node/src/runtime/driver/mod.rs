@@ -231,6 +231,7 @@ impl<S: StateMachine> Driver<S> {
 
     fn on_leader_changed(&mut self) {
         self.leader = self.replica.leader();
+        self.metrics.leader_changes.increment(1);
         if let Some(leader) = self.leader {
             tracing::info!(node = self.settings.node.0, leader = leader.0, "leader elected");
             self.clients.retry_all();
