@@ -187,6 +187,12 @@ impl<S: StateMachine> Client<S> {
         self.status.borrow().recovering.is_some()
     }
 
+    /// How many sessions there are; `None` while something is applied or restored.
+    #[cfg(feature = "server")]
+    pub(crate) fn session_count(&self) -> Option<usize> {
+        self.state.try_read().ok().map(|replicated| replicated.session_count())
+    }
+
     pub(crate) fn pulse(&self) -> &Pulse {
         &self.pulse
     }

@@ -72,6 +72,7 @@ fn metrics_keep_to_the_conventions_of_prometheus() {
         "paxos_node_info{node=\"1\",cluster=\"paxos\"",
         "paxos_peer_sent_bytes_total{peer=\"2\"}",
         "paxos_peer_round_trip_seconds{peer=\"2\"}",
+        "paxos_sessions ",
         "paxos_storage_free_bytes",
         "process_open_fds",
     ];

@@ -57,7 +57,10 @@ async fn run_node(serve: Serve) -> Result<(), Failure> {
     let opening = tokio::task::spawn_blocking(move || open_storage(&serve).map(|opened| (serve, opened)));
     let (serve, opened) = tokio::select! {
         opened = opening => opened.map_err(Failure::other)??,
-        () = &mut stopping => return stopped(id),
+        () = &mut stopping => {
+            say_stopped(id);
+            return Ok(());
+        }
     };
     let (stop_fronts, fronts_stop) = watch::channel(false);
     let mut fronts = Fronts::open(&serve, &opened.1, fronts_stop).await?;
@@ -81,12 +84,12 @@ async fn run_node(serve: Serve) -> Result<(), Failure> {
     if let Some(node) = running {
         node.stop().await?;
     }
-    stopped(id)
+    say_stopped(id);
+    Ok(())
 }
 
-fn stopped(id: NodeId) -> Result<(), Failure> {
+fn say_stopped(id: NodeId) {
     say!("node {id} has stopped");
-    Ok(())
 }
 
 /// The node's life from the look-up of its members on; returns why it has ended by itself. The node is left in
@@ -213,7 +216,7 @@ fn tell_supervisor<'a>(
         if let (Some(supervisor), Some(client)) = (supervisor, client) {
             supervisor.watch(client).await;
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

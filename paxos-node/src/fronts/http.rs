@@ -35,6 +35,7 @@ use super::listener::Listener;
 use super::page::{self, MAX_LISTENERS};
 use super::process;
 use crate::client::Client;
+use crate::runtime::metrics::show_sessions;
 use crate::state_machine::StateMachine;
 use crate::status::Status;
 
@@ -316,6 +317,9 @@ fn name_of(standing: Standing) -> &'static str {
 }
 
 async fn render_metrics<S: StateMachine>(State(front): State<HttpFront<S>>) -> impl IntoResponse {
+    if let Some(count) = front.client.session_count() {
+        show_sessions(count);
+    }
     // It fails only if the node ends.
     let _ = tokio::task::spawn_blocking(process::show).await;
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], front.metrics.render())

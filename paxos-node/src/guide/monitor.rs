@@ -93,6 +93,7 @@
 //! | `paxos_client_connections`, `paxos_client_connections_total`, `paxos_client_connections_refused_total` | gauge, counter | of the program: Redis clients that are connected, that were, and that were too many |
 //! | `paxos_client_commands_total{command}` | counter | of the program: commands of Redis clients, by name |
 //! | `paxos_client_received_bytes_total`, `paxos_client_sent_bytes_total` | counter | of the program: what went between the node and Redis clients |
+//! | `paxos_sessions` | gauge | of the program: sessions that the cluster keeps, one for each node among them |
 //! | `paxos_storage_segments`, `paxos_storage_used_bytes`, `paxos_storage_free_bytes`, `paxos_storage_volume_bytes` | gauge | of the program: segments of the log, the size of the data directory, and of its volume |
 //! | `paxos_node_info{node,cluster,version,transport,storage}` | gauge, 1 | of the program: which node this is; join it by `instance` to name nodes |
 //! | `process_cpu_seconds_total`, `process_resident_memory_bytes`, `process_open_fds`, `process_max_fds` | counter, gauge | of the program: what the process takes |

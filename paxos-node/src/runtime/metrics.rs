@@ -323,6 +323,12 @@ pub(crate) fn show_space(usage: &paxos_storage::file::Usage) {
     gauge!("paxos_storage_volume_bytes").set(usage.volume_bytes as f64);
 }
 
+#[cfg(feature = "server")]
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+pub(crate) fn show_sessions(count: usize) {
+    gauge!("paxos_sessions").set(count as f64);
+}
+
 /// Explains what only the program shows.
 #[cfg(feature = "server")]
 pub(crate) fn describe_program() {
@@ -330,6 +336,10 @@ pub(crate) fn describe_program() {
     describe_gauge!(
         "paxos_node_info",
         "1, with the node, its cluster and version, its transport and storage"
+    );
+    describe_gauge!(
+        "paxos_sessions",
+        "Sessions that the cluster keeps: one for each node, and those of clients"
     );
     describe_gauge!("paxos_storage_segments", "Segments that the log consists of");
     describe_gauge!("paxos_storage_used_bytes", Unit::Bytes, "The size of all files of the data directory");

@@ -66,8 +66,7 @@ mod tests {
             line
         };
         let mut told = Vec::new();
-        for took_ms in [vec![10; 40], vec![200; 60], vec![10, 10, 10, 200].repeat(20), vec![10; 60]].concat()
-        {
+        for took_ms in [vec![10; 40], vec![200; 60], [10, 10, 10, 200].repeat(20), vec![10; 60]].concat() {
             told.extend(write(took_ms));
         }
         let [slow, quick] = &told[..] else { panic!("{told:?}") };
