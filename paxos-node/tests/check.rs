@@ -13,8 +13,8 @@ fn check(cluster: &Cluster, changes: &[(&str, &str)]) -> (Option<i32>, String) {
     let mut text = String::new();
     for pair in arguments[1..].chunks(2) {
         let name = pair[0].trim_start_matches("--");
-        let changed = changes.iter().find(|(other, _)| *other == name);
-        let value = changed.map_or(pair[1].clone(), |(_, value)| (*value).to_owned());
+        let given = changes.iter().find(|(other, _)| *other == name);
+        let value = given.map_or(pair[1].clone(), |(_, value)| (*value).to_owned());
         let quote = if name == "id" { "" } else { "\"" };
         writeln!(text, "{name} = {quote}{value}{quote}").expect("a string takes all");
     }

@@ -157,7 +157,9 @@ fn listeners_to_events_are_bounded_and_do_not_keep_a_node_from_stopping() {
     let mut cluster = Cluster::started(1, &[]);
     let mut listeners: Vec<_> =
         (0..paxos_node::fronts::page::MAX_LISTENERS).map(|_| listen(&cluster)).collect();
-    listeners.iter_mut().for_each(|events| drop(next_event(events)));
+    for events in &mut listeners {
+        next_event(events);
+    }
     let (code, body) = cluster.http(1, "/events").expect("it answers");
     assert_eq!((code, &*body), (503, "too many listen to events already\n"));
     listeners.pop();
