@@ -2,6 +2,7 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use paxos_core::session::SessionId;
@@ -12,6 +13,7 @@ use tokio::sync::{RwLockReadGuard, mpsc, oneshot, watch};
 use crate::error::NodeError;
 use crate::runtime::driver::AdministrationReply;
 use crate::runtime::introductions::KeptOut;
+use crate::runtime::pulse::Pulse;
 use crate::runtime::replicated::{Replicated, SharedState};
 #[cfg(all(feature = "server", any(feature = "quic", feature = "tcp")))]
 use crate::state_machine::SnapshotWriter;
@@ -32,6 +34,7 @@ pub struct Client<S> {
     requests: mpsc::Sender<ClientRequest>,
     state: SharedState<S>,
     status: watch::Receiver<Status>,
+    pulse: Pulse,
 }
 
 impl<S> Clone for Client<S> {
@@ -40,6 +43,7 @@ impl<S> Clone for Client<S> {
             requests: self.requests.clone(),
             state: Arc::clone(&self.state),
             status: self.status.clone(),
+            pulse: self.pulse.clone(),
         }
     }
 }
@@ -49,8 +53,9 @@ impl<S: StateMachine> Client<S> {
         requests: mpsc::Sender<ClientRequest>,
         state: SharedState<S>,
         status: watch::Receiver<Status>,
+        pulse: Pulse,
     ) -> Self {
-        Client { requests, state, status }
+        Client { requests, state, status, pulse }
     }
 
     /// Has `command` chosen and applied; returns its slot and the state machine's response.
@@ -198,11 +203,28 @@ impl<S: StateMachine> Client<S> {
         self.status.borrow().recovering.is_some()
     }
 
+    /// How many sessions there are; `None` while something is applied or restored.
+    #[cfg(feature = "server")]
+    pub(crate) fn session_count(&self) -> Option<usize> {
+        self.state.try_read().ok().map(|replicated| replicated.session_count())
+    }
+
+    pub(crate) fn pulse(&self) -> &Pulse {
+        &self.pulse
+    }
+
     /// As [`read_stale`](Client::read_stale), without waiting: `None` while something is applied or restored,
     /// or if the state machine has panicked.
     #[must_use]
     pub fn try_read_stale(&self) -> Option<StateGuard<'_, S>> {
         self.state.try_read().ok().filter(|replicated| !replicated.is_broken()).map(StateGuard::new)
+    }
+
+    /// For how long the task that runs the protocol has not ended a turn. It takes one with each
+    /// [tick](crate::NodeSettings::tick) at least, while it recovers as well, so seconds mean that it hangs.
+    #[must_use]
+    pub fn silence(&self) -> Duration {
+        self.pulse.silence(Instant::now())
     }
 
     /// The node's status; the receiver can wait for it to change.

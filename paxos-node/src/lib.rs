@@ -114,7 +114,7 @@ extern crate self as paxos_node;
 pub use client::{AdministrationError, Applied, Client, ClientError, StateGuard};
 pub use clock::Clock;
 pub use error::NodeError;
-pub use node::Node;
+pub use node::{Node, NodeStart};
 pub use paxos_core::{Reading, Role, Time};
 pub use runtime::introductions::{KeptOut, RefusedFor, refound};
 pub use session::{ClientSession, SessionPosition};

@@ -7,7 +7,7 @@ use paxos_transport::Transport;
 use tokio::sync::{RwLock, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use crate::client::Client;
+use crate::client::{Client, ClientRequest};
 use crate::error::NodeError;
 use crate::runtime::checkpoints::Checkpoints;
 use crate::runtime::checks::check;
@@ -15,11 +15,12 @@ use crate::runtime::driver::{self, Wiring};
 use crate::runtime::guarded::GuardedStorage;
 use crate::runtime::introductions;
 use crate::runtime::memory::MemoryWatch;
+use crate::runtime::pulse::Pulse;
 use crate::runtime::recovery::Recovery;
-use crate::runtime::replicated::{Replicated, message_of};
+use crate::runtime::replicated::{Replicated, SharedState, message_of};
 use crate::settings::NodeSettings;
 use crate::state_machine::StateMachine;
-use crate::status::Status;
+use crate::status::{Recovering, Status};
 
 /// At most this many requests queue between clients and the driver; then clients wait.
 const REQUEST_QUEUE: usize = 1024;
@@ -37,6 +38,76 @@ pub struct Node<S> {
     client: Client<S>,
     stop: oneshot::Sender<()>,
     driver: DriverTask,
+}
+
+/// A node that can't be started yet, for example as it does not know the members of its cluster. Its
+/// [clients](NodeStart::client) exist already, so those who ask can be told why they have to wait.
+#[derive(Debug)]
+pub struct NodeStart<S> {
+    client: Client<S>,
+    shared: SharedState<S>,
+    requests: mpsc::Receiver<ClientRequest>,
+    status: watch::Sender<Status>,
+    memory: MemoryWatch,
+    checkpoints: Checkpoints,
+}
+
+impl<S: StateMachine> NodeStart<S> {
+    /// Prepares a node for the settings that it will be started with; the members may be missing in them.
+    #[must_use]
+    pub fn new(settings: &NodeSettings, state_machine: S) -> NodeStart<S> {
+        let replicated = Replicated::new(state_machine, settings.sessions);
+        let memory = MemoryWatch::new(settings.memory_limit_bytes, replicated.state_bytes());
+        let checkpoints = Checkpoints::new(replicated.taken());
+        let shared = Arc::new(RwLock::new(replicated));
+        let (requests_from, requests) = mpsc::channel(REQUEST_QUEUE);
+        let recovering = Some(Recovering::Starting);
+        let initial = Status { node: settings.node, recovering, ..Status::default() };
+        let (status, watched) = watch::channel(initial);
+        let client = Client::new(requests_from, Arc::clone(&shared), watched, Pulse::new());
+        NodeStart { client, shared, requests, status, memory, checkpoints }
+    }
+
+    /// A handle for commands and reads, which wait until the node has recovered.
+    #[must_use]
+    pub fn client(&self) -> Client<S> {
+        self.client.clone()
+    }
+
+    /// Shows in the status what the start waits for.
+    pub fn show(&self, recovering: Recovering) {
+        self.status.send_modify(|status| status.recovering = Some(recovering));
+    }
+
+    /// Starts the node, with the settings that it was prepared for; see [`Node::start`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Node::start`].
+    ///
+    /// # Panics
+    ///
+    /// As [`Node::start`].
+    pub fn start(
+        self,
+        settings: NodeSettings,
+        transport: Box<dyn Transport>,
+        storage: Box<dyn Storage>,
+    ) -> Result<Node<S>, NodeError> {
+        check(&settings, transport.as_ref(), storage.as_ref())?;
+        introductions::check(&settings, storage.as_ref())?;
+        let storage = Box::new(GuardedStorage::new(storage));
+        let NodeStart { client, shared, requests, status, memory, checkpoints } = self;
+        let recovery =
+            Recovery::start(settings.clone(), storage, Arc::clone(&shared)).map_err(NodeError::Thread)?;
+        let progress = recovery.progress();
+        status.send_modify(|status| status.recovering = Some(progress));
+        let (stop, stopped) = oneshot::channel();
+        let pulse = client.pulse().clone();
+        let wiring = Wiring { transport, requests, stop: stopped, status, memory, checkpoints, pulse };
+        let driver = DriverTask::Running(tokio::spawn(driver::run(settings, recovery, shared, wiring)));
+        Ok(Node { client, stop, driver })
+    }
 }
 
 #[derive(Debug)]
@@ -90,24 +161,7 @@ impl<S: StateMachine> Node<S> {
         storage: Box<dyn Storage>,
         state_machine: S,
     ) -> Result<Node<S>, NodeError> {
-        check(&settings, transport.as_ref(), storage.as_ref())?;
-        introductions::check(&settings, storage.as_ref())?;
-        let storage = Box::new(GuardedStorage::new(storage));
-        let replicated = Replicated::new(state_machine, settings.sessions);
-        let memory = MemoryWatch::new(settings.memory_limit_bytes, replicated.state_bytes());
-        let checkpoints = Checkpoints::new(replicated.taken());
-        let shared = Arc::new(RwLock::new(replicated));
-        let recovery =
-            Recovery::start(settings.clone(), storage, Arc::clone(&shared)).map_err(NodeError::Thread)?;
-        let (requests_from, requests) = mpsc::channel(REQUEST_QUEUE);
-        let (stop, stopped) = oneshot::channel();
-        let recovering = Some(recovery.progress());
-        let initial = Status { node: settings.node, recovering, ..Status::default() };
-        let (status, watched) = watch::channel(initial);
-        let wiring = Wiring { transport, requests, stop: stopped, status, memory, checkpoints };
-        let client = Client::new(requests_from, Arc::clone(&shared), watched);
-        let driver = DriverTask::Running(tokio::spawn(driver::run(settings, recovery, shared, wiring)));
-        Ok(Node { client, stop, driver })
+        NodeStart::new(&settings, state_machine).start(settings, transport, storage)
     }
 
     /// Waits until the node has recovered and takes part. Cancel-safe.

@@ -91,8 +91,15 @@ pub struct Digest {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Recovering {
+    /// It has not begun to read anything.
+    Starting,
+    /// It asks members of a running cluster who the members are, and none has answered yet.
+    Joining,
     /// It reads its log.
-    Log,
+    Log {
+        /// How much of it, if the storage tells.
+        percent: Option<u8>,
+    },
     /// It restores the state from its newest snapshot.
     Snapshot {
         /// How many bytes it has read.
@@ -105,9 +112,15 @@ pub enum Recovering {
 impl std::fmt::Display for Recovering {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Recovering::Log => formatter.write_str("reading the log"),
+            Recovering::Starting => formatter.write_str("starting"),
+            Recovering::Joining => formatter.write_str("asking who the members are: none has answered yet"),
+            Recovering::Log { percent: None } => formatter.write_str("replaying the log"),
+            Recovering::Log { percent: Some(percent) } => {
+                write!(formatter, "replaying the log: {percent} %")
+            }
             Recovering::Snapshot { done_bytes, size_bytes } => {
-                write!(formatter, "restoring a snapshot: {done_bytes} of {size_bytes} bytes")
+                let percent = u128::from(*done_bytes) * 100 / u128::from(*size_bytes).max(1);
+                write!(formatter, "reading the snapshot: {} %", percent.min(100))
             }
         }
     }
@@ -162,9 +175,45 @@ impl Status {
             return Some(format!("its state differs from that of {}", Nodes(&self.diverged)));
         }
         if self.leader.is_none() {
-            return Some(String::from("knows no leader"));
+            return Some(String::from("no leader"));
         }
-        let is_behind = self.lag() > 0 || self.repairs_through.is_some();
-        is_behind.then(|| String::from("catching up"))
+        match (self.lag(), self.repairs_through) {
+            (0, None) => None,
+            (0, Some(through)) => Some(format!("learning anew what was lost, through slot {through}")),
+            (1, _) => Some(String::from("catching up: 1 slot")),
+            (slots, _) => Some(format!("catching up: {slots} slots")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_node_that_recovers_waits_for_is_told_with_its_progress() {
+        let told = |recovering| Status { recovering: Some(recovering), ..Status::default() }.why_not_ready();
+        for (recovering, words) in [
+            (Recovering::Starting, "starting"),
+            (Recovering::Log { percent: None }, "replaying the log"),
+            (Recovering::Log { percent: Some(40) }, "replaying the log: 40 %"),
+            (Recovering::Snapshot { done_bytes: 12, size_bytes: 100 }, "reading the snapshot: 12 %"),
+            (Recovering::Snapshot { done_bytes: 0, size_bytes: 0 }, "reading the snapshot: 0 %"),
+        ] {
+            assert_eq!(told(recovering).as_deref(), Some(words));
+        }
+    }
+
+    #[test]
+    fn a_node_that_has_recovered_tells_what_it_lacks() {
+        let mut status = Status { is_founded: true, ..Status::default() };
+        assert_eq!(status.why_not_ready().as_deref(), Some("no leader"));
+        status.leader = Some(NodeId(1));
+        status.known_chosen = Slot(1234);
+        assert_eq!(status.why_not_ready().as_deref(), Some("catching up: 1234 slots"));
+        status.applied = Slot(1233);
+        assert_eq!(status.why_not_ready().as_deref(), Some("catching up: 1 slot"));
+        status.applied = Slot(1234);
+        assert!(status.is_ready());
     }
 }

@@ -1,19 +1,24 @@
-//! HTTP clients that ask for too much: `src/fronts/http.rs`.
+//! HTTP clients that ask for too much, and what a node that hangs answers: `src/fronts/http.rs`.
 #![cfg(feature = "memory")]
+
+mod support;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use bytes::Bytes;
 use paxos_core::NodeId;
-use paxos_node::fronts::http::{self, HEADER_TIMEOUT, MAX_CONNECTIONS, MAX_HEADER_BYTES};
+use paxos_node::fronts::http::{self, DRIVER_PATIENCE, HEADER_TIMEOUT, MAX_CONNECTIONS, MAX_HEADER_BYTES};
 use paxos_node::kv::Store;
-use paxos_node::{Node, NodeSettings, WriterMode};
+use paxos_node::{ApplyMode, Client, Node, NodeSettings, WriterMode};
 use paxos_storage::{Identity, memory::MemoryStorage};
 use paxos_transport::memory::MemoryNetwork;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::{sleep, timeout};
+
+use support::embedded::{Lengths, alone, disk};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -92,4 +97,52 @@ async fn a_request_that_never_ends_is_cut_off() {
     let answer = answer(&mut slow).await;
     assert!(!answer.contains("200 OK"), "{answer}");
     assert!(started.elapsed() > HEADER_TIMEOUT / 2, "it has had its time");
+}
+
+/// A node on a runtime of its own, so that its hanging holds up nothing else; it ends with the sender.
+fn start_apart(machine: Lengths) -> (Client<Lengths>, oneshot::Sender<()>) {
+    let (client_to, client) = std::sync::mpsc::channel();
+    let (end, ended) = oneshot::channel::<()>();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime can be made").block_on(async {
+            let settings = alone().with(|settings| settings.applying = ApplyMode::Inline);
+            let transport = Box::new(MemoryNetwork::new().bind(NodeId(1)));
+            let storage = Box::new(disk(NodeId(1)));
+            let node = Node::start(settings, transport, storage, machine).expect("it starts");
+            client_to.send(node.client()).expect("the test waits for it");
+            let _ = ended.await;
+        });
+    });
+    (client.recv().expect("the node starts"), end)
+}
+
+#[tokio::test]
+async fn a_node_that_does_nothing_for_long_is_not_healthy_until_it_goes_on() {
+    let pause = DRIVER_PATIENCE + Duration::from_secs(5);
+    let (client, _end) = start_apart(Lengths { pause, ..Lengths::default() });
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("there are free ports");
+    let address = listener.local_addr().expect("it is bound");
+    let (_stop, stopped) = watch::channel(false);
+    tokio::spawn(http::serve(listener, client.clone(), http::recorder().handle(), stopped));
+    let until = async |words: &str| {
+        let seen = async {
+            loop {
+                let answer = ask(address, "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await;
+                if answer.contains(words) {
+                    return answer;
+                }
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        timeout(PATIENCE, seen).await.expect("it says so in time")
+    };
+    until("alive").await;
+    let mut status = client.status();
+    status.wait_for(|status| status.leader.is_some()).await.expect("the node runs");
+    let command = tokio::spawn(async move { client.propose(Bytes::from_static(b"one")).await });
+    let hangs = until("hangs").await;
+    assert!(hangs.starts_with("HTTP/1.1 503 "), "{hangs}");
+    until("alive").await;
+    command.await.expect("no panic").expect("it is applied");
 }

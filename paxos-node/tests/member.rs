@@ -343,6 +343,11 @@ fn a_node_that_joins_waits_for_a_member_to_answer_and_stops_meanwhile() {
     let new = cluster.grow();
     let arguments = cluster.join_arguments(new, &[1, 2]);
     cluster.start_with(new, &arguments);
+    let ready = wait("it answers", || cluster.http(new, "/readyz"));
+    assert_eq!(ready, (503, String::from("asking who the members are: none has answered yet\n")));
+    assert_eq!(cluster.http(new, "/healthz").map(|(code, _)| code), Some(200));
+    let refused = cluster.client(new).ask(&["GET", "key"]);
+    assert!(refused.starts_with("-LOADING "), "{refused}");
     wait("a line that says what the node waits for", || {
         cluster.log(new).contains("can't join after").then_some(())
     });

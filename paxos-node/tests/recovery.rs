@@ -26,7 +26,7 @@ async fn a_node_that_recovers_can_be_asked_and_stopped() {
     let transport = Box::new(MemoryNetwork::new().bind(NodeId(1)));
     let settings = alone().with(|settings| settings.request_timeout = Duration::from_millis(300));
     let node = Node::start(settings, transport, storage, Lengths::default()).expect("it starts");
-    assert_eq!(node.status().borrow().recovering, Some(Recovering::Log));
+    assert_eq!(node.status().borrow().recovering, Some(Recovering::Log { percent: None }));
     let client = node.client();
     let early = timeout(PATIENCE, client.propose(Bytes::new())).await.expect("it is answered");
     assert_eq!(early, Err(ClientError::NotApplied), "it has waited for as long as a command may");
@@ -62,8 +62,8 @@ async fn the_fronts_of_a_node_that_recovers_say_so() {
     }
     for (path, code, words) in [
         ("/healthz", " 200 ", "alive"),
-        ("/readyz", " 503 ", "reading the log"),
-        ("/status", " 200 ", "\"recovering\":\"reading the log\""),
+        ("/readyz", " 503 ", "replaying the log"),
+        ("/status", " 200 ", "\"recovering\":\"replaying the log\""),
         ("/metrics", " 200 ", ""),
     ] {
         let said =

@@ -89,5 +89,11 @@ fn a_node_that_replays_a_long_log_answers_and_stops() {
     cluster.start(1);
     let alive = wait("it answers", || cluster.http(1, "/healthz"));
     assert_eq!(alive.0, 200);
+    let (code, reason) = wait("it answers", || cluster.http(1, "/readyz"));
+    let reasons = ["starting", "replaying the log", "belongs to no cluster", "no leader", "catching up: "];
+    let is_known = reasons.iter().any(|known| reason.starts_with(known));
+    assert!(if code == 200 { reason == "ready\n" } else { is_known }, "{code} {reason}");
+    let refused = cluster.client(1).ask(&["PING"]);
+    assert!(refused == "PONG" || refused.starts_with("-LOADING "), "{refused}");
     assert_stops(&mut cluster, 1, "a node that has just started");
 }

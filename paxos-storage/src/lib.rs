@@ -65,7 +65,7 @@ mod storage;
 pub use error::{Damage, DamageCause, Error, ErrorKind};
 pub use identity::{Identity, StorageId};
 pub use registry::{Founding, FoundingId, KnownPeer, Origin, Registry, RestoreId, Start};
-pub use storage::{Capacity, DeferredWork, MAX_VALUE_BYTES, Storage};
+pub use storage::{Capacity, DeferredWork, MAX_VALUE_BYTES, RecoveryProgress, Storage};
 
 // Runs the example of the README.
 #[cfg(all(doctest, feature = "memory"))]

@@ -1,5 +1,8 @@
 //! The trait that every backend implements.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use bytes::Bytes;
 use paxos_core::{Durable, Recovered, Slot, SnapshotMeta, Write};
 
@@ -51,6 +54,12 @@ pub trait Storage: Send {
     /// [`ErrorKind::Damaged`] if acknowledged data is missing or altered and the newest promise may be lost
     /// with it. [`ErrorKind::Failed`].
     fn recover(&mut self) -> Result<Recovered, Error>;
+
+    /// Shows other threads how far [`recover`](Storage::recover) has come. To be asked for before that is called;
+    /// a storage that does not know says nothing.
+    fn recovery_progress(&self) -> RecoveryProgress {
+        RecoveryProgress::default()
+    }
 
     /// Stores a write and returns the proof that it is durable. Only with this proof the replica sends what
     /// depends on the write (*Paxos Made Simple*, section 2.5).
@@ -128,6 +137,32 @@ pub trait Storage: Send {
 
 /// Work of a storage for any thread: see [`Storage::deferred_work`].
 pub type DeferredWork = Box<dyn FnOnce() -> Result<(), Error> + Send>;
+
+/// How far a storage has come with [`Storage::recover`]; clones show the same.
+#[derive(Clone, Debug, Default)]
+pub struct RecoveryProgress(Arc<Parts>);
+
+#[derive(Debug, Default)]
+struct Parts {
+    done: AtomicU64,
+    all: AtomicU64,
+}
+
+impl RecoveryProgress {
+    /// Shows that this many parts of all are done. Parts are whatever the storage counts in.
+    pub fn set(&self, done: u64, all: u64) {
+        self.0.done.store(done.min(all), Ordering::Relaxed);
+        self.0.all.store(all, Ordering::Relaxed);
+    }
+
+    /// How much is done, in percent; `None` as long as the storage has not said.
+    #[must_use]
+    pub fn percent(&self) -> Option<u8> {
+        let (done, all) = (self.0.done.load(Ordering::Relaxed), self.0.all.load(Ordering::Relaxed));
+        let percent = u128::from(done.min(all)) * 100;
+        percent.checked_div(u128::from(all)).and_then(|percent| u8::try_from(percent).ok())
+    }
+}
 
 /// How much more a storage can take.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -56,6 +56,25 @@ fn segments_are_freed_behind_a_snapshot_and_nothing_else_is_lost() -> Outcome {
 }
 
 #[test]
+fn recovery_shows_how_far_it_has_come() -> Outcome {
+    let files = Files::new(64 << 10);
+    drop(long_log(&files)?);
+    let mut storage = files.open();
+    let progress = storage.recovery_progress();
+    assert_eq!(progress.percent(), None);
+    let mut seen = std::collections::BTreeSet::new();
+    std::thread::scope(|scope| {
+        let recovering = scope.spawn(|| storage.recover().map(drop));
+        while !recovering.is_finished() {
+            seen.insert(progress.percent());
+        }
+        recovering.join().expect("no panic")
+    })?;
+    assert_eq!(progress.percent(), Some(100), "seen before: {seen:?}");
+    Ok(())
+}
+
+#[test]
 fn the_hard_state_outlives_compaction_of_everything() -> Outcome {
     let files = Files::new(64 << 10);
     let mut storage = long_log(&files)?;

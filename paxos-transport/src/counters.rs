@@ -1,6 +1,8 @@
 //! Counters that several tasks update at once.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+#[cfg(feature = "network")]
+use std::time::Duration;
 
 use crate::{Dropped, PeerCounters, SendOutcome, Traffic};
 
@@ -18,6 +20,8 @@ pub(crate) struct AtomicPeerCounters {
     connections: AtomicU64,
     nonsense: AtomicU64,
     rivals: AtomicU64,
+    /// In microseconds; 0 if it is not known.
+    round_trip: AtomicU64,
 }
 
 impl AtomicPeerCounters {
@@ -61,6 +65,19 @@ impl AtomicPeerCounters {
     #[cfg(feature = "network")]
     pub(crate) fn on_rival(&self) {
         add(&self.rivals, 1);
+    }
+
+    /// Notes how long a packet and its acknowledgement take.
+    #[cfg(feature = "quic")]
+    pub(crate) fn note_round_trip(&self, round_trip: Duration) {
+        let micros = u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX);
+        self.round_trip.store(micros.max(1), Ordering::Relaxed);
+    }
+
+    #[cfg(feature = "network")]
+    pub(crate) fn round_trip(&self) -> Option<Duration> {
+        let micros = self.round_trip.load(Ordering::Relaxed);
+        (micros > 0).then(|| Duration::from_micros(micros))
     }
 
     pub(crate) fn snapshot(&self) -> PeerCounters {

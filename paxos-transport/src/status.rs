@@ -1,6 +1,6 @@
 //! What a transport reports about its peers.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use paxos_core::NodeId;
 
@@ -18,6 +18,8 @@ pub struct PeerStatus {
     pub since: Option<Instant>,
     /// Why the peer is not connected, as far as the backend knows.
     pub unreachable: Option<Unreachable>,
+    /// How long a packet and its acknowledgement take at present; `None` if the backend does not know.
+    pub round_trip: Option<Duration>,
     /// Counters since the transport was bound.
     pub counters: PeerCounters,
 }
@@ -26,7 +28,14 @@ impl PeerStatus {
     /// The status of a peer with all else unknown or zero; a backend sets the fields that it knows.
     #[must_use]
     pub fn new(peer: NodeId, is_connected: bool) -> PeerStatus {
-        PeerStatus { peer, is_connected, since: None, unreachable: None, counters: PeerCounters::default() }
+        PeerStatus {
+            peer,
+            is_connected,
+            since: None,
+            unreachable: None,
+            round_trip: None,
+            counters: PeerCounters::default(),
+        }
     }
 }
 

@@ -198,6 +198,12 @@ impl Sessions {
         Some((kept.slot, kept.reply.clone()))
     }
 
+    /// How many sessions there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.by_id.len()
+    }
+
     /// Whether there is such a session.
     #[must_use]
     pub fn contains(&self, session: SessionId) -> bool {

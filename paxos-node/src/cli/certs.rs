@@ -68,7 +68,7 @@ enum Command {
 #[derive(Args)]
 struct Renew {
     /// The directory with the CA, its key, and the certificates to replace.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, alias = "dir", value_name = "DIR")]
     out: PathBuf,
     /// Make new keys, too; else the certificates are for the old ones.
     #[arg(long)]

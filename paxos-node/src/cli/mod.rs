@@ -7,6 +7,8 @@
 mod backup;
 mod bench;
 mod certs;
+#[cfg(any(feature = "quic", feature = "tcp"))]
+mod check;
 mod choice;
 mod descriptors;
 #[cfg(feature = "file")]
@@ -32,7 +34,11 @@ mod restore;
 mod runtime;
 #[cfg(any(feature = "quic", feature = "tcp"))]
 mod serve;
+#[cfg(all(feature = "file", any(feature = "quic", feature = "tcp")))]
+mod space;
 mod status;
+#[cfg(any(feature = "quic", feature = "tcp"))]
+mod supervisor;
 mod terminal;
 #[cfg(feature = "file")]
 mod wal;
@@ -130,6 +136,7 @@ Examples:
   paxos-node serve --id 1 --peers 1=a:9001,2=b:9001,3=c:9001 \\
       --client 0.0.0.0:6379 --http 0.0.0.0:8001 --data data --certs certs
   paxos-node serve ... --client-tls 0.0.0.0:6380 --users users.acl     for clients with TLS who log in
+  paxos-node check --config node.toml       what serve would be started with; nothing is started
   paxos-node certs renew --out certs        new certificates by the same CA; running nodes take them up
   paxos-node status a:8001,b:8001,c:8001
   paxos-node member replace --id 2 --with 4 --address d:9001 --via a:9001,c:9001 --certs certs
@@ -139,6 +146,12 @@ Examples:
 
 Exit codes: 0 done, 1 failed otherwise, 2 usage or configuration, 3 storage failed, 4 storage damaged,
   5 node removed from its cluster";
+
+#[cfg(any(feature = "quic", feature = "tcp"))]
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  paxos-node check --config /etc/paxos-node/node.toml && systemctl restart paxos-node
+  PAXOS_ID=2 paxos-node check --config node.toml     as with serve, flags and variables go before the file";
 
 /// A Multi-Paxos cluster that any Redis client can talk to.
 #[derive(Parser)]
@@ -159,6 +172,13 @@ enum Command {
     Format(format::Arguments),
     /// Run a node.
     Serve(Box<options::ServeOptions>),
+    /// Check what `serve` would be started with, and start nothing.
+    ///
+    /// Takes the options of `serve`. Reads the configuration, certificates, users and the data directory, which a
+    /// running node may have open.
+    #[cfg(any(feature = "quic", feature = "tcp"))]
+    #[command(after_help = CHECK_EXAMPLES)]
+    Check(Box<options::ServeOptions>),
     /// Run a whole cluster on this machine.
     #[cfg(feature = "file")]
     Local(local::Arguments),
@@ -199,6 +219,8 @@ pub fn run() -> ExitCode {
         #[cfg(feature = "file")]
         Command::Format(arguments) => format::run(&arguments),
         Command::Serve(options) => options.resolve(cli.log).and_then(run_node),
+        #[cfg(any(feature = "quic", feature = "tcp"))]
+        Command::Check(options) => options.resolve(cli.log).and_then(|serve| check::run(&serve)),
         #[cfg(any(feature = "quic", feature = "tcp"))]
         Command::Member(arguments) => member::run(&arguments),
         #[cfg(feature = "file")]

@@ -2,10 +2,11 @@
 //!
 //! | path | answers |
 //! |---|---|
-//! | `/healthz` | 200 as long as the process runs |
+//! | `/healthz` | 200, or 503 if the node has been silent for [`DRIVER_PATIENCE`]: to start it anew may help |
 //! | `/readyz` | 200 if the node knows a leader, has caught up and repairs nothing, else 503 |
 //! | `/status` | a [`StatusReport`] as JSON |
 //! | `/metrics` | all metrics in the text format of Prometheus |
+//! | `/` | a page for people, kept up to date by the server-sent events of `/events` |
 //!
 //! Constants of this module bound the number of connections, the length of a request's head, and how long a
 //! connection may last.
@@ -27,12 +28,16 @@ use paxos_core::Standing;
 use paxos_transport::{CertificateStatus, PeerStatus};
 use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::MemberReport;
 use super::listener::Listener;
+use super::page::{self, MAX_LISTENERS};
+use super::process;
 use crate::client::Client;
+use crate::runtime::metrics::show_sessions;
 use crate::state_machine::StateMachine;
+use crate::status::Status;
 
 pub use super::recorder::{MetricsHandle, MetricsRecorder, recorder};
 
@@ -52,6 +57,9 @@ pub struct StatusReport {
     /// None until it has recovered.
     #[serde(default)]
     pub standing: Option<String>,
+    /// What keeps the node from being ready; none if it is.
+    #[serde(default)]
+    pub ready: Option<String>,
     /// The members, as far as the node knows. Only a leader knows how far they lag.
     #[serde(default)]
     pub members: Vec<MemberReport>,
@@ -105,6 +113,18 @@ pub struct PeerReport {
     pub reason: Option<String>,
     /// The same in words, with what to do.
     pub problem: Option<String>,
+    /// How long a packet and its acknowledgement take at present, if the transport knows.
+    #[serde(default)]
+    pub round_trip_microseconds: Option<u64>,
+    /// Bytes of frames that were sent to it.
+    #[serde(default)]
+    pub sent_bytes: u64,
+    /// Bytes of frames that came from it.
+    #[serde(default)]
+    pub received_bytes: u64,
+    /// Frames for it that were dropped.
+    #[serde(default)]
+    pub dropped_frames: u64,
 }
 
 /// A certificate in the answer to `/status`.
@@ -118,13 +138,19 @@ pub struct CertificateReport {
 
 impl From<&PeerStatus> for PeerReport {
     fn from(status: &PeerStatus) -> PeerReport {
-        let problem = status.unreachable.as_ref();
+        let (problem, dropped) = (status.unreachable.as_ref(), &status.counters.dropped);
         PeerReport {
             node: status.peer.0,
             connected: status.is_connected,
             for_seconds: status.since.map(|since| since.elapsed().as_secs()),
             reason: problem.map(|problem| problem.code().to_owned()),
             problem: problem.map(|problem| format!("{problem}; {}", problem.advice())),
+            round_trip_microseconds: status
+                .round_trip
+                .map(|time| u64::try_from(time.as_micros()).unwrap_or(u64::MAX)),
+            sent_bytes: status.counters.sent.bytes,
+            received_bytes: status.counters.received.bytes,
+            dropped_frames: dropped.full + dropped.disconnected + dropped.too_large,
         }
     }
 }
@@ -136,17 +162,27 @@ impl From<&CertificateStatus> for CertificateReport {
     }
 }
 
-struct HttpFront<S> {
-    client: Client<S>,
-    metrics: MetricsHandle,
+pub(super) struct HttpFront<S> {
+    pub(super) client: Client<S>,
+    pub(super) metrics: MetricsHandle,
+    /// A permit for each who may listen to events.
+    pub(super) listeners: Arc<Semaphore>,
+    pub(super) stop: watch::Receiver<bool>,
 }
 
 impl<S> Clone for HttpFront<S> {
     fn clone(&self) -> Self {
-        HttpFront { client: self.client.clone(), metrics: self.metrics.clone() }
+        HttpFront {
+            client: self.client.clone(),
+            metrics: self.metrics.clone(),
+            listeners: Arc::clone(&self.listeners),
+            stop: self.stop.clone(),
+        }
     }
 }
 
+/// A node that has ended no turn for this long hangs. It takes a hundred a second at least.
+pub const DRIVER_PATIENCE: Duration = Duration::from_secs(10);
 /// How many connections may be open at once; a further one gets a 503 and is closed.
 pub const MAX_CONNECTIONS: usize = 64;
 /// How many bytes the head of a request may have; a longer one gets a 431.
@@ -175,11 +211,18 @@ pub async fn serve<S: StateMachine>(
     stop: watch::Receiver<bool>,
 ) -> io::Result<()> {
     let router = Router::new()
-        .route("/healthz", get(|| async { "alive\n" }))
+        .route("/healthz", get(healthy::<S>))
         .route("/readyz", get(ready::<S>))
         .route("/status", get(status::<S>))
         .route("/metrics", get(render_metrics::<S>))
-        .with_state(HttpFront { client, metrics: metrics.clone() });
+        .route("/", get(page::page))
+        .route("/events", get(page::events::<S>))
+        .with_state(HttpFront {
+            client,
+            metrics: metrics.clone(),
+            listeners: Arc::new(Semaphore::new(MAX_LISTENERS)),
+            stop: stop.clone(),
+        });
     let listener = Listener {
         socket,
         clients: "HTTP clients",
@@ -215,6 +258,15 @@ async fn serve_connection(stream: TcpStream, router: Router, mut stop: watch::Re
     tracing::debug!(?result, "an HTTP connection has ended");
 }
 
+async fn healthy<S: StateMachine>(State(front): State<HttpFront<S>>) -> (StatusCode, String) {
+    let silence = front.client.silence();
+    if silence < DRIVER_PATIENCE {
+        return (StatusCode::OK, String::from("alive\n"));
+    }
+    let seconds = silence.as_secs();
+    (StatusCode::SERVICE_UNAVAILABLE, format!("the node hangs: it has done nothing for {seconds} s\n"))
+}
+
 async fn ready<S: StateMachine>(State(front): State<HttpFront<S>>) -> (StatusCode, String) {
     match front.client.status().borrow().why_not_ready() {
         None => (StatusCode::OK, String::from("ready\n")),
@@ -223,15 +275,20 @@ async fn ready<S: StateMachine>(State(front): State<HttpFront<S>>) -> (StatusCod
 }
 
 async fn status<S: StateMachine>(State(front): State<HttpFront<S>>) -> axum::Json<StatusReport> {
-    let status = front.client.status().borrow().clone();
+    axum::Json(report(&front.client.status().borrow()))
+}
+
+/// What is shown of a status.
+pub(super) fn report(status: &Status) -> StatusReport {
     let applied = status.digest.slot;
-    axum::Json(StatusReport {
+    StatusReport {
         node: status.node.0,
         role: status.role.to_string(),
         leader: status.leader.map(|leader| leader.0),
         epoch: status.epoch().0,
         standing: status.standing.map(|standing| name_of(standing).to_owned()),
-        members: MemberReport::all(&status),
+        members: MemberReport::all(status),
+        ready: status.why_not_ready(),
         ballot: status.ballot.to_string(),
         chosen: status.chosen.0.max(applied.0),
         applied: applied.0,
@@ -246,7 +303,7 @@ async fn status<S: StateMachine>(State(front): State<HttpFront<S>>) -> axum::Jso
         digest: format!("{:016x}", status.digest.value),
         peers: status.peers.iter().map(PeerReport::from).collect(),
         certificates: status.certificates.iter().map(CertificateReport::from).collect(),
-    })
+    }
 }
 
 fn name_of(standing: Standing) -> &'static str {
@@ -260,5 +317,10 @@ fn name_of(standing: Standing) -> &'static str {
 }
 
 async fn render_metrics<S: StateMachine>(State(front): State<HttpFront<S>>) -> impl IntoResponse {
+    if let Some(count) = front.client.session_count() {
+        show_sessions(count);
+    }
+    // It fails only if the node ends.
+    let _ = tokio::task::spawn_blocking(process::show).await;
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], front.metrics.render())
 }

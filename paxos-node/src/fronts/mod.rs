@@ -10,6 +10,8 @@ pub(crate) mod listener;
 mod members;
 #[cfg(any(feature = "quic", feature = "tcp"))]
 pub mod operator;
+pub mod page;
+mod process;
 mod recorder;
 pub mod resp;
 

@@ -7,6 +7,7 @@
 //!
 //! If you run one:
 //!
+//! - [`run`]: run nodes under systemd, in containers and in Kubernetes;
 //! - [`access`]: who may talk to a node: TLS, users, and certificates that are replaced while it runs;
 //! - [`backup`]: backups, new clusters from them, nodes that are replaced, and a majority that is lost;
 //! - [`monitor`]: what to monitor, and what is worth an alarm;
@@ -22,5 +23,6 @@ pub mod clients;
 pub mod embed;
 pub mod faults;
 pub mod monitor;
+pub mod run;
 pub mod simulate;
 pub mod time;

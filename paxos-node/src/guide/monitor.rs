@@ -18,7 +18,14 @@
 //! What needs a person is also logged: at level `warn` or `error`, within about ten seconds, once for each
 //! outage and again when it is over. [`faults`](super::faults) lists what is logged.
 //!
+//! People look at `/` of the HTTP port: members, ballots, lag, rates and times of one node, kept up to date, with
+//! what has happened since the page was opened. It shows no more than `/status` and `/metrics` do, and is open to
+//! whoever reaches the port, as they are.
+//!
 //! # Alarms
+//!
+//! As rules for Prometheus they are in `deploy/alerts.yaml` of this crate; a dashboard for Grafana is beside it.
+//!
 //!
 //! | alarm | condition, by node | what it means, and what to do |
 //! |---|---|---|
@@ -28,6 +35,9 @@
 //! | refused by a peer | `increase(paxos_peers_refused_total[5m]) > 0` | settings differ, or a disk or a copy of data is the wrong one: its log says which |
 //! | states differ | `paxos_diverged_peers > 0` | a state machine that is not deterministic, or memory or a disk that alters data: keep both data directories |
 //! | disk hangs | `paxos_disk_busy_seconds > 5` | the disk neither fails nor returns: this node promises and accepts nothing meanwhile |
+//! | disk slow | 99 % of `paxos_disk_write_seconds` above 0.1 for 5 min | each command waits for a write on a quorum of disks; logged as `the disk is slow` |
+//! | space low | `paxos_storage_free_bytes` below a tenth of `paxos_storage_volume_bytes`, and below 4 GiB | make room before commands are refused; logged as `space runs low` |
+//! | leader unstable | `increase(paxos_leader_changes_total[10m]) > 6` | nodes lose each other, or get too little processor |
 //! | falling behind | `paxos_lag_slots` grows for minutes | its disk or its state machine is slower than the leader's |
 //! | a member is behind | `paxos_member_lag_slots` grows for minutes | the member is down, or slower than the leader: replace it if it does not come back |
 //! | nodes disagree on the members | `max(paxos_epoch) != min(paxos_epoch)` for 1 min | a node is cut off, or was removed |
@@ -59,6 +69,15 @@
 //! | `paxos_messages_malformed_total`, `paxos_connections_nonsense_total` | counter | frames and connections of peers that could not be decoded |
 //! | `paxos_peers_refused_total` | counter | how often this node or a peer began to refuse the other |
 //! | `paxos_peer_connected{peer}` | gauge, 0 or 1 | whether frames go both ways between this node and the peer |
+//! | `paxos_peer_changed_timestamp_seconds{peer}` | gauge | when the peer was connected or disconnected last |
+//! | `paxos_peer_round_trip_seconds{peer}` | gauge | how long a packet and its acknowledgement take, with QUIC |
+//! | `paxos_peer_refused{peer}` | gauge, 0 or 1 | whether this node refuses the peer, or is refused by it: the log says why |
+//! | `paxos_peer_sent_frames_total{peer}`, `paxos_peer_sent_bytes_total{peer}`, `paxos_peer_received_frames_total{peer}`, `paxos_peer_received_bytes_total{peer}` | counter | frames to and from the peer, and their bytes |
+//! | `paxos_peer_dropped_frames_total{peer,reason}` | counter | frames for the peer that were dropped: `full`, `disconnected`, `too_large` |
+//! | `paxos_peer_connections_total{peer}` | counter | connections that were made with the peer |
+//! | `paxos_leader_changes_total`, `paxos_elections_total` | counter | how often this node has found or lost a leader, and has run for leader itself |
+//! | `paxos_disk_write_seconds` | histogram | how long writes of the log take, their sync included |
+//! | `paxos_log_written_bytes_total` | counter | values handed to the log |
 //! | `paxos_writes_total` | counter | writes handed to the storage, before they are merged |
 //! | `paxos_snapshots_total` | counter | snapshots that were saved or installed |
 //! | `paxos_disk_busy_seconds` | gauge | how long the present call of the storage has taken so far |
@@ -71,4 +90,11 @@
 //! | `paxos_certificate_expiry_timestamp_seconds{certificate}` | gauge | when a certificate ends to be valid, in seconds since 1970 |
 //! | `paxos_client_handshakes_total`, `paxos_client_handshakes_failed_total` | counter | of the program: TLS handshakes of Redis clients |
 //! | `paxos_logins_refused_total`, `paxos_commands_denied_total` | counter | of the program: logins with a wrong password or user; commands that clients may not run |
+//! | `paxos_client_connections`, `paxos_client_connections_total`, `paxos_client_connections_refused_total` | gauge, counter | of the program: Redis clients that are connected, that were, and that were too many |
+//! | `paxos_client_commands_total{command}` | counter | of the program: commands of Redis clients, by name |
+//! | `paxos_client_received_bytes_total`, `paxos_client_sent_bytes_total` | counter | of the program: what went between the node and Redis clients |
+//! | `paxos_sessions` | gauge | of the program: sessions that the cluster keeps, one for each node among them |
+//! | `paxos_storage_segments`, `paxos_storage_used_bytes`, `paxos_storage_free_bytes`, `paxos_storage_volume_bytes` | gauge | of the program: segments of the log, the size of the data directory, and of its volume |
+//! | `paxos_node_info{node,cluster,version,transport,storage}` | gauge, 1 | of the program: which node this is; join it by `instance` to name nodes |
+//! | `process_cpu_seconds_total`, `process_resident_memory_bytes`, `process_open_fds`, `process_max_fds` | counter, gauge | of the program: what the process takes |
 //! | `paxos_client_buffer_bytes`, `paxos_log_lines_dropped_total` | gauge, counter | of the program: memory for requests and replies of Redis clients; log lines that nobody read in time |

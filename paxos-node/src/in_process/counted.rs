@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use async_trait::async_trait;
 use bytes::Bytes;
 use paxos_core::{Durable, NodeId, Recovered, Slot, SnapshotMeta, Write};
-use paxos_storage::{Capacity, DeferredWork, Error, Identity, Registry, Storage};
+use paxos_storage::{Capacity, DeferredWork, Error, Identity, RecoveryProgress, Registry, Storage};
 use paxos_transport::{
     CertificateStatus, Lane, Peer, PeerStatus, Received, SendOutcome, SetPeersError, Transport,
 };
@@ -103,6 +103,10 @@ impl Storage for Counted<Box<dyn Storage>> {
 
     fn recover(&mut self) -> Result<Recovered, Error> {
         self.backend.recover()
+    }
+
+    fn recovery_progress(&self) -> RecoveryProgress {
+        self.backend.recovery_progress()
     }
 
     fn persist(&mut self, write: Write) -> Result<Durable, Error> {

@@ -8,7 +8,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
 use paxos_core::{Durable, Recovered, Slot, SnapshotMeta, Write};
-use paxos_storage::{Capacity, DeferredWork, Error, ErrorKind, Identity, Registry, Storage};
+use paxos_storage::{
+    Capacity, DeferredWork, Error, ErrorKind, Identity, RecoveryProgress, Registry, Storage,
+};
 
 use crate::runtime::replicated::message_of;
 
@@ -60,6 +62,10 @@ impl Storage for GuardedStorage {
 
     fn recover(&mut self) -> Result<Recovered, Error> {
         self.call(|storage| storage.recover())
+    }
+
+    fn recovery_progress(&self) -> RecoveryProgress {
+        self.storage.recovery_progress()
     }
 
     fn persist(&mut self, write: Write) -> Result<Durable, Error> {

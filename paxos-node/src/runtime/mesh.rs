@@ -6,11 +6,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use metrics::gauge;
 use paxos_core::{Config, NodeId};
 use paxos_transport::{CertificateStatus, PeerStatus, Transport};
 
-use crate::runtime::metrics::show_certificate;
+use crate::runtime::metrics::{show_certificate, show_peer};
 
 /// How often the transport is asked.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -66,7 +65,7 @@ impl Mesh {
     }
 
     /// Looks at the peers, if that was not done just now.
-    pub(crate) fn look(&mut self, transport: &dyn Transport, now: Instant) {
+    pub(crate) fn look(&mut self, transport: &dyn Transport, refused: &[NodeId], now: Instant) {
         if self.looked_at.is_some_and(|looked_at| now < looked_at + LOOK_INTERVAL) {
             return;
         }
@@ -74,15 +73,16 @@ impl Mesh {
         // The transport still reaches nodes that were removed just now.
         let (peers, leaving): (Vec<_>, Vec<_>) =
             transport.peers().into_iter().partition(|status| self.members.contains(&status.peer));
-        for status in leaving {
-            gauge!("paxos_peer_connected", "peer" => status.peer.to_string()).set(0.0);
+        for mut status in leaving {
+            status.is_connected = false;
+            show_peer(&status, false);
         }
         self.peers = peers.into();
         let certificates = transport.certificates();
         if *certificates != *self.certificates {
             self.certificates = certificates.into();
         }
-        self.show();
+        self.show(refused);
         let is_connected =
             |member: &NodeId| self.peers.iter().any(|status| status.peer == *member && status.is_connected);
         let connected = self.members.iter().filter(|member| is_connected(member)).count();
@@ -124,10 +124,9 @@ impl Mesh {
         })
     }
 
-    fn show(&self) {
+    fn show(&self, refused: &[NodeId]) {
         for status in self.peers.iter() {
-            let connected = f64::from(u8::from(status.is_connected));
-            gauge!("paxos_peer_connected", "peer" => status.peer.to_string()).set(connected);
+            show_peer(status, refused.contains(&status.peer));
         }
         for certificate in self.certificates.iter() {
             show_certificate(certificate);

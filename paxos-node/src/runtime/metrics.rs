@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use metrics::{counter, gauge, histogram};
 
 use paxos_core::{NodeId, Slot};
-use paxos_transport::CertificateStatus;
+use paxos_transport::{CertificateStatus, PeerStatus};
 
 use crate::status::{MemberProgress, Status};
 
@@ -81,6 +81,22 @@ pub(crate) fn describe() {
     );
     describe_gauge!("paxos_log_bytes", "Memory taken by the log");
     describe_gauge!("paxos_peer_connected", "1 if frames can go both ways between this node and the peer");
+    describe_counter!(
+        "paxos_leader_changes_total",
+        "Times that this node has found another leader, or lost the one it knew"
+    );
+    describe_counter!("paxos_elections_total", "Times that this node began to run for leader");
+    describe_histogram!(
+        "paxos_disk_write_seconds",
+        Unit::Seconds,
+        "How long writes of the log take, their sync included, after they were merged"
+    );
+    describe_counter!(
+        "paxos_log_written_bytes_total",
+        Unit::Bytes,
+        "Values handed to the log, without what it adds"
+    );
+    describe_peers();
     describe_gauge!(
         "paxos_certificate_expiry_timestamp_seconds",
         Unit::Seconds,
@@ -92,6 +108,59 @@ pub(crate) fn describe() {
     );
     describe_gauge!("paxos_memory_limit_bytes", "The smallest memory limit of a node that is known here");
     describe_gauge!("paxos_client_buffer_bytes", "Memory taken by requests and replies of Redis clients");
+}
+
+fn describe_peers() {
+    use metrics::{Unit, describe_counter, describe_gauge};
+    describe_gauge!(
+        "paxos_peer_changed_timestamp_seconds",
+        Unit::Seconds,
+        "When the peer was connected or disconnected last, in seconds since 1970"
+    );
+    describe_gauge!(
+        "paxos_peer_round_trip_seconds",
+        Unit::Seconds,
+        "How long a packet to the peer and its acknowledgement take (QUIC)"
+    );
+    describe_gauge!("paxos_peer_refused", "1 if this node refuses the peer, or is refused by it");
+    describe_counter!("paxos_peer_sent_frames_total", "Frames for the peer that the network has taken");
+    describe_counter!("paxos_peer_sent_bytes_total", Unit::Bytes, "The bytes of these frames");
+    describe_counter!("paxos_peer_received_frames_total", "Frames that the peer has sent");
+    describe_counter!("paxos_peer_received_bytes_total", Unit::Bytes, "The bytes of these frames");
+    describe_counter!(
+        "paxos_peer_dropped_frames_total",
+        "Frames for the peer that were dropped, by reason: full, disconnected or too_large"
+    );
+    describe_counter!("paxos_peer_connections_total", "Connections that were made with the peer");
+}
+
+/// Shows a peer that is a member.
+pub(crate) fn show_peer(status: &PeerStatus, is_refused: bool) {
+    let peer = status.peer.to_string();
+    let set = |name: &'static str, value: f64| gauge!(name, "peer" => peer.clone()).set(value);
+    set("paxos_peer_connected", f64::from(u8::from(status.is_connected)));
+    set("paxos_peer_refused", f64::from(u8::from(is_refused)));
+    if let Some(since) = status.since.and_then(|since| SystemTime::now().checked_sub(since.elapsed())) {
+        let since_1970 = since.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        set("paxos_peer_changed_timestamp_seconds", since_1970.as_secs_f64().round());
+    }
+    if let Some(round_trip) = status.round_trip {
+        set("paxos_peer_round_trip_seconds", round_trip.as_secs_f64());
+    }
+    let count = |name: &'static str, value: u64| counter!(name, "peer" => peer.clone()).absolute(value);
+    let counters = &status.counters;
+    count("paxos_peer_sent_frames_total", counters.sent.frames);
+    count("paxos_peer_sent_bytes_total", counters.sent.bytes);
+    count("paxos_peer_received_frames_total", counters.received.frames);
+    count("paxos_peer_received_bytes_total", counters.received.bytes);
+    count("paxos_peer_connections_total", counters.connections);
+    let dropped = &counters.dropped;
+    let reasons =
+        [("full", dropped.full), ("disconnected", dropped.disconnected), ("too_large", dropped.too_large)];
+    for (reason, frames) in reasons {
+        counter!("paxos_peer_dropped_frames_total", "peer" => peer.clone(), "reason" => reason)
+            .absolute(frames);
+    }
 }
 
 /// The metrics that the driver changes, so that none is looked up by name while it works.
@@ -107,6 +176,9 @@ pub(crate) struct DriverMetrics {
     pub(crate) refused_peers: metrics::Counter,
     pub(crate) writes: metrics::Counter,
     pub(crate) snapshots: metrics::Counter,
+    pub(crate) leader_changes: metrics::Counter,
+    pub(crate) elections: metrics::Counter,
+    pub(crate) log_written_bytes: metrics::Counter,
     pub(crate) command_seconds: metrics::Histogram,
 }
 
@@ -124,6 +196,9 @@ impl DriverMetrics {
             refused_peers: counter!("paxos_peers_refused_total"),
             writes: counter!("paxos_writes_total"),
             snapshots: counter!("paxos_snapshots_total"),
+            leader_changes: counter!("paxos_leader_changes_total"),
+            elections: counter!("paxos_elections_total"),
+            log_written_bytes: counter!("paxos_log_written_bytes_total"),
             command_seconds: histogram!("paxos_command_seconds"),
         }
     }
@@ -189,7 +264,16 @@ pub(crate) fn show_client_buffers(bytes: usize) {
 /// Explains the metrics of Redis clients, and shows those that nothing has changed yet.
 #[cfg(feature = "server")]
 pub(crate) fn describe_clients() {
-    use metrics::describe_counter;
+    use metrics::{Unit, describe_counter, describe_gauge};
+    describe_gauge!("paxos_client_connections", "Redis clients that are connected");
+    describe_counter!("paxos_client_connections_total", "Redis clients that were connected");
+    describe_counter!(
+        "paxos_client_connections_refused_total",
+        "Redis clients that were refused because too many were connected"
+    );
+    describe_counter!("paxos_client_commands_total", "Commands of Redis clients, by name");
+    describe_counter!("paxos_client_received_bytes_total", Unit::Bytes, "What Redis clients have sent");
+    describe_counter!("paxos_client_sent_bytes_total", Unit::Bytes, "What was sent to Redis clients");
     describe_counter!("paxos_client_handshakes_total", "TLS handshakes of Redis clients that were completed");
     describe_counter!(
         "paxos_client_handshakes_failed_total",
@@ -201,6 +285,87 @@ pub(crate) fn describe_clients() {
     counter!("paxos_client_handshakes_failed_total").increment(0);
     counter!("paxos_logins_refused_total").increment(0);
     counter!("paxos_commands_denied_total").increment(0);
+}
+
+/// What Redis clients have done since the front was started.
+#[cfg(feature = "server")]
+pub(crate) struct ClientCounts {
+    pub(crate) open: usize,
+    pub(crate) accepted: u64,
+    pub(crate) refused: u64,
+    pub(crate) received_bytes: u64,
+    pub(crate) sent_bytes: u64,
+}
+
+#[cfg(feature = "server")]
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+pub(crate) fn show_clients(counts: &ClientCounts) {
+    gauge!("paxos_client_connections").set(counts.open as f64);
+    counter!("paxos_client_connections_total").absolute(counts.accepted);
+    counter!("paxos_client_connections_refused_total").absolute(counts.refused);
+    counter!("paxos_client_received_bytes_total").absolute(counts.received_bytes);
+    counter!("paxos_client_sent_bytes_total").absolute(counts.sent_bytes);
+}
+
+/// Shows how often a command of the table was sent.
+#[cfg(feature = "server")]
+pub(crate) fn show_command(name: &'static str, count: u64) {
+    counter!("paxos_client_commands_total", "command" => name).absolute(count);
+}
+
+/// Explains and shows how much space the log takes, and how much is left.
+#[cfg(all(feature = "server", feature = "file"))]
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+pub(crate) fn show_space(usage: &paxos_storage::file::Usage) {
+    gauge!("paxos_storage_segments").set(usage.segments as f64);
+    gauge!("paxos_storage_used_bytes").set(usage.used_bytes as f64);
+    gauge!("paxos_storage_free_bytes").set(usage.free_bytes as f64);
+    gauge!("paxos_storage_volume_bytes").set(usage.volume_bytes as f64);
+}
+
+#[cfg(feature = "server")]
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+pub(crate) fn show_sessions(count: usize) {
+    gauge!("paxos_sessions").set(count as f64);
+}
+
+/// Explains what only the program shows.
+#[cfg(feature = "server")]
+pub(crate) fn describe_program() {
+    use metrics::{Unit, describe_counter, describe_gauge};
+    describe_gauge!(
+        "paxos_node_info",
+        "1, with the node, its cluster and version, its transport and storage"
+    );
+    describe_gauge!(
+        "paxos_sessions",
+        "Sessions that the cluster keeps: one for each node, and those of clients"
+    );
+    describe_gauge!("paxos_storage_segments", "Segments that the log consists of");
+    describe_gauge!("paxos_storage_used_bytes", Unit::Bytes, "The size of all files of the data directory");
+    describe_gauge!(
+        "paxos_storage_free_bytes",
+        Unit::Bytes,
+        "Free space on the volume of the data directory"
+    );
+    describe_gauge!("paxos_storage_volume_bytes", Unit::Bytes, "The size of that volume");
+    describe_counter!("process_cpu_seconds_total", Unit::Seconds, "Time of processors that the process took");
+    describe_gauge!("process_resident_memory_bytes", Unit::Bytes, "Memory of the process");
+    describe_gauge!("process_open_fds", "Open file descriptors of the process");
+    describe_gauge!("process_max_fds", "How many file descriptors the process may have open");
+}
+
+/// Shows which node this is.
+#[cfg(feature = "server")]
+pub(crate) fn show_node(node: NodeId, cluster: &str, transport: &'static str, storage: &'static str) {
+    let labels = [
+        ("node", node.to_string()),
+        ("cluster", cluster.to_owned()),
+        ("version", env!("CARGO_PKG_VERSION").to_owned()),
+        ("transport", transport.to_owned()),
+        ("storage", storage.to_owned()),
+    ];
+    gauge!("paxos_node_info", &labels).set(1.0);
 }
 
 #[cfg(feature = "server")]

@@ -10,7 +10,7 @@
 //! | [`snapshots`] | one for each snapshot | writes snapshots of this node's state |
 //! | [`pending`] | the driver's | requests of clients that have no answer yet |
 //! | [`introductions`] | the driver's | decides which peers to listen to, and founds the cluster |
-//! | [`backlog`], [`memory`], [`mesh`], [`checkpoints`], [`metrics`] | the driver's | watch limits, peers and states |
+//! | [`backlog`], [`memory`], [`mesh`], [`checkpoints`], [`metrics`], [`pulse`] | the driver's | watch limits, peers and states |
 //!
 //! Data flows one way: an input from a client or a peer goes to the driver, writes to the writer, messages to
 //! peers, and chosen values to the applier, whose results answer the pending requests.
@@ -26,6 +26,7 @@ pub(crate) mod memory;
 pub(crate) mod mesh;
 pub(crate) mod metrics;
 pub(crate) mod pending;
+pub(crate) mod pulse;
 pub(crate) mod recovery;
 pub(crate) mod replicated;
 pub(crate) mod snapshot_interval;

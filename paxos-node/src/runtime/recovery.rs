@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use paxos_core::{Config, Membership, Recovered, Replica, SnapshotMeta};
-use paxos_storage::{Founding, Storage};
+use paxos_storage::{Founding, RecoveryProgress, Storage};
 use tokio::sync::oneshot;
 
 use crate::error::NodeError;
@@ -32,9 +32,10 @@ pub(crate) struct Ready {
     pub(crate) snapshot: Option<SnapshotMeta>,
 }
 
-/// How much of the snapshot is restored; its size is 0 while the log is read.
+/// How much of the log is read, and of the snapshot restored; its size is 0 while the log is read.
 #[derive(Debug, Default)]
 struct Progress {
+    log: RecoveryProgress,
     done_bytes: AtomicU64,
     size_bytes: AtomicU64,
 }
@@ -47,7 +48,7 @@ impl Recovery {
         shared: SharedState<S>,
     ) -> io::Result<Recovery> {
         let (result_to, result) = oneshot::channel();
-        let progress = Arc::new(Progress::default());
+        let progress = Arc::new(Progress { log: storage.recovery_progress(), ..Progress::default() });
         let theirs = Arc::clone(&progress);
         let work = move || {
             let recovered = catch_unwind(AssertUnwindSafe(|| recover(&settings, storage, &shared, &theirs)));
@@ -62,7 +63,7 @@ impl Recovery {
     /// How far it has come.
     pub(crate) fn progress(&self) -> Recovering {
         match self.progress.size_bytes.load(Ordering::Relaxed) {
-            0 => Recovering::Log,
+            0 => Recovering::Log { percent: self.progress.log.percent() },
             size_bytes => {
                 let done_bytes = self.progress.done_bytes.load(Ordering::Relaxed);
                 Recovering::Snapshot { done_bytes, size_bytes }

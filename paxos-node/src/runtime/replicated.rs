@@ -78,6 +78,12 @@ pub(crate) struct SessionAnswer {
 }
 
 impl<S: StateMachine> Replicated<S> {
+    /// How many sessions there are.
+    #[cfg(feature = "server")]
+    pub(crate) fn session_count(&self) -> usize {
+        self.sessions.count()
+    }
+
     pub(crate) fn new(state: S, limits: SessionLimits) -> Replicated<S> {
         let sessions = Sessions::new(limits);
         let (is_broken, state_bytes) = (AtomicBool::new(false), Arc::default());

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use paxos_core::{Durable, NodeId, Recovered, Role, Slot, SnapshotMeta, Write};
 use paxos_node::{Applying, Node, NodeSettings, SnapshotWriter, StateMachine, Status};
 use paxos_storage::memory::MemoryStorage;
-use paxos_storage::{DeferredWork, Error, ErrorKind, Identity, Registry, Storage};
+use paxos_storage::{DeferredWork, Error, ErrorKind, Identity, RecoveryProgress, Registry, Storage};
 use paxos_transport::memory::MemoryNetwork;
 use tokio::time::sleep;
 
@@ -145,6 +145,10 @@ impl<B: Storage> Storage for Gated<B> {
     fn recover(&mut self) -> Result<Recovered, Error> {
         self.gate.pass();
         self.backend.recover()
+    }
+
+    fn recovery_progress(&self) -> RecoveryProgress {
+        self.backend.recovery_progress()
     }
 
     fn persist(&mut self, write: Write) -> Result<Durable, Error> {

@@ -81,6 +81,42 @@ pub fn free_bytes(directory: &Path) -> Result<u64, Error> {
     Ok(volume.f_bavail.saturating_mul(volume.f_frsize))
 }
 
+/// How much space a storage takes, and how much is left.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct Usage {
+    /// How many segments of the log there are, without those that are made ahead of time or kept for later.
+    pub segments: u64,
+    /// The size of all files, in bytes.
+    pub used_bytes: u64,
+    /// How much more may be written to the volume, in bytes.
+    pub free_bytes: u64,
+    /// The size of the volume, in bytes.
+    pub volume_bytes: u64,
+}
+
+/// Looks at the files of a storage. The storage may be in use.
+///
+/// # Errors
+///
+/// [`Error::Io`].
+pub fn usage(directory: &Path) -> Result<Usage, Error> {
+    let volume = rustix::fs::statvfs(directory).map_err(io::Error::from).during("look at", directory)?;
+    let mut usage = Usage {
+        free_bytes: volume.f_bavail.saturating_mul(volume.f_frsize),
+        volume_bytes: volume.f_blocks.saturating_mul(volume.f_frsize),
+        ..Usage::default()
+    };
+    for file in std::fs::read_dir(directory).during("list", directory)? {
+        let file = file.during("list", directory)?;
+        // It may have been removed meanwhile.
+        usage.used_bytes += file.metadata().map_or(0, |metadata| metadata.len());
+        let is_segment = file.file_name().to_str().and_then(segment::number_of).is_some();
+        usage.segments += u64::from(is_segment);
+    }
+    Ok(usage)
+}
+
 /// The files of an empty or partly made storage; an error if there are others.
 fn unfinished_names(disk: &SystemDisk, directory: &Path) -> Result<Vec<String>, Error> {
     let mut names = disk.list().during("list", directory)?;

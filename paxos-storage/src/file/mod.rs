@@ -75,7 +75,7 @@ mod storage;
 #[cfg(test)]
 mod tests;
 
-pub use format::{format, free_bytes, identity, volume_bytes};
+pub use format::{Usage, format, free_bytes, identity, usage, volume_bytes};
 pub use recovery::inspect::{
     FrameReport, Inspection, MembershipPlace, MembershipReport, SegmentReport, SnapshotReport, SpareReport,
     inspect, inspect_entries,

@@ -18,7 +18,9 @@ use super::layout::meta::{self, Meta, SnapshotRecord};
 use super::layout::segment::{MAX_SEGMENT_BYTES, MIN_SEGMENT_BYTES};
 use super::recovery::{self, losses};
 use super::snapshot::{self, Unfinished};
-use crate::{Capacity, Damage, DeferredWork, Error, ErrorKind, Identity, Registry, Storage};
+use crate::{
+    Capacity, Damage, DeferredWork, Error, ErrorKind, Identity, RecoveryProgress, Registry, Storage,
+};
 
 /// A volume must have space for this many segments: the present and the next one, and snapshots. Only on a
 /// larger one files of old segments are kept to be used again.
@@ -74,6 +76,7 @@ pub struct FileStorage {
     disk: Arc<dyn Disk>,
     sizes: Sizes,
     pub(crate) stopped: Option<Stopped>,
+    progress: RecoveryProgress,
     /// Held for as long as the storage is open. `None` on a simulated disk.
     _lock: Option<File>,
     pub(crate) prepare_mode: PrepareMode,
@@ -140,6 +143,7 @@ impl FileStorage {
             disk,
             sizes,
             stopped: None,
+            progress: RecoveryProgress::default(),
             _lock: None,
             prepare_mode: PrepareMode::OnDemand,
         })
@@ -150,7 +154,8 @@ impl FileStorage {
         let snapshot = self.newest_snapshot();
         let snapshot_slot = snapshot.as_ref().map_or(Slot::ZERO, |meta| meta.slot);
         let lost_snapshot_slot = self.lost_snapshot.map_or(Slot::ZERO, |meta| meta.slot);
-        let recovered = recovery::recover(&self.disk, &self.meta, lost_snapshot_slot)?;
+        let recovered = recovery::recover(&self.disk, &self.meta, lost_snapshot_slot, &self.progress)?;
+        self.progress.set(1, 1);
         self.keep_snapshots(&kept)?;
         let mut hard_state = recovered.tail.hard_state;
         let (mut entries, lost) = (recovered.entries, recovered.lost);
@@ -289,6 +294,10 @@ impl Storage for FileStorage {
     fn recover(&mut self) -> Result<Recovered, Error> {
         assert!(self.log.is_none(), "a storage is recovered once");
         self.guarded(FileStorage::read_log)
+    }
+
+    fn recovery_progress(&self) -> RecoveryProgress {
+        self.progress.clone()
     }
 
     fn persist(&mut self, write: Write) -> Result<Durable, Error> {

@@ -57,6 +57,7 @@ impl PeerLinks {
         let is_connected = link_statuses.iter().all(|link_status| link_status.is_open);
         let mut status = PeerStatus::new(self.node, is_connected);
         status.counters = self.counters.snapshot();
+        status.round_trip = self.counters.round_trip().filter(|_| is_connected);
         // The peer is connected since the last of its links is, and disconnected since the first one is.
         let changes = link_statuses.iter().filter(|link_status| link_status.is_open == is_connected);
         let changes = changes.map(|link_status| link_status.since);

@@ -22,6 +22,7 @@ pub use self::setup::{Packets, packets};
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use paxos_core::NodeId;
 use quinn::crypto::rustls::HandshakeData;
@@ -139,6 +140,9 @@ impl Dialer for QuicDialer {
     }
 }
 
+/// How often the round trip time of a connection is noted.
+const ROUND_TRIP_INTERVAL: Duration = Duration::from_secs(1);
+
 impl Connection for quinn::Connection {
     async fn carry(self, claim: &Arc<Claim>) -> Ended {
         let mut writers = JoinSet::new();
@@ -149,8 +153,10 @@ impl Connection for quinn::Connection {
             }
         }
         let mut readers = JoinSet::new();
+        let mut looks = tokio::time::interval(ROUND_TRIP_INTERVAL);
         let ended = loop {
             tokio::select! {
+                _ = looks.tick() => claim.counters().note_round_trip(self.rtt()),
                 accepted = self.accept_uni() => match accepted {
                     Ok(mut stream) => {
                         let claim = Arc::clone(claim);

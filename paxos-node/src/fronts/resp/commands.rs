@@ -484,5 +484,11 @@ pub(super) fn find(name: &[u8]) -> Option<&'static Command> {
     COMMANDS.iter().find(|command| command.name.as_bytes() == name)
 }
 
+/// The place of a command in the table.
+pub(super) fn place_of(command: &'static Command) -> usize {
+    let offset = std::ptr::from_ref(command).addr() - COMMANDS.as_ptr().addr();
+    offset / size_of::<Command>()
+}
+
 #[cfg(test)]
 mod tests;

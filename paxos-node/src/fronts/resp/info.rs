@@ -267,7 +267,7 @@ mod tests {
             let status = Status { recovering, ..Status::default() };
             text(&[Bytes::from_static(b"persistence")], &Facts { status, ..Facts::default() })
         };
-        assert!(persistence(Some(Recovering::Log)).contains("\r\nloading:1\r\n"));
+        assert!(persistence(Some(Recovering::Log { percent: None })).contains("\r\nloading:1\r\n"));
         assert!(persistence(None).contains("\r\nloading:0\r\n"));
     }
 

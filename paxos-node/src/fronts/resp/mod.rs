@@ -56,7 +56,7 @@ mod write;
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream};
@@ -219,6 +219,7 @@ pub async fn serve_on(
         registry: Arc::default(),
         clients: Arc::default(),
         traffic: Traffic::default(),
+        commands: commands::COMMANDS.iter().map(|_| AtomicU64::new(0)).collect(),
         run_id: fastrand::u128(..),
     });
     metrics::describe_clients();
@@ -258,10 +259,11 @@ impl RespFront {
             upkeep_interval: SWEEP_INTERVAL,
             counts: Arc::clone(&self.counts),
         };
-        let budget = Arc::clone(&self.budget);
+        let (budget, front) = (Arc::clone(&self.budget), Arc::clone(self));
         let upkeep = move || {
             budget.sweep();
             metrics::show_client_buffers(budget.used_bytes());
+            front.show_counts();
         };
         let stopped = stop.clone();
         let serve_connection = move |stream: TcpStream, id| {
@@ -278,6 +280,31 @@ impl RespFront {
             }
         };
         listener.serve(stop, upkeep, serve_connection).await;
+    }
+
+    /// Counts a command that has come.
+    fn count_command(&self, command: &'static commands::Command) {
+        if let Some(count) = self.commands.get(commands::place_of(command)) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Shows in metrics what clients have done.
+    fn show_counts(&self) {
+        metrics::show_clients(&metrics::ClientCounts {
+            open: self.counts.open(),
+            accepted: self.counts.accepted(),
+            refused: self.counts.refused(),
+            received_bytes: self.traffic.received_bytes.load(Ordering::Relaxed),
+            sent_bytes: self.traffic.sent_bytes.load(Ordering::Relaxed),
+        });
+        for (command, count) in commands::COMMANDS.iter().zip(&self.commands) {
+            // Those that nobody uses are left out.
+            let count = count.load(Ordering::Relaxed);
+            if count > 0 {
+                metrics::show_command(command.name, count);
+            }
+        }
     }
 
     /// Sets up the stream to a client; `None` if that fails.
@@ -323,6 +350,8 @@ struct RespFront {
     /// Who is connected.
     clients: Arc<clients::Clients>,
     traffic: Traffic,
+    /// How often each command was sent, in the order of the table.
+    commands: Box<[AtomicU64]>,
     /// A number that differs after each start.
     run_id: u128,
 }

@@ -57,6 +57,7 @@ use crate::error::NodeError;
 use crate::runtime::checkpoints::Checkpoints;
 use crate::runtime::memory::MemoryWatch;
 use crate::runtime::metrics::DriverMetrics;
+use crate::runtime::pulse::Pulse;
 use crate::runtime::recovery::Ready;
 use crate::runtime::replicated::SharedState;
 use crate::runtime::writer::{JobResult, Writer};
@@ -101,6 +102,7 @@ pub(crate) struct Driver<S> {
     status: watch::Sender<Status>,
     metrics: DriverMetrics,
     turn_times: TurnTimes,
+    pulse: Pulse,
 }
 
 /// What connects a driver with the rest of its node.
@@ -111,6 +113,7 @@ pub(crate) struct Wiring {
     pub(crate) status: watch::Sender<Status>,
     pub(crate) memory: MemoryWatch,
     pub(crate) checkpoints: Checkpoints,
+    pub(crate) pulse: Pulse,
 }
 
 impl<S: StateMachine> Driver<S> {
@@ -146,6 +149,7 @@ impl<S: StateMachine> Driver<S> {
             progress: [].into(),
             memory: wiring.memory,
             status: wiring.status,
+            pulse: wiring.pulse,
             metrics: DriverMetrics::new(),
             turn_times: TurnTimes::new(settings.turn_limit),
             replica,
@@ -213,7 +217,8 @@ impl<S: StateMachine> Driver<S> {
             self.finish_turn().await?;
             self.pause_fetching_if_behind()?;
             self.publish_status();
-            self.turn_times.end();
+            let now = self.turn_times.end();
+            self.pulse.beat(now);
         }
     }
 
@@ -229,6 +234,7 @@ impl<S: StateMachine> Driver<S> {
 
     fn on_leader_changed(&mut self) {
         self.leader = self.replica.leader();
+        self.metrics.leader_changes.increment(1);
         if let Some(leader) = self.leader {
             self.has_had_leader = true;
             tracing::info!(node = self.settings.node.0, leader = leader.0, "leader elected");

@@ -140,6 +140,7 @@ impl<S: StateMachine> paxos_core::Driver for Driver<S> {
     /// Keeps the write for the end of the turn, merged with others of the turn.
     fn persist(&mut self, write: Write) -> Result<(), NodeError> {
         self.metrics.writes.increment(1);
+        self.metrics.log_written_bytes.increment(write.value_bytes() as u64);
         self.disk.note_write(&write);
         match &mut self.outputs.write {
             Some(earlier) => earlier.merge(write),

@@ -28,6 +28,7 @@ pub(crate) async fn run<S: StateMachine>(
     mut wiring: Wiring,
 ) -> Result<(), NodeError> {
     metrics::describe();
+    wiring.pulse.beat(Instant::now());
     let mut waiting = Waiting { limit: settings.waiting_requests, requests: VecDeque::new() };
     let result = wait(&settings, recovery, &mut wiring, &mut waiting).await;
     let ready = match result {
@@ -66,6 +67,7 @@ async fn wait(
                 waiting.add(request, Instant::now() + settings.request_timeout);
             }
             _ = clock.tick() => {
+                wiring.pulse.beat(Instant::now());
                 waiting.refuse_until(Some(Instant::now()));
                 let progress = recovery.progress();
                 wiring.status.send_modify(|status| status.recovering = Some(progress));

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use paxos_core::Role;
+
 use super::Driver;
 use crate::state_machine::StateMachine;
 use crate::status::Status;
@@ -46,6 +48,9 @@ impl<S: StateMachine> Driver<S> {
                 }
                 (Some(_), None) => tracing::warn!("everything that was lost has been learned anew"),
                 _ => {}
+            }
+            if now.role == Role::Candidate && status.role != Role::Candidate {
+                self.metrics.elections.increment(1);
             }
             let changed = *status != now;
             *status = now;

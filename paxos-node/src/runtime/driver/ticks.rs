@@ -65,7 +65,8 @@ impl<S: StateMachine> Driver<S> {
         self.tell_news();
         self.clients.on_tick(now);
         self.clients.due.on_tick();
-        self.peers.mesh.look(self.peers.transport.as_ref(), now);
+        let refused: Vec<_> = self.peers.introductions.refused().collect();
+        self.peers.mesh.look(self.peers.transport.as_ref(), &refused, now);
         metrics::show(&self.status.borrow(), self.replica.log_bytes());
         self.peers.misunderstood.ask(self.peers.transport.as_ref(), ticks);
         self.disk.watch.look(self.disk.writer.busy_for());

@@ -81,8 +81,8 @@ impl TurnTimes {
         }
     }
 
-    /// The turn ends.
-    pub(super) fn end(&mut self) {
+    /// The turn ends; returns when.
+    pub(super) fn end(&mut self) -> Instant {
         let now = Instant::now();
         let took = now - self.began;
         self.seconds.record(took);
@@ -100,6 +100,7 @@ impl TurnTimes {
             let waited = self.thread_at_end.waited_since(self.thread_at_begin, took);
             self.check("a turn", waited.unwrap_or(ran).max(ran));
         }
+        now
     }
 
     /// The driver has noticed a tick this long after it was due.

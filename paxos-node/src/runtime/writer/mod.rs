@@ -15,6 +15,7 @@
 
 mod activity;
 mod job;
+mod pace;
 mod snapshot_reader;
 mod thread;
 

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::activity::Activity;
 use super::job::{Job, JobResult, take_writes};
+use super::pace::DiskPace;
 
 /// After this long without a write the last one is marked, so that a later crash can't make it look like a
 /// torn tail.
@@ -69,6 +70,7 @@ pub(super) fn start(
         activity: Arc::clone(&activity),
         capacity: Capacity::Ample,
         held: None,
+        pace: DiskPace::new(Instant::now()),
     };
     let run = move || {
         writer.run();
@@ -87,6 +89,7 @@ struct WriterThread {
     capacity: Capacity,
     /// A write for which the disk has no space, and when it is tried again.
     held: Option<(Write, Instant)>,
+    pace: DiskPace,
 }
 
 impl WriterThread {
@@ -132,7 +135,12 @@ impl WriterThread {
             self.held = Some((write, again_at));
             return Ok(());
         }
-        match self.activity.watch(|| self.storage.persist(write.clone())) {
+        let began = Instant::now();
+        let persisted = self.activity.watch(|| self.storage.persist(write.clone()));
+        if let Some(line) = self.pace.on_write(began, Instant::now()) {
+            tracing::warn!("{line}");
+        }
+        match persisted {
             Err(error) if error.kind() == ErrorKind::Full && !self.activity.is_stopping() => {
                 if again_at.is_none() {
                     tracing::warn!(%error, "waiting for space on the disk");

@@ -26,7 +26,7 @@ use crate::file::disk::Disk;
 use crate::file::failure::During;
 use crate::file::layout::meta::{self, Description, Meta};
 use crate::file::layout::segment::{self, Extent, Segment};
-use crate::{Damage, DamageCause, Error};
+use crate::{Damage, DamageCause, Error, RecoveryProgress};
 
 /// The contents of the log, and its end.
 #[derive(Debug)]
@@ -40,24 +40,52 @@ pub(crate) struct RecoveredLog {
 /// Reads the log that `meta` describes, and prepares its end for writes.
 ///
 /// `lost_snapshot_slot` is the slot of a newest snapshot that is lost, or zero: the watermark relied on that
-/// snapshot for the slots up to there.
+/// snapshot for the slots up to there. `progress` shows how far it has come.
 pub(crate) fn recover(
     disk: &Arc<dyn Disk>,
     meta: &Meta,
     lost_snapshot_slot: Slot,
+    progress: &RecoveryProgress,
 ) -> Result<RecoveredLog, Error> {
     disk.sync_directory().during("sync", &disk.path(""))?;
     let span = Span::of(&meta.description(), lost_snapshot_slot);
-    let mut warn = |sight: ScanEvent<'_>| {
-        if let ScanEvent::Damage(damage) = sight {
-            tracing::warn!("{damage}");
-        }
+    let mut reading = Reading { span, segment: span.first_segment, size_bytes: 0, progress };
+    let mut observe = |sight: ScanEvent<'_>| match sight {
+        ScanEvent::Damage(damage) => tracing::warn!("{damage}"),
+        ScanEvent::Segment { number, size_bytes } => reading.begin(number, size_bytes),
+        ScanEvent::Frame { offset, .. } => reading.show(offset),
     };
-    let found = Scan::run(disk.as_ref(), span, &mut warn)?;
+    let found = Scan::run(disk.as_ref(), span, &mut observe)?;
     if let Some(damage) = found.fatal_damage() {
         return Err(Error::Damaged(damage));
     }
     cut(disk.as_ref(), found, meta)
+}
+
+/// The segment that is being read, for those who watch the progress.
+struct Reading<'a> {
+    span: Span,
+    segment: u64,
+    size_bytes: usize,
+    progress: &'a RecoveryProgress,
+}
+
+impl Reading<'_> {
+    /// The progress of one segment, in the parts that are shown: segments differ in size, and the sizes of
+    /// later ones are not known yet.
+    const PARTS: u64 = 1000;
+
+    fn begin(&mut self, number: u64, size_bytes: usize) {
+        (self.segment, self.size_bytes) = (number, size_bytes);
+        self.show(0);
+    }
+
+    fn show(&self, offset: usize) {
+        let share = (offset as u64 * Self::PARTS).checked_div(self.size_bytes as u64).unwrap_or_default();
+        let before = self.segment - self.span.first_segment;
+        let all = self.span.last_segment - self.span.first_segment + 1;
+        self.progress.set(before * Self::PARTS + share, all * Self::PARTS);
+    }
 }
 
 /// Cuts the log after the last whole write, and removes files that are not part of it.

@@ -60,6 +60,7 @@ impl Connection {
             return Ok(Next::GoOn);
         };
         self.last_command = command.name;
+        self.front.count_command(command);
         if let Err(error) = command.check_arity(arguments) {
             self.refuse(&error).await?;
             return Ok(Next::GoOn);

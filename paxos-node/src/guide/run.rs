@@ -1,0 +1,53 @@
+//! Running nodes under systemd, in containers and in Kubernetes: what a node tells those who start, watch
+//! and stop it, and what it needs of them.
+//!
+//! Files to begin with are in `deploy/` of this crate: a unit for systemd, a Dockerfile, a `StatefulSet`,
+//! alert rules for Prometheus, and a dashboard for Grafana.
+//!
+//! # Starting
+//!
+//! `paxos-node check --config FILE` reads all that `serve` would read, and starts nothing: it names what is
+//! wrong, with exit code 2. It may run beside the node, so check before you start anew.
+//!
+//! A node answers from its start on, whatever it is waiting for:
+//!
+//! | who asks | is told |
+//! |---|---|
+//! | `/healthz` | 200; 503 if the node hangs, so that to start it anew may help: for ten seconds it has ended no turn |
+//! | `/readyz` | 200 if the node has a leader and has caught up; else 503 and why: `replaying the log: 40 %`, `reading the snapshot: 12 %`, `no leader`, `catching up: 1234 slots` |
+//! | a Redis client | `LOADING` until the node has recovered: libraries try again |
+//! | systemd | `READY=1` once the node has recovered, and the line of `/readyz` as its status |
+//! | a person | the page at `/` of the HTTP port |
+//!
+//! A node that is ready may get no leader later, as its peers are gone: so let `/readyz` decide who gets
+//! clients, and `/healthz` alone who is started anew.
+//!
+//! # Stopping
+//!
+//! SIGTERM ends a node within a second, also while it reads its log, waits for members of the cluster that
+//! it joins, or for a disk that hangs. A leader hands over first. SIGHUP has it read certificates, users
+//! and what to log again.
+//!
+//! # systemd
+//!
+//! The unit has `Type=notify`. The start is over when the node has recovered, not when it is ready: the
+//! first of three nodes waits for the second. A long recovery tells again and again that it takes longer
+//! (`EXTEND_TIMEOUT_USEC`). With `WatchdogSec` systemd kills a node that hangs; only the task that runs the
+//! protocol feeds it.
+//!
+//! The exit codes 2 (configuration), 4 (damaged data) and 5 (removed) are no reason to start anew: a person
+//! is needed. The unit says so with `RestartPreventExitStatus`.
+//!
+//! # Containers and Kubernetes
+//!
+//! - The node may be process 1.
+//! - It reads its limit of memory from the cgroup.
+//! - Each node needs a volume of its own that stays with it. An empty one under an old id is refused by its
+//!   peers, as it has forgotten promises: replace such a node by one with a new id, as the README tells.
+//! - Peers may be names. A name is looked up for each new connection, so it may have no address yet, get
+//!   another one, or have several, which are tried in turn. Have the node listen on all addresses
+//!   (`--listen 0.0.0.0:9001`), as its own name may come late.
+//! - A headless service needs `publishNotReadyAddresses`: nodes find each other before they are ready.
+//! - A `StatefulSet` needs `podManagementPolicy: Parallel`: with `OrderedReady` the second pod is made when
+//!   the first is ready, and the first is ready when it has met the second. Updates go one by one all the
+//!   same.
