@@ -1,4 +1,5 @@
-//! A node that was away catches up over a long link: `cargo bench -p benches --features servers --bench catch_up -- --help`.
+//! A node that was away catches up over a long link:
+//! `cargo bench -p benches --features servers --bench catch_up -- --help`.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,5 @@
-//! How soon a node with many keys is ready after a restart: `cargo bench -p benches --features servers --bench restart -- --help`.
+//! How soon a node with many keys is ready after a restart:
+//! `cargo bench -p benches --features servers --bench restart -- --help`.
 
 use std::process::ExitCode;
 

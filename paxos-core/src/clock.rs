@@ -24,8 +24,8 @@
 //!
 //! A monotonic clock that stands still while its machine is suspended lets leases last longer, never shorter.
 //!
-//! Deliberately absent: reading a clock. The driver tells what its clocks show, by [`Replica::read_clocks`]; if
-//! it never does, no value has a time.
+//! Deliberately absent: reading a clock. The driver tells what its clocks show, by [`Replica::read_clocks`];
+//! if it never does, no value has a time.
 //!
 //! [`Replica::read_clocks`]: crate::Replica::read_clocks
 

@@ -63,8 +63,9 @@ fn seeds_break_no_rule() {
     }
 }
 
-/// The rules can fail: each of these mistakes breaks the rule that is named with it. Which seed shows a mistake
-/// first changes with every change of the protocol: most need fewer than ten, the rarest some hundreds.
+/// The rules can fail: each of these mistakes breaks the rule that is named with it. Which seed shows a
+/// mistake first changes with every change of the protocol: most need fewer than ten, the rarest some
+/// hundreds.
 #[test]
 fn mistakes_are_noticed_by_the_rules_they_break() {
     let mistakes = [

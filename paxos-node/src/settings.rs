@@ -68,8 +68,8 @@ pub struct NodeSettings {
     /// that were answered while an older one waits count too, since the session has to remember their
     /// replies: so this is [`SessionLimits::unanswered`] at most.
     pub waiting_requests: usize,
-    /// A snapshot is taken when the log has grown by this many bytes, or by half the size of the last snapshot
-    /// if that is more: so writing snapshots costs no more than twice the writing of the log.
+    /// A snapshot is taken when the log has grown by this many bytes, or by half the size of the last
+    /// snapshot if that is more: so writing snapshots costs no more than twice the writing of the log.
     pub snapshot_after_bytes: u64,
     /// How many bytes of memory the process may take; `None` for no limit. When state and log take half of
     /// it, the node refuses commands that need more

@@ -1,4 +1,5 @@
-//! Who clients may be, and what each of them may do: `src/fronts/resp/users`, and TLS: `src/fronts/resp/tls.rs`.
+//! Who clients may be, and what each of them may do: `src/fronts/resp/users`, and TLS:
+//! `src/fronts/resp/tls.rs`.
 #![cfg(feature = "memory")]
 
 use std::net::SocketAddr;

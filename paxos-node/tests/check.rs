@@ -7,7 +7,8 @@ use std::fmt::Write as _;
 
 use support::{Cluster, last_line, run};
 
-/// Writes the options of node 1 to a file, with some changed, and checks them: the exit code, and the last line.
+/// Writes the options of node 1 to a file, with some changed, and checks them: the exit code, and the last
+/// line.
 fn check(cluster: &Cluster, changes: &[(&str, &str)]) -> (Option<i32>, String) {
     let arguments = cluster.serve_arguments(1);
     let mut text = String::new();

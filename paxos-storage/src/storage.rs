@@ -55,8 +55,8 @@ pub trait Storage: Send {
     /// with it. [`ErrorKind::Failed`].
     fn recover(&mut self) -> Result<Recovered, Error>;
 
-    /// Shows other threads how far [`recover`](Storage::recover) has come. To be asked for before that is called;
-    /// a storage that does not know says nothing.
+    /// Shows other threads how far [`recover`](Storage::recover) has come. To be asked for before that is
+    /// called; a storage that does not know says nothing.
     fn recovery_progress(&self) -> RecoveryProgress {
         RecoveryProgress::default()
     }
@@ -80,10 +80,11 @@ pub trait Storage: Send {
     /// was dropped, and the storage can still be used. [`ErrorKind::Failed`].
     fn write_snapshot(&mut self, slot: Slot, offset: u64, piece: &[u8]) -> Result<(), Error>;
 
-    /// Something that takes long and is not urgent, for example to sync the pieces of an unfinished snapshot or
-    /// to remove the file of an old one. To be asked for after each call about snapshots; it may be done on
-    /// any thread, beside other calls of this storage, and before the next call about snapshots. If it fails,
-    /// this storage must not be called any more. What nobody takes on, a later call about snapshots does.
+    /// Something that takes long and is not urgent, for example to sync the pieces of an unfinished snapshot
+    /// or to remove the file of an old one. To be asked for after each call about snapshots; it may be done
+    /// on any thread, beside other calls of this storage, and before the next call about snapshots. If it
+    /// fails, this storage must not be called any more. What nobody takes on, a later call about snapshots
+    /// does.
     fn deferred_work(&mut self) -> Option<DeferredWork> {
         None
     }

@@ -53,7 +53,8 @@ struct Pair {
     address: SocketAddr,
     calls: CallReceiver,
     has_moved: bool,
-    /// Each test has one: a line that is first written on a thread without a log may never be shown elsewhere.
+    /// Each test has one: a line that is first written on a thread without a log may never be shown
+    /// elsewhere.
     log: Log,
     _guard: tracing::subscriber::DefaultGuard,
 }
@@ -127,7 +128,8 @@ async fn a_peer_whose_certificate_has_ended_is_refused_and_welcome_again_with_a_
             node => identity(certs, node, CLUSTER),
         };
         let mut pair = Pair::start(kind, make).await;
-        // While the certificate is valid, it is taken whenever node 2 dials: so its sessions could be resumed.
+        // While the certificate is valid, it is taken whenever node 2 dials: so its sessions could be
+        // resumed.
         pair.dial_anew();
         tokio::time::sleep(Duration::from_millis(200)).await;
         pair.connected().await;

@@ -97,8 +97,8 @@ impl Cluster {
         pause
     }
 
-    /// A leader dies when the others have accepted its change. Until the next one, from when it leads, has had
-    /// the change chosen and can propose a command.
+    /// A leader dies when the others have accepted its change. Until the next one, from when it leads, has
+    /// had the change chosen and can propose a command.
     fn finish_change_of_dead_leader(&mut self) -> Pause {
         let dead = self.leader;
         let change = Change::Move { node: dead, address: String::from("newest") };

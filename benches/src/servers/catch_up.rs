@@ -1,10 +1,10 @@
-//! A node that was away for so long that it needs a snapshot catches up over a long link, while clients replace
-//! the whole state again and again.
+//! A node that was away for so long that it needs a snapshot catches up over a long link, while clients
+//! replace the whole state again and again.
 //!
 //! Of three nodes, all that goes to and from node 1 passes a [proxy](super::long_link). (Of two nodes the one
 //! with the higher id dials, so one proxy in front of node 1 carries all of its connections.) All keys are
-//! set; node 1 stops; the keys are set twice more, so that it needs a snapshot; then it is started again under
-//! load. It has caught up once it has applied what the leader had applied half a second before.
+//! set; node 1 stops; the keys are set twice more, so that it needs a snapshot; then it is started again
+//! under load. It has caught up once it has applied what the leader had applied half a second before.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -24,8 +24,8 @@ use super::shared_arguments::SharedArguments;
 const LAG: Duration = Duration::from_millis(500);
 /// After it has caught up it must stay so for this long.
 const STAYS: Duration = Duration::from_secs(5);
-/// With `--check` this much time is allowed beside that for the bytes: to start, to read its own state back, to
-/// restore that of the snapshot, and to fetch the log that has grown meanwhile.
+/// With `--check` this much time is allowed beside that for the bytes: to start, to read its own state back,
+/// to restore that of the snapshot, and to fetch the log that has grown meanwhile.
 const BESIDE: Duration = Duration::from_secs(10);
 /// With `--check` bytes may come this many times slower than the link or the window allows.
 const SLOWER: f64 = 2.0;

@@ -120,7 +120,8 @@ impl Requester for RowClient {
         let RowClient { client, row, random, keys, place, clients } = self;
         keys.fill_with(|| match row.work() {
             Work::Set | Work::Get => random.u64(..KEYS),
-            // Each client has locks of its own, and none of them is a key that was set: nobody waits for another.
+            // Each client has locks of its own, and none of them is a key that was set: nobody waits for
+            // another.
             Work::Lock => KEYS + *place + *clients * random.u64(..KEYS / *clients),
         });
         client.ask(row.work(), keys).await?;

@@ -27,8 +27,8 @@ pub(super) fn name(id: u64) -> String {
     format!("etcd-{id}")
 }
 
-/// Starts a member on a directory of its own. `peer` is its URL for peers, `port` the one for clients; the last
-/// two are whether it is new or exists already, and who the members are.
+/// Starts a member on a directory of its own. `peer` is its URL for peers, `port` the one for clients; the
+/// last two are whether it is new or exists already, and who the members are.
 pub(super) fn serve(
     program: &Path,
     directory: &Path,

@@ -1,8 +1,8 @@
 //! A long link to one node: a proxy in front of it that delays all bytes, and may limit their rate.
 //!
-//! It runs on a thread of its own. Streams are acknowledged by the proxy's own kernel at once, so what is seen
-//! over TCP is what the nodes make of a round trip, not what TCP does. Datagrams are only passed on, so that
-//! QUIC sees the whole round trip itself.
+//! It runs on a thread of its own. Streams are acknowledged by the proxy's own kernel at once, so what is
+//! seen over TCP is what the nodes make of a round trip, not what TCP does. Datagrams are only passed on, so
+//! that QUIC sees the whole round trip itself.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;

@@ -56,8 +56,8 @@ impl RespClient {
         self.connection.exchange(1, is_status).await
     }
 
-    /// Sends a request for each key, all at once, and waits for all replies; then those of a second kind, if there
-    /// are any.
+    /// Sends a request for each key, all at once, and waits for all replies; then those of a second kind, if
+    /// there are any.
     pub(super) async fn ask(&mut self, work: Work, keys: &[u64]) -> Result<(), String> {
         let RespClient { connection, set, get, lock, release } = self;
         match work {

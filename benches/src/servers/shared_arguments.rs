@@ -1,4 +1,5 @@
-//! What the benches of a large state are told alike: where programs and data are, and whether bounds must hold.
+//! What the benches of a large state are told alike: where programs and data are, and whether bounds must
+//! hold.
 
 use std::path::{Path, PathBuf};
 

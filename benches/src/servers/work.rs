@@ -15,8 +15,8 @@ pub(super) enum Work {
     Set,
     /// They read values, linearizably.
     Get,
-    /// They take a lock that ends by itself if they don't, and release it if it is still theirs. Both are on disk
-    /// before they are answered.
+    /// They take a lock that ends by itself if they don't, and release it if it is still theirs. Both are on
+    /// disk before they are answered.
     Lock,
 }
 

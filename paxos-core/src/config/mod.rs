@@ -102,7 +102,8 @@ pub struct ProtocolSettings {
     /// it.
     pub chunk_bytes: usize,
     /// How many bytes of a snapshot, or of values, a node that catches up asks for ahead: as much as the link
-    /// carries in a round trip, to use all of it. At least one chunk is asked for. May differ between members.
+    /// carries in a round trip, to use all of it. At least one chunk is asked for. May differ between
+    /// members.
     pub catch_up_window_bytes: usize,
     /// After a snapshot, how many bytes of the chosen log are kept in memory for peers that lag a little.
     pub retained_bytes: usize,

@@ -135,8 +135,8 @@ impl Replica {
         self.log.chosen().0.saturating_sub(self.chosen_at(node).0)
     }
 
-    /// The voter that is fit to lead with the highest priority; of several the most complete one. One that did
-    /// not take over comes last.
+    /// The voter that is fit to lead with the highest priority; of several the most complete one. One that
+    /// did not take over comes last.
     fn fittest(&self) -> Option<NodeId> {
         let membership = self.config.membership();
         let fit = membership

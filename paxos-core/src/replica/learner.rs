@@ -95,8 +95,8 @@ impl Learner {
 impl Replica {
     /// Takes over a leader's watermark, as far as the log holds what was accepted under the leader's ballot.
     ///
-    /// What is missing at the first one of another leader is fetched at once: a leader proposes nothing again that it
-    /// knew to be chosen when it began, so no accept of it is on its way.
+    /// What is missing at the first one of another leader is fetched at once: a leader proposes nothing again
+    /// that it knew to be chosen when it began, so no accept of it is on its way.
     pub(super) fn on_watermark(&mut self, from: NodeId, ballot: Ballot, chosen: Slot) {
         let before = self.learner.claim.0;
         let is_another_leader = ballot > before && ballot.node != before.node;
@@ -160,8 +160,8 @@ impl Replica {
             return;
         }
         fetching.pieces.lose_all();
-        // Rotates from the peer asked last, not from the source, which may change with every message: the same
-        // peer would always come next.
+        // Rotates from the peer asked last, not from the source, which may change with every message: the
+        // same peer would always come next.
         let of = self.peer_after(self.learner.fetching.as_ref().map_or(self.learner.source, |last| last.of));
         if let Some(fetching) = &mut self.learner.fetching {
             fetching.of = of;

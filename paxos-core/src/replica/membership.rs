@@ -344,8 +344,8 @@ impl Replica {
         self.send_heartbeats();
     }
 
-    /// Tells the members of the epoch that begins behind `slot` that its membership is chosen. Who has accepted
-    /// that under this leader's ballot enters the epoch, and can answer the prepare that follows.
+    /// Tells the members of the epoch that begins behind `slot` that its membership is chosen. Who has
+    /// accepted that under this leader's ballot enters the epoch, and can answer the prepare that follows.
     fn announce_epoch(&mut self, slot: Slot) {
         let ProposerState::Leading(leading) = &self.proposer else { return };
         let (ballot, round) = (leading.ballot(), self.heartbeats.last_round());

@@ -194,8 +194,8 @@ impl Replica {
     }
 
     /// Takes in what the driver's clocks show now. To be called before a step with whatever else has happened
-    /// meanwhile, above all after a pause: a leader answers reads, and gives times to what it proposes, by the
-    /// last reading. Where it is never called, the log has no times.
+    /// meanwhile, above all after a pause: a leader answers reads, and gives times to what it proposes, by
+    /// the last reading. Where it is never called, the log has no times.
     pub fn read_clocks(&mut self, reading: Reading) {
         self.clock.read(reading);
     }

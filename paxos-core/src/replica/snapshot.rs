@@ -3,8 +3,8 @@
 //! The log behind a durable snapshot is dropped. But what a peer fetches here stays until it has arrived: the
 //! snapshot, and the log from its slot on, or from the first slot that the peer still misses. Each message by
 //! which a peer asks for a piece renews that for a while. It ends early if the log grows too long: then the
-//! peer has to begin anew. And a node that is behind itself and installs a newer snapshot keeps the one before
-//! that, but no log: it has never known all of it.
+//! peer has to begin anew. And a node that is behind itself and installs a newer snapshot keeps the one
+//! before that, but no log: it has never known all of it.
 
 use std::collections::BTreeMap;
 

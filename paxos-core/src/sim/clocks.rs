@@ -71,8 +71,9 @@ impl<M: Machine, D: Disk> World<M, D> {
         }
     }
 
-    /// A leader proposes what is due by its time, unless it has done so a moment ago. After the last call nothing
-    /// begins any more, as all nodes must have applied the same at the end, but for clients that may wait for it.
+    /// A leader proposes what is due by its time, unless it has done so a moment ago. After the last call
+    /// nothing begins any more, as all nodes must have applied the same at the end, but for clients that may
+    /// wait for it.
     pub(super) fn propose_due(&mut self, node: usize) {
         let (now_units, state) = (self.schedule.now_units(), &self.nodes[node]);
         let is_over = !self.clients_may_begin && self.clients.iter().all(Client::is_idle);

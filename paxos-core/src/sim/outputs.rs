@@ -286,8 +286,8 @@ impl<M: Machine, D: Disk> World<M, D> {
         }
     }
 
-    /// Takes a snapshot of a node's state. One that was put off while a peer fetched an older one is still due when
-    /// the log is full, and nothing is applied any more.
+    /// Takes a snapshot of a node's state. One that was put off while a peer fetched an older one is still
+    /// due when the log is full, and nothing is applied any more.
     pub(super) fn take_snapshot_if_due(&mut self, node: usize) {
         let (due, state) = (self.scenario.snapshot_slots, &self.nodes[node]);
         let slot = state.application.applied;

@@ -5,8 +5,8 @@ use crate::ReadMode;
 use crate::mutant::Mutant;
 
 impl Mutant {
-    /// Whether runs of this scenario do at all what the mutant does wrong. A scenario for which this is `false`
-    /// runs exactly as without the mutant; one for which it is `true` may do so, too.
+    /// Whether runs of this scenario do at all what the mutant does wrong. A scenario for which this is
+    /// `false` runs exactly as without the mutant; one for which it is `true` may do so, too.
     #[must_use]
     pub fn matters_in(self, scenario: &Scenario) -> bool {
         let has_leases = matches!(scenario.settings.reads, ReadMode::Lease { .. });

@@ -32,10 +32,10 @@ pub enum Rule {
     SnapshotIsState,
     /// Pieces of a snapshot reach the storage in order.
     PiecesInOrder,
-    /// A snapshot that a peer fetches is not dropped for one that the node takes itself, nor is the log behind
-    /// it. That ends when the node crashes, when its own log has grown too long, and when it takes over a
-    /// snapshot of a peer: then it was behind itself, and has nothing to keep, as some slots before that
-    /// snapshot were never known to it.
+    /// A snapshot that a peer fetches is not dropped for one that the node takes itself, nor is the log
+    /// behind it. That ends when the node crashes, when its own log has grown too long, and when it takes
+    /// over a snapshot of a peer: then it was behind itself, and has nothing to keep, as some slots before
+    /// that snapshot were never known to it.
     FetchedIsKept,
     /// A node is in the epoch that the memberships among its chosen slots have begun, and a snapshot holds
     /// the membership of its slot.

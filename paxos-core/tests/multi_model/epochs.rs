@@ -65,7 +65,8 @@ fn memberships(model: &MultiPaxos, decisions: &[Decision<'_>]) -> Vec<Membership
 
 /// P2c of the paper, in each epoch: a proposal is made in an epoch that has begun, and there is a quorum of
 /// promises among *its* voters that allows the value, given what they have accepted in the epoch. The ballot
-/// with which an epoch begins is promised by whoever enters it, so nobody may have accepted anything below it.
+/// with which an epoch begins is promised by whoever enters it, so nobody may have accepted anything below
+/// it.
 fn is_constrained_by_a_quorum_of_its_epoch(memberships: &[Membership], state: &State) -> bool {
     memberships_of_proposals(memberships, state).all(|(membership, (ballot, slot, value))| {
         let Some(membership) = membership else { return false };

@@ -36,7 +36,8 @@ pub(crate) struct Facts {
     pub(crate) disk: Disk,
     /// What it has accepted: on its disk, or as sent to others.
     pub(crate) votes: BTreeSet<(Slot, Ballot)>,
-    /// Where the membership changes: in which epochs it has accepted that. A slot may be of another one later.
+    /// Where the membership changes: in which epochs it has accepted that. A slot may be of another one
+    /// later.
     pub(crate) votes_in: BTreeSet<(Epoch, Slot, Ballot)>,
     /// All that it has ever applied, before a crash or after.
     pub(crate) applied: BTreeMap<Slot, Value>,

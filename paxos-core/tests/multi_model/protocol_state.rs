@@ -4,8 +4,8 @@
 //! is checked: see [`Catalogue::compare_histories`](crate::catalogue::Catalogue::compare_histories).
 
 /// Fields of a replica that are left out: they hold times, or counts, or belong to what does not happen in
-/// this model (reads, answers to heartbeats, fetching chosen values unasked, trimming the log). Fields whose names end in
-/// `_ticks` are left out, too.
+/// this model (reads, answers to heartbeats, fetching chosen values unasked, trimming the log). Fields whose
+/// names end in `_ticks` are left out, too.
 const LEFT_OUT: [&str; 14] = [
     "settings",
     "has_answered",

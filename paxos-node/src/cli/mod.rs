@@ -174,8 +174,8 @@ enum Command {
     Serve(Box<options::ServeOptions>),
     /// Check what `serve` would be started with, and start nothing.
     ///
-    /// Takes the options of `serve`. Reads the configuration, certificates, users and the data directory, which a
-    /// running node may have open.
+    /// Takes the options of `serve`. Reads the configuration, certificates, users and the data directory,
+    /// which a running node may have open.
     #[cfg(any(feature = "quic", feature = "tcp"))]
     #[command(after_help = CHECK_EXAMPLES)]
     Check(Box<options::ServeOptions>),

@@ -1,9 +1,9 @@
 //! Files that a running node takes up when they change: certificates, users, and what the log has.
 //!
 //! A thread for blocking work looks every few seconds when they were changed last. Files are read once two
-//! looks in a row have found them alike, so that files which belong together are all there; on SIGHUP they are
-//! read at once. New files that are broken, or do not fit each other, are told, and what was read before stays
-//! in force.
+//! looks in a row have found them alike, so that files which belong together are all there; on SIGHUP they
+//! are read at once. New files that are broken, or do not fit each other, are told, and what was read before
+//! stays in force.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -124,7 +124,8 @@ fn stamp(file: &Path) -> Stamp {
     Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
 }
 
-/// Tells when the certificate for clients expires, if that is not the node's own, which the transport watches.
+/// Tells when the certificate for clients expires, if that is not the node's own, which the transport
+/// watches.
 #[derive(Default)]
 pub(super) struct ClientExpiry {
     pub(super) file: Option<PathBuf>,

@@ -92,8 +92,8 @@ fn say_stopped(id: NodeId) {
     say!("node {id} has stopped");
 }
 
-/// The node's life from the look-up of its members on; returns why it has ended by itself. The node is left in
-/// `running`, so that it can be stopped.
+/// The node's life from the look-up of its members on; returns why it has ended by itself. The node is left
+/// in `running`, so that it can be stopped.
 async fn live(
     mut serve: Serve,
     (storage, cluster): (Box<dyn Storage>, String),

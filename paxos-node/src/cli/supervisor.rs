@@ -1,5 +1,5 @@
-//! Tells the service manager how the node is, in the protocol of systemd's `sd_notify`: datagrams of lines to the
-//! socket that `NOTIFY_SOCKET` names. Without that variable nothing is told.
+//! Tells the service manager how the node is, in the protocol of systemd's `sd_notify`: datagrams of lines to
+//! the socket that `NOTIFY_SOCKET` names. Without that variable nothing is told.
 //!
 //! | line | when |
 //! |---|---|

@@ -1,7 +1,7 @@
 //! The page for people at `/`, and the events that keep it up to date at `/events`.
 //!
-//! The page is one file without anything from elsewhere. Each event holds the status and the metrics that the page
-//! shows, as JSON. Who reads too slowly misses events, and nobody waits.
+//! The page is one file without anything from elsewhere. Each event holds the status and the metrics that the
+//! page shows, as JSON. Who reads too slowly misses events, and nobody waits.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;

@@ -15,13 +15,13 @@
 //! redis-cli --tls --cacert certs/ca.pem -p 6380 --user app --askpass
 //! ```
 //!
-//! Clients see the node's own certificate, which names its host if `certs` was given `--hosts`. One of another
-//! CA, such as a public one, is given by `--client-cert` and `--client-key`. With `--client-ca` only clients
-//! with a certificate of that CA come in; which user a client is, it says by a password all the same.
+//! Clients see the node's own certificate, which names its host if `certs` was given `--hosts`. One of
+//! another CA, such as a public one, is given by `--client-cert` and `--client-key`. With `--client-ca` only
+//! clients with a certificate of that CA come in; which user a client is, it says by a password all the same.
 //!
-//! TLS is of version 1.3, and no session is resumed, neither of clients nor of nodes: a resumed handshake shows
-//! no certificates, so one that has expired or was withdrawn would go on to work. A client that connects for
-//! each command pays for a whole handshake; one that keeps its connections pays nothing.
+//! TLS is of version 1.3, and no session is resumed, neither of clients nor of nodes: a resumed handshake
+//! shows no certificates, so one that has expired or was withdrawn would go on to work. A client that
+//! connects for each command pays for a whole handshake; one that keeps its connections pays nothing.
 //!
 //! # Users
 //!
@@ -55,22 +55,22 @@
 //!
 //! Rules apply in their order. Patterns within keys (`a?c`, `*x`) and selectors in parentheses are not
 //! supported. As in Redis, `SCAN` and `DBSIZE` see all keys and `FLUSHALL` removes all, whatever keys a user
-//! may use: take these commands away with `-scan -dbsize -@dangerous`. Other than in Redis, `EXISTS` takes the
-//! right to read the key.
+//! may use: take these commands away with `-scan -dbsize -@dangerous`. Other than in Redis, `EXISTS` takes
+//! the right to read the key.
 //!
 //! Rights are checked before a command is queued or proposed, and those of a transaction when each of its
 //! commands is queued; if users change before `EXEC`, the transaction fails. `ACL WHOAMI`, `LIST`, `USERS`,
 //! `GETUSER` and `CAT` tell what is in force. Each node reads a file of its own: give all the same.
 //!
-//! Three wrong passwords from one address cost nothing; then attempts from there wait for turns that get rarer,
-//! up to one in two seconds, and whoever would wait for more than five seconds is turned away. Before a login
-//! requests are short, and a client has half a minute for it. Neither names nor passwords are logged.
+//! Three wrong passwords from one address cost nothing; then attempts from there wait for turns that get
+//! rarer, up to one in two seconds, and whoever would wait for more than five seconds is turned away. Before
+//! a login requests are short, and a client has half a minute for it. Neither names nor passwords are logged.
 //!
 //! # New certificates and users while a node runs
 //!
 //! A node looks every two seconds whether its certificates (`--certs`, `--client-cert`, `--client-key`,
-//! `--client-ca`) or its users have changed, and takes them up when they have settled; on `SIGHUP` at once. It
-//! says so on standard output. Files that are broken, expired or do not fit each other are told at level
+//! `--client-ca`) or its users have changed, and takes them up when they have settled; on `SIGHUP` at once.
+//! It says so on standard output. Files that are broken, expired or do not fit each other are told at level
 //! `error`, and what was there before stays in force. `SIGHUP` also takes up `log` of the `--config` file.
 //!
 //! ```sh
@@ -81,7 +81,8 @@
 //! Connections go on as they are, but for those of nodes for whose certificates the present CA does not vouch
 //! any more: these are closed, and refused until they show others. A client whose user is gone, switched off
 //! or has its password no more is logged out before its next command. To replace the CA, let all nodes trust
-//! both first (`cat old/ca.pem new/ca.pem`), then give each its new certificate, and last take the old CA away.
+//! both first (`cat old/ca.pem new/ca.pem`), then give each its new certificate, and last take the old CA
+//! away.
 //!
 //! Programs that embed a node do the same with [`SharedIdentity`](paxos_transport::SharedIdentity),
 #![cfg_attr(

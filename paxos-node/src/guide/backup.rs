@@ -18,12 +18,12 @@
 //! paxos-node backup --via a:9001,b:9001,c:9001 --certs certs --out today.backup
 //! ```
 //!
-//! It is the state after one slot: all that was acknowledged before the command, and no transaction by halves.
-//! A learner or a follower gives it; the leader only if nobody else can be asked, or if `--node` names it.
-//! Nobody waits for it: the node writes its picture to a file without a name in its data directory, as fast
-//! as the disk takes it, and gives that out in pieces. So its volume needs as much room as the state takes,
-//! beside an eighth of the volume (a GiB at most) that is left to the log; without it, another node is asked.
-//! While the picture is written, the node keeps old values of what is changed, as for any snapshot.
+//! It is the state after one slot: all that was acknowledged before the command, and no transaction by
+//! halves. A learner or a follower gives it; the leader only if nobody else can be asked, or if `--node`
+//! names it. Nobody waits for it: the node writes its picture to a file without a name in its data directory,
+//! as fast as the disk takes it, and gives that out in pieces. So its volume needs as much room as the state
+//! takes, beside an eighth of the volume (a GiB at most) that is left to the log; without it, another node is
+//! asked. While the picture is written, the node keeps old values of what is changed, as for any snapshot.
 //!
 //! `today.backup` has its name when all of it is on the disk, and only its owner may read it. A file of that
 //! name is never overwritten without `--overwrite`, and then only by a whole backup.
@@ -74,7 +74,8 @@
 //! WantedBy=timers.target
 //! ```
 //!
-//! The script ends with an error if anything is wrong, and deletes old files only after a new one was checked.
+//! The script ends with an error if anything is wrong, and deletes old files only after a new one was
+//! checked.
 //!
 //! # Restore a backup
 //!
@@ -87,20 +88,20 @@
 //!     --client 0.0.0.0:6379 --http 0.0.0.0:8001 --data data --certs certs
 //! ```
 //!
-//! It may have any number of members, and any name: `--cluster NAME`, with certificates that were made for that
-//! name (`paxos-node certs --cluster NAME`). Nothing can be read or written before all founders have met.
-//! Founders that were restored from other files, under another name, with other `--raise-revisions`, or not at
-//! all refuse each other, and their logs say `restored_from`. Nodes of the old cluster refuse those of the new
-//! one, even if all have the same names: stop the old ones all the same, or clients may find either.
+//! It may have any number of members, and any name: `--cluster NAME`, with certificates that were made for
+//! that name (`paxos-node certs --cluster NAME`). Nothing can be read or written before all founders have
+//! met. Founders that were restored from other files, under another name, with other `--raise-revisions`, or
+//! not at all refuse each other, and their logs say `restored_from`. Nodes of the old cluster refuse those of
+//! the new one, even if all have the same names: stop the old ones all the same, or clients may find either.
 //!
 //! What goes on from the backup:
 //!
-//! - **Revisions**, by which `PAXOS.FENCE` numbers grants, never go back below those in the backup. But the old
-//!   cluster may have given higher ones after it. If anything outside remembers them, as whatever a lock
-//!   protects does, have the new cluster begin above: `--raise-revisions 1000000000`, the same for all founders.
-//!   There are 4 611 686 018 427 387 904.
-//! - **Time** of the log: a key with a deadline that has passed since is gone at once. Deadlines that have not
-//!   passed stay as they are.
+//! - **Revisions**, by which `PAXOS.FENCE` numbers grants, never go back below those in the backup. But the
+//!   old cluster may have given higher ones after it. If anything outside remembers them, as whatever a lock
+//!   protects does, have the new cluster begin above: `--raise-revisions 1000000000`, the same for all
+//!   founders. There are 4 611 686 018 427 387 904.
+//! - **Time** of the log: a key with a deadline that has passed since is gone at once. Deadlines that have
+//!   not passed stay as they are.
 //! - **Slots** are counted on. Sessions of programs that embed a node are not kept.
 //!
 //! # Replace a node
@@ -139,8 +140,8 @@
 //!
 //! It changes nothing, and tells of each disk what it has promised and accepted and knows to be chosen, from
 //! which one the log goes on, and what is lost: if the lost nodes could choose without those that are left,
-//! nobody can tell what they acknowledged last. What was accepted on a disk and not known to be chosen is kept,
-//! as a new leader would keep it. Then
+//! nobody can tell what they acknowledged last. What was accepted on a disk and not known to be chosen is
+//! kept, as a new leader would keep it. Then
 //!
 //! ```sh
 //! paxos-node rescue apply plan.json                     # asks for the cluster's name
@@ -163,7 +164,7 @@
 //!
 //! A lost node that comes back after all is refused by all that are left, whatever it knows, says that it was
 //! removed, and ends with exit code 5. But lost nodes that are a majority of the old cluster and reach each
-//! other first could serve clients as what they were. So empty their disks before they start, and give them new
-//! ids.
+//! other first could serve clients as what they were. So empty their disks before they start, and give them
+//! new ids.
 //!
 //! Take a backup first thing afterwards, and tell whoever relies on what may be lost.

@@ -1,8 +1,8 @@
 //! Which client libraries of Redis work, and what they do when an answer is lost.
 //!
-//! `paxos-node/tests/clients/run` runs these over the network against three nodes, each asked by clients of the others
-//! as well; it installs the versions that are named here. Where a library needs what a node does not have, the error
-//! says so on its first use.
+//! `paxos-node/tests/clients/run` runs these over the network against three nodes, each asked by clients of
+//! the others as well; it installs the versions that are named here. Where a library needs what a node does
+//! not have, the error says so on its first use.
 //!
 //! | library | what runs | |
 //! |---|---|---|

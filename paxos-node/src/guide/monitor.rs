@@ -18,13 +18,14 @@
 //! What needs a person is also logged: at level `warn` or `error`, within about ten seconds, once for each
 //! outage and again when it is over. [`faults`](super::faults) lists what is logged.
 //!
-//! People look at `/` of the HTTP port: members, ballots, lag, rates and times of one node, kept up to date, with
-//! what has happened since the page was opened. It shows no more than `/status` and `/metrics` do, and is open to
-//! whoever reaches the port, as they are.
+//! People look at `/` of the HTTP port: members, ballots, lag, rates and times of one node, kept up to date,
+//! with what has happened since the page was opened. It shows no more than `/status` and `/metrics` do, and
+//! is open to whoever reaches the port, as they are.
 //!
 //! # Alarms
 //!
-//! As rules for Prometheus they are in `deploy/alerts.yaml` of this crate; a dashboard for Grafana is beside it.
+//! As rules for Prometheus they are in `deploy/alerts.yaml` of this crate; a dashboard for Grafana is beside
+//! it.
 //!
 //!
 //! | alarm | condition, by node | what it means, and what to do |

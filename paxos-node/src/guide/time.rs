@@ -67,8 +67,8 @@
 //!
 //! It is the revision at which the key was created: it grows with every grant, and is never given twice,
 //! whatever happens meanwhile (`FLUSHALL`, a snapshot, another leader). To renew a lock does not change it.
-//! Ask for it in one `MULTI` with the `SET`, or check that the lock still has your token. The example `fencing` shows
-//! a holder that comes back too late and is refused.
+//! Ask for it in one `MULTI` with the `SET`, or check that the lock still has your token. The example
+//! `fencing` shows a holder that comes back too late and is refused.
 //!
 //! # For a state machine of your own
 //!

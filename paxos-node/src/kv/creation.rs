@@ -118,8 +118,8 @@ impl ByCreation {
         page.first().map(|entry| first & HIGH | u64::from(entry.low))
     }
 
-    /// Of keys in any order, each with the revision at which it was created. `None` if two were created at one
-    /// revision.
+    /// Of keys in any order, each with the revision at which it was created. `None` if two were created at
+    /// one revision.
     pub(super) fn of(mut keys: Vec<(u64, Hash)>) -> Option<ByCreation> {
         keys.sort_unstable_by_key(|(created, _)| *created);
         let mut by_creation = ByCreation::default();

@@ -18,8 +18,8 @@ pub(super) const QUICK_NANOSECONDS: u64 = 2_000_000;
 
 /// To decode an operation and encode its reply.
 const OPERATION: u64 = 50;
-/// To add or change a key. The slowest thousand new keys of a million take 5 to 7 µs each on a virtual machine
-/// whose pages of memory are handed out one by one; most take less than 2 µs.
+/// To add or change a key. The slowest thousand new keys of a million take 5 to 7 µs each on a virtual
+/// machine whose pages of memory are handed out one by one; most take less than 2 µs.
 pub(super) const CHANGE: u64 = 3_000;
 /// To copy a byte into new memory, or to hash it. The system takes most of that time, to hand out the memory:
 /// 0.8 ns on a virtual machine.

@@ -76,9 +76,9 @@ impl Store {
         Ok(Reply::Array(vec![Reply::Integer(sum), left]))
     }
 
-    /// Counts in the present window, if what was counted in it and, by the part of the window that reaches back
-    /// into it, in the one before, leaves room. Answers 1 if so, else nil; without a request what is counted, and the
-    /// milliseconds until that is forgotten.
+    /// Counts in the present window, if what was counted in it and, by the part of the window that reaches
+    /// back into it, in the one before, leaves room. Answers 1 if so, else nil; without a request what is
+    /// counted, and the milliseconds until that is forgotten.
     fn slide_window(
         &mut self,
         [previous, current]: [&Bytes; 2],
@@ -120,7 +120,8 @@ impl Store {
         Ok(Reply::Integer(1))
     }
 
-    /// A window is kept for twice its time. In the second half it becomes the one before, and the next begins.
+    /// A window is kept for twice its time. In the second half it becomes the one before, and the next
+    /// begins.
     fn shift(&mut self, previous: &Bytes, current: &Bytes, window_ms: u64) {
         let now = self.now();
         let Some(deadline) = now.deadline(current).flatten() else { return };

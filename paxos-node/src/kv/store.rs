@@ -307,8 +307,8 @@ impl Store {
         }
     }
 
-    /// Adds a record of a snapshot as it is, but not to the order of creation, and returns its hash. `None` if
-    /// the key is there already.
+    /// Adds a record of a snapshot as it is, but not to the order of creation, and returns its hash. `None`
+    /// if the key is there already.
     pub(super) fn restore_record(&mut self, record: Record<'_>) -> Option<Hash> {
         let (history, Record { key, value, .. }) = (record.history(), record);
         let hasher = self.records.hasher();
@@ -323,9 +323,10 @@ impl Store {
         Some(hash)
     }
 
-    /// Forgets everything. The memory of the records stays for those that are [restored](Store::restore_record) next,
-    /// until [`free_unused`](Store::free_unused): a second state would need as much again, and what one
-    /// thread has allocated is no room for another thread once it is freed.
+    /// Forgets everything. The memory of the records stays for those that are
+    /// [restored](Store::restore_record) next, until [`free_unused`](Store::free_unused): a second state
+    /// would need as much again, and what one thread has allocated is no room for another thread once it is
+    /// freed.
     pub(super) fn begin_anew(&mut self) {
         let mut old = std::mem::take(self);
         // A picture needs the records that it shares.

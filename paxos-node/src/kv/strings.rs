@@ -12,8 +12,8 @@ use super::work::{self, CHANGE, LOOKUP, REMOVAL, TooMuch, Work};
 use super::{Condition, Reply, Store};
 
 const NOT_A_FLOAT: &str = "ERR value is not a valid float";
-/// A part may be written into a value up to here, whatever limit its command names: as far as the longest entry of
-/// the log could have set it.
+/// A part may be written into a value up to here, whatever limit its command names: as far as the longest
+/// entry of the log could have set it.
 const MAX_RANGE_END_BYTES: u64 = 16 << 20;
 
 impl View<'_> {

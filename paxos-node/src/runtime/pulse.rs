@@ -1,7 +1,8 @@
 //! Tells others whether the driver goes on.
 //!
 //! The driver beats once in each turn, which ticks make it take at least. A watch on another thread, or in
-//! another task of the driver's, sees for how long it has been silent. It costs the driver a store of a number.
+//! another task of the driver's, sees for how long it has been silent. It costs the driver a store of a
+//! number.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -2,13 +2,14 @@
 //!
 //! All members apply the same values. If their intervals began together, all would write their snapshots at
 //! the same time, and each quorum would wait for a busy disk. So the members take turns: while one that comes
-//! later in the order of ids is half-way through its interval, an earlier one begins it. That is aimed at, not
-//! guaranteed: a restart or the snapshot of a peer moves a member within its interval.
+//! later in the order of ids is half-way through its interval, an earlier one begins it. That is aimed at,
+//! not guaranteed: a restart or the snapshot of a peer moves a member within its interval.
 
 use paxos_core::{Membership, NodeId};
 
 /// The log may grow by one part of that many of the last snapshot until the next one: it is in memory until
-/// then, so state and log take a third more than the state. Snapshots cost twice the writing that the log does.
+/// then, so state and log take a third more than the state. Snapshots cost twice the writing that the log
+/// does.
 const LOG_PARTS_OF_SNAPSHOT: u64 = 2;
 
 /// How much the log may grow until the next snapshot.

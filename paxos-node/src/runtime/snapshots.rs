@@ -39,8 +39,8 @@ impl OwnSnapshots {
         self.grown_bytes += value_bytes as u64 + SLOT_BYTES;
     }
 
-    /// Whether a snapshot of the present state is due, to be [taken](Self::take) when the applier delivers it.
-    /// With `may_take` false it is put off.
+    /// Whether a snapshot of the present state is due, to be [taken](Self::take) when the applier delivers
+    /// it. With `may_take` false it is put off.
     pub(crate) fn begin_if_due(&mut self, may_take: bool) -> bool {
         let is_free = !self.is_awaited && self.under_way.strong_count() == 0;
         let is_due = may_take && is_free && self.interval.is_over(self.grown_bytes);

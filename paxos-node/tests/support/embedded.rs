@@ -15,8 +15,8 @@ use tokio::time::sleep;
 /// How long anything may take before a test gives up.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Calls that pass it go on while it is open, wait while it is closed, and panic once it is broken. Behind a full
-/// one there is no room for writes until a snapshot has been finished.
+/// Calls that pass it go on while it is open, wait while it is closed, and panic once it is broken. Behind a
+/// full one there is no room for writes until a snapshot has been finished.
 #[derive(Clone, Default)]
 pub(crate) struct Gate(Arc<(Mutex<Passage>, Condvar)>);
 

@@ -278,8 +278,8 @@ impl Cluster {
         assert!(sent.expect("kill is there").success());
     }
 
-    /// The memory of a node's process, in bytes, without the pages of its program: the system takes those away when
-    /// it needs memory, and a program with debug information has 25 MiB of them.
+    /// The memory of a node's process, in bytes, without the pages of its program: the system takes those
+    /// away when it needs memory, and a program with debug information has 25 MiB of them.
     pub(crate) fn memory_bytes(&self, id: usize) -> usize {
         let process = self.nodes[id - 1].as_ref().expect("the node runs").id();
         let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("the process runs");

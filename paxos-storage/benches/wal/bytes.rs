@@ -1,10 +1,11 @@
 //! How many bytes reach the disk for each byte of commands, at saturation.
 //!
 //! As in a node, old segments are freed from time to time, here by empty snapshots, so that no bytes of
-//! snapshots count. The log gets into its stride before it is measured: until then its segments are new files,
-//! and each byte of them reaches the disk twice, once as a zero. The bytes are those that this process has
-//! passed to the disk (`write_bytes` in `/proc/self/io`): frames with padding, segments, META, and what is
-//! left of snapshots. The table also shows what the whole disk has written in that time, for all processes.
+//! snapshots count. The log gets into its stride before it is measured: until then its segments are new
+//! files, and each byte of them reaches the disk twice, once as a zero. The bytes are those that this process
+//! has passed to the disk (`write_bytes` in `/proc/self/io`): frames with padding, segments, META, and what
+//! is left of snapshots. The table also shows what the whole disk has written in that time, for all
+//! processes.
 
 use std::path::Path;
 use std::sync::mpsc::channel;

@@ -16,7 +16,8 @@ pub(crate) struct Table {
 pub(crate) enum Goal {
     AtMost(f64),
     AtLeast(f64),
-    /// As [`Goal::AtMost`], for a figure that the speed of the disk does not change: `--check` fails above it.
+    /// As [`Goal::AtMost`], for a figure that the speed of the disk does not change: `--check` fails above
+    /// it.
     Limit(f64),
     /// There is none; the figure is only printed.
     Told,

@@ -20,10 +20,10 @@
 //!   sync.
 //! - **Each byte once.** The file of a segment that a snapshot covers becomes a later segment, so that the
 //!   disk is not filled with zeros first.
-//! - **Space.** A thread prepares the next segment before it is needed: a smaller one if there is no space for
-//!   a whole one. If there is not even space for the smallest, or no file descriptor,
-//!   [`Storage::capacity`](crate::Storage::capacity) is low, while there is still room in this one. Old segments
-//!   that are kept to be used again are removed first.
+//! - **Space.** A thread prepares the next segment before it is needed: a smaller one if there is no space
+//!   for a whole one. If there is not even space for the smallest, or no file descriptor,
+//!   [`Storage::capacity`](crate::Storage::capacity) is low, while there is still room in this one. Old
+//!   segments that are kept to be used again are removed first.
 //! - **[`FileStorage::open`] never creates a storage.** [`format()`] does, once: a node whose disk is not
 //!   mounted must fail to start, and not start without its promises.
 //!

@@ -287,9 +287,9 @@ impl Network {
         }
     }
 
-    /// Ends the connection of a link if the present CA does not vouch for the peer's certificate. To be called
-    /// for each new connection once hanging up can end it: the identity may have been replaced during the
-    /// handshake.
+    /// Ends the connection of a link if the present CA does not vouch for the peer's certificate. To be
+    /// called for each new connection once hanging up can end it: the identity may have been replaced during
+    /// the handshake.
     pub(crate) fn check_shown(&self, link: &Link) {
         let identity = self.config.identity.current();
         if let Some(Err(problem)) = link.check_shown(|chain| identity.verify(chain)) {

@@ -48,8 +48,8 @@ pub struct Arguments {
     /// Fail if a goal is missed or was not measured; one below what bare processes reach counts as met.
     #[arg(long)]
     pub(super) check: bool,
-    /// Have the nodes of paxos-node log at level `debug`, and keep what all servers logged in this new directory;
-    /// it slows them down a little.
+    /// Have the nodes of paxos-node log at level `debug`, and keep what all servers logged in this new
+    /// directory; it slows them down a little.
     #[arg(long, value_name = "DIR")]
     pub(super) keep: Option<PathBuf>,
     /// A directory on a disk, in which a temporary one is made for all data [default: cargo's target
@@ -101,8 +101,8 @@ impl Server {
 }
 
 impl Arguments {
-    /// Reads the command line; ends the program with a message if it is wrong. `built` is a program that cargo
-    /// has put where it puts paxos-node.
+    /// Reads the command line; ends the program with a message if it is wrong. `built` is a program that
+    /// cargo has put where it puts paxos-node.
     #[must_use]
     pub fn read(target: impl Into<PathBuf>, built: impl Into<PathBuf>) -> Arguments {
         Arguments { target: target.into(), built: built.into(), ..Arguments::parse() }

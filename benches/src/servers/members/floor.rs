@@ -1,5 +1,6 @@
-//! The least that a client waits here: three bare processes, which copy and sync and can do nothing else, under
-//! the same clients. What a goal asks of a server can't be less than what they take while nothing is done.
+//! The least that a client waits here: three bare processes, which copy and sync and can do nothing else,
+//! under the same clients. What a goal asks of a server can't be less than what they take while nothing is
+//! done.
 
 use std::path::Path;
 use std::time::Instant;

@@ -32,9 +32,9 @@ pub(in crate::sim) struct Times {
     /// leaders after it go on from that, even if it has proposed nothing.
     from_wall_clock: BTreeMap<Ballot, bool>,
     /// The chosen value that is the latest in real time compared with its own: how much, in thousandths of a
-    /// unit. Values are compared that go back to the same wall clock: that of the last leader that may have begun
-    /// with its own, up to the one that proposed them first. Such leaders know nothing of each other, and what one has
-    /// proposed may come behind what a later one has.
+    /// unit. Values are compared that go back to the same wall clock: that of the last leader that may have
+    /// begun with its own, up to the one that proposed them first. Such leaders know nothing of each other,
+    /// and what one has proposed may come behind what a later one has.
     latest: BTreeMap<Option<Ballot>, i128>,
 }
 
@@ -112,7 +112,8 @@ impl Observer {
             return;
         };
         let fits = |latest: i128| ahead <= latest + i128::from(MAX_LAG_MS * MS_UNITS) * 1000;
-        // Its leader may have gone on from an earlier wall clock, if nobody in its quorum has heard the later one.
+        // Its leader may have gone on from an earlier wall clock, if nobody in its quorum has heard the later
+        // one.
         let is_slow = self.times.latest.range(..=begun).any(|(_, latest)| fits(*latest));
         self.check(is_slow, Rule::TimeIsNotFast, || {
             let early_ms = (ahead - latest) / 1000 / i128::from(MS_UNITS);

@@ -24,8 +24,8 @@ Examples:
 /// Take a backup of a running cluster, or check one.
 ///
 /// A backup is the state after one slot: everything that was acknowledged before it was begun, and nothing by
-/// halves. It comes from a follower or a learner, if there is one, and nobody waits for it. FILE appears under
-/// its name only when all of it is on the disk.
+/// halves. It comes from a follower or a learner, if there is one, and nobody waits for it. FILE appears
+/// under its name only when all of it is on the disk.
 #[derive(Args)]
 #[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct Arguments {

@@ -132,7 +132,8 @@ impl Backups {
         };
         let needed = offset.saturating_add(BACKUP_PIECE_BYTES as u64);
         let is_there = |written: &Written| !matches!(written, Written::Through(bytes) if *bytes < needed);
-        // If it is not, what is written until then will do. A thread that has panicked has closed the channel.
+        // If it is not, what is written until then will do. A thread that has panicked has closed the
+        // channel.
         let _ = timeout(PIECE_TIMEOUT, written.wait_for(is_there)).await;
         // In this order: the last state is there before the channel is closed.
         let is_over = written.has_changed().is_err();

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use super::words::is;
 use crate::status::Status;
 
-/// The version that clients see: some derive from it what a server can do. redis-py 8.1.0 keeps a cache only of
-/// servers from this one on.
+/// The version that clients see: some derive from it what a server can do. redis-py 8.1.0 keeps a cache only
+/// of servers from this one on.
 pub(super) const REDIS_VERSION: &str = "7.4.0";
 /// Names that stand for all sections, as in Redis.
 const ALL: [&str; 3] = ["all", "default", "everything"];

@@ -1,8 +1,8 @@
 //! Wrong passwords: whoever tries many from one address has to wait.
 //!
-//! The first few wrong passwords of an address are answered at once. After that, each attempt from there waits
-//! for its turn before the password is looked at, and turns get rarer with each, also if they come over many
-//! connections. Whoever would have to wait for too long is turned away. An address that has sent no
+//! The first few wrong passwords of an address are answered at once. After that, each attempt from there
+//! waits for its turn before the password is looked at, and turns get rarer with each, also if they come over
+//! many connections. Whoever would have to wait for too long is turned away. An address that has sent no
 //! wrong password for a while is forgotten.
 
 use std::collections::HashMap;

@@ -197,8 +197,8 @@ pub async fn serve(
 ///
 /// # Errors
 ///
-/// If the thread for the handshakes of TLS can't be started. A connection that can't be accepted is none: that
-/// is tried again.
+/// If the thread for the handshakes of TLS can't be started. A connection that can't be accepted is none:
+/// that is tried again.
 pub async fn serve_on(
     ports: Ports,
     client: Client<Store>,

@@ -61,8 +61,8 @@ pub enum ClientTlsError {
 }
 
 impl ClientTls {
-    /// Reads files in PEM form: the certificate of the front with those that link it to a CA, its key, and the
-    /// CA's certificate if clients must show certificates of it.
+    /// Reads files in PEM form: the certificate of the front with those that link it to a CA, its key, and
+    /// the CA's certificate if clients must show certificates of it.
     ///
     /// # Errors
     ///

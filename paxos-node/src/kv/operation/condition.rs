@@ -15,7 +15,8 @@ pub enum Condition {
     IfEqual(Bytes),
     /// It is missing or has another value (`IFNE`).
     IfNotEqual(Bytes),
-    /// It is there and its value has this digest (`IFDEQ`): see [`Operation::Digest`](super::Operation::Digest).
+    /// It is there and its value has this digest (`IFDEQ`): see
+    /// [`Operation::Digest`](super::Operation::Digest).
     IfDigest(u64),
     /// It is missing or its value has another digest (`IFDNE`).
     IfNotDigest(u64),

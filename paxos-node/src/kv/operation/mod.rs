@@ -306,14 +306,15 @@ pub enum Operation {
         /// When a window begins, and what is answered.
         form: CountForm,
     },
-    /// A number, and how many milliseconds are left of its window: -1 if it has none, -2 if there is no number.
+    /// A number, and how many milliseconds are left of its window: -1 if it has none, -2 if there is no
+    /// number.
     Counted {
         /// The key of the number.
         key: Bytes,
     },
-    /// Counts in a window that slides: what was counted in the window before counts by the part that this one still
-    /// reaches back into. Answers 1 if there was room for the request, else nil. Without a request the answer
-    /// is what was counted in both, each with the milliseconds until it is forgotten.
+    /// Counts in a window that slides: what was counted in the window before counts by the part that this one
+    /// still reaches back into. Answers 1 if there was room for the request, else nil. Without a request the
+    /// answer is what was counted in both, each with the milliseconds until it is forgotten.
     SlideWindow {
         /// The key of the window before.
         previous: Bytes,

@@ -22,8 +22,8 @@ const MAX_PAGES: usize = (u16::MAX as usize + 1) / PAGE_UNITS;
 const NEARLY_ALL_PAGES: usize = MAX_PAGES - 4;
 /// The same for values that lie apart.
 const NEARLY_ALL_LONG: usize = MAX_LONG as usize - 64;
-/// A value that became shorter stays where it is unless more than one of this many parts of the record would be
-/// unused, and more than this many units.
+/// A value that became shorter stays where it is unless more than one of this many parts of the record would
+/// be unused, and more than this many units.
 const PARTS_UNUSED: u8 = 4;
 const FEW_UNITS: u8 = 4;
 /// A long value that is appended to gets room for a further part of its length: an eighth. It is not counted

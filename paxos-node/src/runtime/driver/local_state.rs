@@ -74,8 +74,8 @@ impl<S: StateMachine> Driver<S> {
         Ok(end)
     }
 
-    /// Has a snapshot taken. One that was put off while a peer fetched an older one is still due when the log is
-    /// full, and nothing is applied any more.
+    /// Has a snapshot taken. One that was put off while a peer fetched an older one is still due when the log
+    /// is full, and nothing is applied any more.
     pub(super) fn take_snapshot_if_due(&mut self) {
         let may_take = self.replica.may_take_snapshot();
         if self.local_state.own_snapshots.begin_if_due(may_take) {

@@ -4,8 +4,8 @@
 //! time of a turn proves nothing. Linux counts the time that a thread ran and the time that it was queued for
 //! a processor. Time that the hypervisor gave to another guest is in neither, and nor is time in which the
 //! thread waited for a lock, a disk or a sleep. Only a wait is a voluntary context switch, so the number of
-//! those switches tells the two apart. If there was one, what the hypervisor took from all processors together
-//! is subtracted, as it may have held up the thread or who it waited for.
+//! those switches tells the two apart. If there was one, what the hypervisor took from all processors
+//! together is subtracted, as it may have held up the thread or who it waited for.
 
 use std::fs;
 use std::time::Duration;

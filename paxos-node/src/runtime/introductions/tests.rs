@@ -334,7 +334,8 @@ fn hellos(node: &mut Introductions, to: NodeId) -> usize {
     std::iter::from_fn(|| node.take_action()).filter_map(|action| is_hello(action).then_some(())).count()
 }
 
-/// Nodes 1 and 2 were introduced. Node 2 was cut off, removed and forgotten by node 1, and knows nothing of it.
+/// Nodes 1 and 2 were introduced. Node 2 was cut off, removed and forgotten by node 1, and knows nothing of
+/// it.
 fn one_that_has_forgotten_two() -> (Introductions, Introductions) {
     let (mut one, mut two) = (node(ONE, start(1, 1)), node(TWO, start(1, 2)));
     meet(&mut one, &mut two, 0, 1);

@@ -161,8 +161,8 @@ pub(super) fn take_writes(earlier: Option<Write>, jobs: &mut VecDeque<Job>) -> O
     merged
 }
 
-/// Leaves what the storage has deferred to the author of a snapshot, so that the log can be written meanwhile.
-/// Without one it is done here.
+/// Leaves what the storage has deferred to the author of a snapshot, so that the log can be written
+/// meanwhile. Without one it is done here.
 fn leave_work(storage: &mut dyn Storage, author: Option<Author>, activity: &Activity) -> Result<(), Error> {
     let work = storage.deferred_work();
     if let Some(author) = author {

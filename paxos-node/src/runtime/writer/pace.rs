@@ -1,5 +1,5 @@
-//! How long writes take: shown in a histogram, and logged when most of them are slow, once, and again when that is
-//! over.
+//! How long writes take: shown in a histogram, and logged when most of them are slow, once, and again when
+//! that is over.
 
 use std::time::{Duration, Instant};
 

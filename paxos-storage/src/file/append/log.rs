@@ -228,8 +228,8 @@ impl Log {
         }
     }
 
-    /// The bytes that frames may still take in the present segment: none if it was written in an older version
-    /// of the format.
+    /// The bytes that frames may still take in the present segment: none if it was written in an older
+    /// version of the format.
     fn room(&self) -> usize {
         if self.tail.segment.is_current { self.tail.segment.size_bytes - self.tail.offset } else { 0 }
     }

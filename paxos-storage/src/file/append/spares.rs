@@ -18,8 +18,8 @@ use crate::file::layout::segment::{self, Extent, SegmentHeader};
 use crate::lock::lock;
 
 /// How many spares are kept at most. Without spares the log would be as long just before a snapshot frees
-/// segments, so this is space that it needs anyway. A node makes a snapshot when the log has grown by about one
-/// segment, or by as much as its state if that is larger, and so frees one or several at once.
+/// segments, so this is space that it needs anyway. A node makes a snapshot when the log has grown by about
+/// one segment, or by as much as its state if that is larger, and so frees one or several at once.
 pub(crate) const MAX_SPARES: usize = 4;
 
 /// The spares of a directory, which the log and the thread that makes segments share.

@@ -43,9 +43,10 @@
 //! [`mask`](super::mask).
 //!
 //! Versions 1 and 2 are still read. Version 2 has no mask: its group takes four bytes. Version 1, the oldest,
-//! has the length of the frame in place of the group, and its records have neither the kind of the value (they
-//! hold commands only) nor room for a time: the value follows at byte 32. A program from before there were
-//! times refuses a value that has one, though the version is the same: it takes it for something unknown.
+//! has the length of the frame in place of the group, and its records have neither the kind of the value
+//! (they hold commands only) nor room for a time: the value follows at byte 32. A program from before there
+//! were times refuses a value that has one, though the version is the same: it takes it for something
+//! unknown.
 //!
 //! What is zero here may be in use in a later version. A frame with right checksums that holds anything else
 //! is not damaged, and it must not be taken for a torn one: [`Unreadable::Unknown`].

@@ -1,8 +1,8 @@
 //! Masks: of a frame only its first block begins with the magic of frames.
 //!
-//! A value may hold any bytes, so another block of its frame could begin with the magic, and look like a frame
-//! where the scan of the log meets it alone: behind a torn header, or when a later use of the segment has
-//! overwritten the blocks before it. A client could even forge one. So the first two bytes of each block
+//! A value may hold any bytes, so another block of its frame could begin with the magic, and look like a
+//! frame where the scan of the log meets it alone: behind a torn header, or when a later use of the segment
+//! has overwritten the blocks before it. A client could even forge one. So the first two bytes of each block
 //! but the first are combined with a mask (exclusive or), the lowest with which no block begins with the
 //! magic. Mostly that is 0, which changes nothing. The header of the frame tells it.
 

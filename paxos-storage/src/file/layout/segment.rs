@@ -1,9 +1,9 @@
 //! Segments: the files of the log, each with a part of its frames.
 //!
-//! No frame makes the file of its segment grow: a new file is filled with zeros before its first frame. An old
-//! one is used again, so that most bytes reach the disk once: when a snapshot covers a segment, its file can
-//! be kept as a *spare*, and become a later segment by another header and name. Behind the last frame of a
-//! segment there are zeros, or what is left of earlier uses of its file.
+//! No frame makes the file of its segment grow: a new file is filled with zeros before its first frame. An
+//! old one is used again, so that most bytes reach the disk once: when a snapshot covers a segment, its file
+//! can be kept as a *spare*, and become a later segment by another header and name. Behind the last frame of
+//! a segment there are zeros, or what is left of earlier uses of its file.
 //!
 //! The first block is the header:
 //!
@@ -27,8 +27,8 @@
 //! It never looks like a part of the log, because:
 //! - numbers of segments only grow, and a file is kept as a spare once the log, as META describes it, begins
 //!   behind it. So all frames in it name segments before the first one of the log, now and later
-//!   ([`is_stale`]). A file whose number the log may use again, because recovery has cut it off with the tail,
-//!   is removed and not kept, and so is one in which recovery has found anything else;
+//!   ([`is_stale`]). A file whose number the log may use again, because recovery has cut it off with the
+//!   tail, is removed and not kept, and so is one in which recovery has found anything else;
 //! - of a frame only the first block begins with the magic of frames, and that block holds all of its header
 //!   (see [`frame`]). So of a frame that was overwritten in part there is its header, with its number, or
 //!   nothing that looks like a header, whatever its values hold;

@@ -1,8 +1,8 @@
 //! Reads the log back, and prepares its end for writes.
 //!
 //! - A **torn tail** is cut off, with all frames of the same write. All behind it is overwritten with zeros
-//!   before anything is written there, so that no frame of it can look like a later one. What an earlier use of
-//!   the segment has left can't, so where nothing is torn, nothing is overwritten.
+//!   before anything is written there, so that no frame of it can look like a later one. What an earlier use
+//!   of the segment has left can't, so where nothing is torn, nothing is overwritten.
 //! - **Damage** is passed over if the newest promise behind it is still known. The replica learns up to which
 //!   slot it may have lost acceptances. The files stay as they are, so that each later start finds the same
 //!   until the segment is removed.

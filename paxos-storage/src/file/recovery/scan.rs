@@ -9,10 +9,11 @@
 //!   The headers around the gap tell which slots are lost.
 //! - Otherwise the missing frame belongs to a write that was never acknowledged: a **torn tail**.
 //!
-//! A segment may hold what is left of earlier uses of its file, see [`segment`](crate::file::layout::segment).
-//! Such *stale* blocks count like the zeros that others hold behind their last frame: they are no reason to
-//! take the missing frame for a torn or damaged one, and need not be cut off. Where the next frame should be,
-//! a frame of the present log is no stale one: the disk has misplaced it.
+//! A segment may hold what is left of earlier uses of its file, see
+//! [`segment`](crate::file::layout::segment). Such *stale* blocks count like the zeros that others hold
+//! behind their last frame: they are no reason to take the missing frame for a torn or damaged one, and need
+//! not be cut off. Where the next frame should be, a frame of the present log is no stale one: the disk has
+//! misplaced it.
 //!
 //! A frame with right checksums that holds what this version does not know was written by a newer one. It is
 //! neither: the scan fails, so that nothing is cut off.
@@ -383,8 +384,8 @@ impl<'a> Scan<'a> {
             frame::decode_header(rest).filter(|read| read.header.fingerprint == self.span.fingerprint);
         let next = self.place.next;
         let is_blank = self.is_stale(&rest[..BLOCK_BYTES]);
-        // If another frame of the log is here, the disk has misplaced it: a crash leaves the next frame, torn,
-        // or what was there before.
+        // If another frame of the log is here, the disk has misplaced it: a crash leaves the next frame,
+        // torn, or what was there before.
         let is_misplaced = stray
             .as_ref()
             .is_some_and(|read| read.header.link.sequence < next.sequence || !self.belongs_to(number, read))

@@ -35,8 +35,8 @@ impl Finished {
         Finished { disk: disk.copy(), model }
     }
 
-    /// A few writes of one frame each, in one segment, with a mark at the end: a new segment, and one that was
-    /// another before.
+    /// A few writes of one frame each, in one segment, with a mark at the end: a new segment, and one that
+    /// was another before.
     fn small() -> [Finished; 2] {
         let write = |slot| Step::Persist(slot..=slot, 40);
         let steps = [write(1), write(2), Step::Promise, write(3), Step::Persist(4..=5, 20), Step::Mark];
@@ -208,8 +208,8 @@ fn a_file_may_end_at_every_sector() {
                 let what = format!("{name}, cut to {length} bytes");
                 let disk = finished.disk.copy();
                 disk.alter(&name, |bytes| bytes.truncate(length));
-                // A log that ends early in its last segment looks like a shorter log, so only what is there can
-                // be checked. Anything else must be noticed.
+                // A log that ends early in its last segment looks like a shorter log, so only what is there
+                // can be checked. Anything else must be noticed.
                 let is_end_of_log = Some(&name) == finished.segments().last();
                 match open(&disk) {
                     Ok((_, recovered)) if !is_end_of_log => finished.check(&recovered, &what),

@@ -55,8 +55,8 @@ pub(crate) enum Step {
     Membership(u64),
     /// The cluster is founded by the membership of this epoch.
     Found(u64),
-    /// A write of one entry in this slot, with a value that holds whole frames of later segments, each where a
-    /// block begins.
+    /// A write of one entry in this slot, with a value that holds whole frames of later segments, each where
+    /// a block begins.
     Forge(u64),
 }
 

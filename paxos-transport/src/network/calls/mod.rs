@@ -4,8 +4,9 @@
 //! operator asks of a cluster, and for nodes that are no peers yet. What the bytes mean is up to the user.
 //!
 //! A call has a connection of its own, by the same TLS as those of peers, with its own protocol name (ALPN).
-//! An operator proves to be one by a certificate of the cluster's CA with the name `paxos://CLUSTER/operator`,
-//! which is of another kind (URI) than that of a node, so that neither can pass for the other.
+//! An operator proves to be one by a certificate of the cluster's CA with the name
+//! `paxos://CLUSTER/operator`, which is of another kind (URI) than that of a node, so that neither can pass
+//! for the other.
 //!
 //! ```no_run
 //! # use std::path::Path;

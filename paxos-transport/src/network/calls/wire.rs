@@ -1,9 +1,10 @@
 //! The bytes of a call.
 //!
-//! 1. The node that is called sends one byte: [`READY`], or why it does not serve the call. Until then nothing
-//!    is asked, so that the caller may ask another node.
+//! 1. The node that is called sends one byte: [`READY`], or why it does not serve the call. Until then
+//!    nothing is asked, so that the caller may ask another node.
 //! 2. The caller sends its request: its length as 4 bytes, big-endian, then its bytes.
-//! 3. The node sends one byte: [`ANSWERED`], with the answer behind it like the request, or why there is none.
+//! 3. The node sends one byte: [`ANSWERED`], with the answer behind it like the request, or why there is
+//!    none.
 
 use std::io;
 

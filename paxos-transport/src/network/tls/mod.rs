@@ -2,8 +2,8 @@
 //!
 //! A node's certificate holds the name `node-ID.CLUSTER` and is signed by the cluster's CA. Both sides of a
 //! connection send theirs, and a node's id is taken from there alone. An operator's certificate holds the
-//! name `paxos://CLUSTER/operator` instead. The negotiated protocol (ALPN) carries the version of the framing, and
-//! tells calls and the two connections between a pair of nodes apart.
+//! name `paxos://CLUSTER/operator` instead. The negotiated protocol (ALPN) carries the version of the
+//! framing, and tells calls and the two connections between a pair of nodes apart.
 //!
 //! No session of TLS is resumed. A resumed handshake shows no certificates, so it would let in a node whose
 //! certificate has expired since, or was signed by a CA that is trusted no longer. Handshakes between nodes

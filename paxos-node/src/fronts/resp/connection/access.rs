@@ -78,8 +78,8 @@ impl Connection {
         checked
     }
 
-    /// Whether the client may still hear what it listens to, which may tell of any key: the rights of its user
-    /// may have changed, and it may have logged in as another one.
+    /// Whether the client may still hear what it listens to, which may tell of any key: the rights of its
+    /// user may have changed, and it may have logged in as another one.
     pub(super) fn may_listen(&mut self) -> bool {
         let Some(session) = &self.session else { return true };
         if session.users.version() != session.version {
@@ -168,7 +168,8 @@ impl Connection {
         match logins.take_turn(from, Instant::now()) {
             Ok(Duration::ZERO) => {}
             Ok(wait) => {
-                // Replies to requests before this one need not wait, too. If sending fails, so does the next one.
+                // Replies to requests before this one need not wait, too. If sending fails, so does the next
+                // one.
                 let _ = self.flush().await;
                 tokio::time::sleep(wait).await;
             }

@@ -91,8 +91,8 @@ fn parse_line(line: &str) -> Result<Option<User>, String> {
     Ok(Some(user))
 }
 
-/// For the fuzz target: reads the bytes as a file of users. Users that are accepted are the same when they are
-/// written down and read again.
+/// For the fuzz target: reads the bytes as a file of users. Users that are accepted are the same when they
+/// are written down and read again.
 ///
 /// # Panics
 ///
