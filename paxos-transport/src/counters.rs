@@ -20,8 +20,9 @@ pub(crate) struct AtomicPeerCounters {
     connections: AtomicU64,
     nonsense: AtomicU64,
     rivals: AtomicU64,
-    /// In microseconds; 0 if it is not known.
-    round_trip: AtomicU64,
+    /// How long a packet and its acknowledgement take; 0 if it is not known.
+    #[cfg(feature = "network")]
+    round_trip_micros: AtomicU64,
 }
 
 impl AtomicPeerCounters {
@@ -71,12 +72,12 @@ impl AtomicPeerCounters {
     #[cfg(feature = "quic")]
     pub(crate) fn note_round_trip(&self, round_trip: Duration) {
         let micros = u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX);
-        self.round_trip.store(micros.max(1), Ordering::Relaxed);
+        self.round_trip_micros.store(micros.max(1), Ordering::Relaxed);
     }
 
     #[cfg(feature = "network")]
     pub(crate) fn round_trip(&self) -> Option<Duration> {
-        let micros = self.round_trip.load(Ordering::Relaxed);
+        let micros = self.round_trip_micros.load(Ordering::Relaxed);
         (micros > 0).then(|| Duration::from_micros(micros))
     }
 
