@@ -330,7 +330,7 @@ pub(crate) fn show_sessions(count: usize) {
 }
 
 /// Explains what only the program shows.
-#[cfg(feature = "server")]
+#[cfg(all(feature = "server", any(feature = "quic", feature = "tcp")))]
 pub(crate) fn describe_program() {
     use metrics::{Unit, describe_counter, describe_gauge};
     describe_gauge!(
@@ -356,7 +356,7 @@ pub(crate) fn describe_program() {
 }
 
 /// Shows which node this is.
-#[cfg(feature = "server")]
+#[cfg(all(feature = "server", any(feature = "quic", feature = "tcp")))]
 pub(crate) fn show_node(node: NodeId, cluster: &str, transport: &'static str, storage: &'static str) {
     let labels = [
         ("node", node.to_string()),
