@@ -4,11 +4,11 @@
 
 use bytes::Bytes;
 
-use super::errors::{unknown_subcommand, wrong_arity};
+use super::errors::{unknown_or_wrong_arity, unknown_subcommand, wrong_arity};
 use super::local::ClientInfo;
 use super::words::is;
 use super::write::Writer;
-use crate::kv::Reply;
+use crate::kv::{Reply, parse_integer};
 
 /// Refuses a subcommand of `CLUSTER` that Redis does not know.
 pub(super) fn check_cluster(arguments: &[Bytes]) -> Result<(), Reply> {
@@ -34,7 +34,12 @@ pub(super) fn cluster(_: &mut ClientInfo, _: &[Bytes], out: &mut Writer<'_>) {
 
 pub(super) fn slowlog(_: &mut ClientInfo, arguments: &[Bytes], out: &mut Writer<'_>) {
     match &arguments[0] {
-        subcommand if is(subcommand, "get") => out.array(0),
+        subcommand if is(subcommand, "get") => match &arguments[1..] {
+            [] => out.array(0),
+            [count] if parse_integer(count).is_some_and(|count| count >= -1) => out.array(0),
+            [_] => out.error(b"ERR count should be greater than or equal to -1"),
+            _ => out.head(&unknown_or_wrong_arity("slowlog", subcommand)),
+        },
         subcommand if is(subcommand, "len") => out.integer(0),
         _ => out.simple("OK"),
     }
@@ -42,7 +47,7 @@ pub(super) fn slowlog(_: &mut ClientInfo, arguments: &[Bytes], out: &mut Writer<
 
 /// Refuses a subcommand of `SLOWLOG` that is unknown or has a wrong number of arguments.
 pub(super) fn check_slowlog(arguments: &[Bytes]) -> Result<(), Reply> {
-    check("slowlog", &[("get", 0, 1), ("len", 0, 0), ("reset", 0, 0)], arguments)
+    check("slowlog", &[("get", 0, usize::MAX), ("len", 0, 0), ("reset", 0, 0)], arguments)
 }
 
 pub(super) fn latency(_: &mut ClientInfo, arguments: &[Bytes], out: &mut Writer<'_>) {

@@ -76,6 +76,14 @@ pub(super) fn unknown_subcommand(command: &str, subcommand: &[u8]) -> Reply {
     Reply::error(&format!("ERR unknown subcommand '{shown}'. Try {command} HELP."))
 }
 
+/// What Redis says of some subcommands that have too many arguments.
+pub(super) fn unknown_or_wrong_arity(command: &str, subcommand: &[u8]) -> Reply {
+    let (shown, command) = (shown(subcommand), command.to_uppercase());
+    Reply::error(&format!(
+        "ERR unknown subcommand or wrong number of arguments for '{shown}'. Try {command} HELP."
+    ))
+}
+
 pub(super) fn too_long(what: &str, limit_bytes: usize) -> Reply {
     Reply::error(&format!("ERR {what} exceeds the limit of {limit_bytes} bytes"))
 }
