@@ -456,6 +456,11 @@ impl Command {
         self.is_for_all_keys || matches!(self.action, Action::Client) && tracks()
     }
 
+    /// Whether any of its arguments may be keys.
+    pub(super) fn has_keys(&self) -> bool {
+        matches!(self.keys, KeyPlaces::Counted) || self.keys().first > 0
+    }
+
     /// The arguments that are keys.
     pub(super) fn keys_among<'a>(&self, arguments: &'a [Bytes]) -> impl Iterator<Item = &'a Bytes> + use<'a> {
         let keys = match self.keys {

@@ -120,13 +120,13 @@ fn keys_of(request: &[Bytes], out: &mut Writer<'_>) {
     let Some(command) = request.first().and_then(|name| named(name)) else {
         return out.error(b"ERR Invalid command specified");
     };
+    if !command.has_keys() {
+        return out.error(b"ERR The command has no key arguments");
+    }
     if command.check_arity(&request[1..]).is_err() {
         return out.error(b"ERR Invalid number of arguments specified for command");
     }
     let keys: Vec<_> = command.keys_among(&request[1..]).collect();
-    if keys.is_empty() {
-        return out.error(b"ERR The command has no key arguments");
-    }
     out.array(keys.len());
     for key in &keys {
         out.bulk(key);
