@@ -407,7 +407,11 @@ const GOLDEN: &[(&str, &str, Option<&str>)] = &[
     ("FOO bar", "-ERR unknown command 'FOO', with args beginning with: 'bar' \r\n", None),
     // Transactions.
     ("EXEC", "-ERR EXEC without MULTI\r\n", None),
-    ("EXEC foo", "-ERR wrong number of arguments for 'exec' command\r\n", None),
+    (
+        "EXEC foo",
+        "-EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command\r\n",
+        None,
+    ),
     ("DISCARD", "-ERR DISCARD without MULTI\r\n", None),
     ("MULTI", "+OK\r\n", None),
     ("MULTI", "-ERR MULTI calls can not be nested\r\n", None),
@@ -455,8 +459,12 @@ const GOLDEN: &[(&str, &str, Option<&str>)] = &[
     ("EXEC", "-EXECABORT Transaction discarded because of previous errors.\r\n", None),
     ("MULTI", "+OK\r\n", None),
     ("SET t 9", "+QUEUED\r\n", None),
-    ("EXEC foo", "-ERR wrong number of arguments for 'exec' command\r\n", None),
-    ("EXEC", "-EXECABORT Transaction discarded because of previous errors.\r\n", None),
+    (
+        "EXEC foo",
+        "-EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command\r\n",
+        None,
+    ),
+    ("EXEC", "-ERR EXEC without MULTI\r\n", None),
     ("MULTI", "+OK\r\n", None),
     ("SET t 9", "+QUEUED\r\n", None),
     ("DISCARD", "+OK\r\n", None),

@@ -66,6 +66,13 @@ pub(super) fn only_listens(name: &str) -> Reply {
     ))
 }
 
+/// The answer to an `EXEC` that has ended its transaction without carrying anything out.
+pub(super) fn transaction_discarded(because: &Reply) -> Reply {
+    let because = if let Reply::Error(text) = because { text.as_ref() } else { b"" };
+    let because = String::from_utf8_lossy(because.strip_prefix(b"ERR ").unwrap_or(because));
+    Reply::error(&format!("EXECABORT Transaction discarded because of: {because}"))
+}
+
 /// `name` is a command's, or that of a subcommand behind it: `client|setname`.
 pub(super) fn wrong_arity(name: &str) -> Reply {
     Reply::error(&format!("ERR wrong number of arguments for '{name}' command"))

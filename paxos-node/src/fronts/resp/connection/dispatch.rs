@@ -13,7 +13,7 @@ use crate::fronts::resp::client;
 use crate::fronts::resp::commands::{self, Action, Command, Meaning};
 use crate::fronts::resp::config;
 use crate::fronts::resp::errors::{
-    NOT_IN_TRANSACTION, NOT_LOGGED_IN, client_error, only_listens, unknown_command,
+    NOT_IN_TRANSACTION, NOT_LOGGED_IN, client_error, only_listens, transaction_discarded, unknown_command,
 };
 use crate::fronts::resp::info::{self, Facts};
 use crate::fronts::resp::local;
@@ -62,15 +62,15 @@ impl Connection {
         self.last_command = command.name;
         self.front.count_command(command);
         if let Err(error) = command.check_arity(arguments) {
-            self.refuse(&error).await?;
+            self.refuse_command(command, &error).await?;
             return Ok(Next::GoOn);
         }
         if let Err(error) = self.check_rights(command, arguments) {
-            self.refuse(&error).await?;
+            self.refuse_command(command, &error).await?;
             return Ok(Next::GoOn);
         }
         if self.only_listens() && !may_listener_send(command.action) {
-            self.refuse(&only_listens(command.name)).await?;
+            self.refuse_command(command, &only_listens(command.name)).await?;
             return Ok(Next::GoOn);
         }
         match command.action {
@@ -111,6 +111,18 @@ impl Connection {
             transaction.spoil();
         }
         self.writer().head(error);
+        Ok(())
+    }
+
+    /// Answers a command that is not even tried; an `EXEC` ends its transaction all the same.
+    async fn refuse_command(&mut self, command: &Command, error: &Reply) -> io::Result<()> {
+        if !matches!(command.action, Action::Exec) {
+            return self.refuse(error).await;
+        }
+        self.finish_run().await?;
+        self.transaction = None;
+        self.watched.clear();
+        self.writer().head(&transaction_discarded(error));
         Ok(())
     }
 

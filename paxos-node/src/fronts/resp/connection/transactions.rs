@@ -8,7 +8,7 @@ use super::Connection;
 use super::listening::count_receivers;
 use crate::client::ClientError;
 use crate::fronts::resp::commands::Action;
-use crate::fronts::resp::errors::{NO_MEMORY_LEFT, client_error};
+use crate::fronts::resp::errors::{NO_MEMORY_LEFT, client_error, transaction_discarded};
 use crate::fronts::resp::run;
 use crate::fronts::resp::transaction::{Queued, Transaction};
 use crate::kv::Reply;
@@ -75,8 +75,7 @@ impl Connection {
                 replies.into_iter()
             }
             Err(ClientError::NoMemory) => {
-                let error = format!("EXECABORT Transaction discarded because of: {NO_MEMORY_LEFT}");
-                self.writer().error(error.as_bytes());
+                self.writer().head(&transaction_discarded(&Reply::error(NO_MEMORY_LEFT)));
                 return Ok(());
             }
             Err(error) => {
