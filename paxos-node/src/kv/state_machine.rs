@@ -16,7 +16,7 @@ use crate::state_machine::{Applying, SnapshotWriter, StateMachine};
 /// How many keys one command removes when they have expired: it is applied in a millisecond or two.
 const EXPIRED_AT_ONCE: u32 = 512;
 /// How many such commands are proposed at once, at most.
-const EXPIRY_COMMANDS: usize = 8;
+const EXPIRY_COMMANDS: usize = 5;
 
 impl StateMachine for Store {
     fn apply(&mut self, at: Applying, command: &Bytes) -> Bytes {
