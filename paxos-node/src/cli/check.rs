@@ -1,6 +1,5 @@
 //! `paxos-node check`: reads all that `serve` would read before it starts, and starts nothing.
 
-use paxos_core::NodeId;
 #[cfg(feature = "file")]
 use paxos_node::backends::StorageKind;
 
@@ -12,7 +11,7 @@ use super::terminal::say;
 /// Checks options, certificates, users and the data directory, which a running node may have open.
 pub(crate) fn run(serve: &Serve) -> Result<(), Failure> {
     let id = serve.settings.node;
-    let cluster = cluster(serve, id)?;
+    let cluster = cluster(serve)?;
     Source::of_node(&serve.certs, id, &cluster)?;
     if let Some((_, files)) = &serve.client_tls {
         Source::of_clients(files)?;
@@ -35,13 +34,12 @@ pub(crate) fn run(serve: &Serve) -> Result<(), Failure> {
 }
 
 /// The name of the cluster, by which the data directory and the options must agree.
-fn cluster(serve: &Serve, id: NodeId) -> Result<String, Failure> {
+fn cluster(serve: &Serve) -> Result<String, Failure> {
     #[cfg(feature = "file")]
     if let Some(data) = serve.data.as_ref().filter(|_| serve.storage == StorageKind::File) {
         let identity = paxos_storage::file::identity(data)?;
         super::serve::check_identity(serve, data, &identity)?;
         return Ok(identity.cluster().to_owned());
     }
-    let _ = id;
     Ok(serve.cluster.clone().unwrap_or_else(|| String::from("paxos")))
 }

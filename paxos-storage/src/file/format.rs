@@ -67,7 +67,7 @@ pub fn identity(directory: &Path) -> Result<Identity, Error> {
 ///
 /// [`Error::Io`].
 pub fn volume_bytes(directory: &Path) -> Result<u64, Error> {
-    let volume = rustix::fs::statvfs(directory).map_err(io::Error::from).during("look at", directory)?;
+    let volume = volume(directory)?;
     Ok(volume.f_blocks.saturating_mul(volume.f_frsize))
 }
 
@@ -77,7 +77,7 @@ pub fn volume_bytes(directory: &Path) -> Result<u64, Error> {
 ///
 /// [`Error::Io`].
 pub fn free_bytes(directory: &Path) -> Result<u64, Error> {
-    let volume = rustix::fs::statvfs(directory).map_err(io::Error::from).during("look at", directory)?;
+    let volume = volume(directory)?;
     Ok(volume.f_bavail.saturating_mul(volume.f_frsize))
 }
 
@@ -101,7 +101,7 @@ pub struct Usage {
 ///
 /// [`Error::Io`].
 pub fn usage(directory: &Path) -> Result<Usage, Error> {
-    let volume = rustix::fs::statvfs(directory).map_err(io::Error::from).during("look at", directory)?;
+    let volume = volume(directory)?;
     let mut usage = Usage {
         free_bytes: volume.f_bavail.saturating_mul(volume.f_frsize),
         volume_bytes: volume.f_blocks.saturating_mul(volume.f_frsize),
@@ -115,6 +115,10 @@ pub fn usage(directory: &Path) -> Result<Usage, Error> {
         usage.segments += u64::from(is_segment);
     }
     Ok(usage)
+}
+
+fn volume(directory: &Path) -> Result<rustix::fs::StatVfs, Error> {
+    rustix::fs::statvfs(directory).map_err(io::Error::from).during("look at", directory)
 }
 
 /// The files of an empty or partly made storage; an error if there are others.

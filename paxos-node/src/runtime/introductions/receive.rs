@@ -100,13 +100,14 @@ impl Introductions {
             }
             Some(refusal) => {
                 peer.welcomed_by = None;
-                let refusal_now = refusal.clone();
+                let given_up_in =
+                    if let PeerRefusal::GivenUp { epoch } = refusal { Some(epoch) } else { None };
                 let is_known = peer.refused_by.replace(refusal.clone()).is_some_and(|known| known == refusal);
                 if !is_known && !peer.is_told_alike(&refusal) {
                     peer.is_told = true;
                     self.actions.push_back(Action::Tell(Notice::RefusedBy { peer: from, refusal }));
                 }
-                if let PeerRefusal::GivenUp { epoch } = refusal_now
+                if let Some(epoch) = given_up_in
                     && self.may_take_part()
                 {
                     self.actions.push_back(Action::StopIfAlone { epoch });
