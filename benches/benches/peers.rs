@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use benches::peers::arguments::{Arguments, LogKind};
 use benches::peers::contender::Log;
-use benches::peers::table;
+use benches::peers::table::{self, Row};
 use clap::Parser;
 
 fn main() -> ExitCode {
@@ -36,5 +36,19 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     }
-    ExitCode::SUCCESS
+    if arguments.check { checked(&rows) } else { ExitCode::SUCCESS }
+}
+
+/// Tells in which rows `paxos-node` is behind; a success if there is none.
+fn checked(rows: &[Row]) -> ExitCode {
+    match table::behind(rows) {
+        Ok(behind) => {
+            print!("\n{behind}");
+            if behind.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(nothing) => {
+            eprintln!("{nothing}.");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -50,6 +50,9 @@ pub struct Arguments {
     /// Draw the last table as `libraries.svg` in this directory, with logs on disk as `libraries-disk.svg`.
     #[arg(long)]
     pub plots: Option<PathBuf>,
+    /// Fail if `paxos-node` is behind the best of the others in a row with 64 clients or more.
+    #[arg(long)]
+    pub check: bool,
     /// Cargo passes it to every bench.
     #[arg(long, hide = true)]
     bench: bool,

@@ -111,6 +111,31 @@ pub fn render(rows: &[Row]) -> String {
     text
 }
 
+/// With fewer clients a row says more of how a library wakes its threads than of its rate.
+const MANY_CLIENTS: usize = 64;
+
+/// The rows with many clients in which `paxos-node` is behind the best of the others, and by how much; an
+/// error if there is no such comparison.
+pub fn behind(rows: &[Row]) -> Result<String, NothingCompared> {
+    let many = rows.iter().filter(|row| row.clients >= MANY_CLIENTS);
+    let ratios: Vec<(&Row, f64)> =
+        many.filter_map(|row| Some((row, row.ratio(Contender::PaxosNode)?))).collect();
+    if ratios.is_empty() {
+        return Err(NothingCompared);
+    }
+    let mut text = String::new();
+    for (row, ratio) in ratios.into_iter().filter(|(_, ratio)| *ratio < 1.0) {
+        let (clients, bytes, threads) = (row.clients, row.command_bytes, name(row.threads));
+        let _ = writeln!(text, "MISSED  {ratio:.2} of the best: {clients} clients, {bytes} bytes, {threads}");
+    }
+    Ok(text)
+}
+
+/// There is no row with many clients in which `paxos-node` and another library took part.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("there is nothing to check: no row has {MANY_CLIENTS} clients, paxos-node and another library")]
+pub struct NothingCompared;
+
 /// The last table as a chart; `None` if there is none.
 #[must_use]
 pub fn chart(rows: &[Row]) -> Option<String> {
@@ -183,18 +208,33 @@ fn name(threads: Threads) -> &'static str {
 mod tests {
     use super::*;
 
+    fn row(clients: usize, rates: &[(Contender, f64)]) -> Row {
+        let result =
+            |&(contender, commands_per_second)| Measured { contender, commands_per_second, rounds: vec![] };
+        let results = rates.iter().map(result).collect();
+        Row { threads: Threads::Shared, clients, command_bytes: 0, results }
+    }
+
+    #[test]
+    fn only_rows_with_many_clients_in_which_ours_is_behind_are_told() {
+        let measured =
+            |clients, rate| row(clients, &[(Contender::PaxosNode, rate), (Contender::RaftRs, 100.0)]);
+        assert_eq!(behind(&[measured(1, 50.0), measured(64, 100.0)]), Ok(String::new()));
+        let told = behind(&[measured(64, 120.0), measured(256, 99.0)]).expect("there are such rows");
+        assert_eq!(told, "MISSED  0.99 of the best: 256 clients, 0 bytes, all replicas on one thread\n");
+        assert_eq!(behind(&[measured(1, 50.0)]), Err(NothingCompared));
+        assert_eq!(behind(&[row(64, &[(Contender::PaxosNode, 1.0)])]), Err(NothingCompared));
+    }
+
     #[test]
     fn ours_are_compared_with_the_best_of_the_others() {
-        let result =
-            |(contender, commands_per_second)| Measured { contender, commands_per_second, rounds: vec![] };
         let rates = [
             (Contender::PaxosNode, 300.0),
             (Contender::OmniPaxos, 50.0),
             (Contender::RaftRs, 100.0),
             (Contender::OpenRaft, 75.0),
         ];
-        let results = rates.into_iter().map(result).collect();
-        let row = Row { threads: Threads::Shared, clients: 1, command_bytes: 0, results };
+        let row = row(1, &rates);
         assert_eq!(row.ratio(Contender::PaxosNode), Some(3.0));
         assert_eq!(row.ratio(Contender::PaxosCore), None);
         let line = format!("{:>7}{:>12}{:>11}{:>10}{:>10}{:>17}\n", 1, 300, 50, 100, 75, "3.00");

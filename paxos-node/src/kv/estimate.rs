@@ -30,8 +30,11 @@ const SCAN: u64 = QUICK_NANOSECONDS + 1;
 impl Store {
     /// Whether a command may take longer than is good for the thread that answers peers.
     pub(super) fn estimates_long(&self, command: &Bytes) -> bool {
-        let mut estimate =
-            Estimate { store: self, has_pictures: self.has_pictures(), nanoseconds: 0, bytes_written: 0 };
+        let has_pictures = self.has_pictures();
+        if !has_pictures && let Some(value_bytes) = operation::lone_set_value_bytes(command) {
+            return OPERATION + change(value_bytes) > QUICK_NANOSECONDS;
+        }
+        let mut estimate = Estimate { store: self, has_pictures, nanoseconds: 0, bytes_written: 0 };
         for operation in operation::operations(command) {
             // What can't be read is answered at once.
             let Ok(operation) = operation else { return false };
@@ -194,8 +197,13 @@ impl Estimate<'_> {
     /// To change a key by a value that the command holds.
     fn written(&mut self, value: &Bytes) -> u64 {
         self.bytes_written = self.bytes_written.saturating_add(value.len());
-        CHANGE + BYTE * value.len() as u64
+        change(value.len())
     }
+}
+
+/// To change a key by a value of this length.
+fn change(value_bytes: usize) -> u64 {
+    CHANGE + BYTE * value_bytes as u64
 }
 
 #[cfg(test)]

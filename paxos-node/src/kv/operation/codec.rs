@@ -203,6 +203,22 @@ pub(crate) fn operations(command: &Bytes) -> impl Iterator<Item = Result<Operati
     })
 }
 
+/// How long the value is if the command does nothing but set one key without a condition, which most commands
+/// do. It looks at the lengths only, and decodes nothing.
+pub(crate) fn lone_set_value_bytes(command: &[u8]) -> Option<usize> {
+    let rest = command.strip_prefix(&[VERSION, 2])?;
+    let (_key, rest) = split_field(rest)?;
+    let (value, rest) = split_field(rest)?;
+    // No condition, and no answer with the old value.
+    (rest == [0, 0]).then_some(value.len())
+}
+
+/// The first field of an encoded operation, and what comes behind it.
+fn split_field(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_first_chunk()?;
+    rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)
+}
+
 fn decode_one(bytes: &mut Bytes) -> Result<Operation, MalformedCommand> {
     Ok(match take_u8(bytes)? {
         1 => Operation::Get { key: take(bytes)? },

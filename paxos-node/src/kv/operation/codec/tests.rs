@@ -171,9 +171,38 @@ proptest! {
     }
 
     #[test]
+    fn a_lone_set_is_told_from_all_else(operations in prop::collection::vec(operation(), 0..3)) {
+        let command = Operation::command(&operations);
+        let expected = match &operations[..] {
+            [Operation::Set { value, condition: None, returns_old: false, .. }] => Some(value.len()),
+            _ => None,
+        };
+        prop_assert_eq!(lone_set_value_bytes(&command), expected);
+        for length in (0..command.len()).filter(|_| expected.is_some()) {
+            prop_assert_eq!(lone_set_value_bytes(&command[..length]), None, "cut to {}", length);
+        }
+    }
+
+    #[test]
     fn no_bytes_make_the_decoder_panic(mut bytes: Vec<u8>) {
         let _ = decode(&Bytes::from(bytes.clone()));
         bytes.insert(0, VERSION);
         let _ = decode(&Bytes::from(bytes));
+    }
+
+    #[test]
+    fn what_looks_like_a_lone_set_is_one(lengths: (u8, u8), tail in prop::collection::vec(0..3u8, 0..4)) {
+        let mut bytes = vec![VERSION, 2];
+        for length in [lengths.0, lengths.1] {
+            bytes.extend_from_slice(&u32::from(length).to_le_bytes());
+            bytes.resize(bytes.len() + usize::from(length), 7);
+        }
+        bytes.extend_from_slice(&tail);
+        let bytes = Bytes::from(bytes);
+        let is_lone = match decode(&bytes).as_deref() {
+            Ok([Operation::Set { condition, returns_old, .. }]) => condition.is_none() && !returns_old,
+            _ => false,
+        };
+        prop_assert_eq!(lone_set_value_bytes(&bytes).is_some(), is_lone);
     }
 }
