@@ -176,10 +176,12 @@ async fn a_level_is_finalized_once_all_members_are_heard_and_know_it() {
 async fn a_level_is_not_finalized_while_a_member_is_silent_and_its_name_is_told() {
     let (mut nodes, _gates) = start(|_| {}, &Lengths::default());
     let leader = led(&nodes).await;
-    let silent = (leader + 1) % 3;
-    let silent: NodeId = MEMBERS[silent];
-    let place = MEMBERS.iter().position(|node| *node == silent).expect("it is a member");
+    let place = (leader + 1) % 3;
+    let silent: NodeId = MEMBERS[place];
     nodes.remove(place).stop().await.expect("it stops");
+    for node in &nodes {
+        until(node, "it hears of the end", |status| status.known_levels.len() == 2).await;
+    }
     let error = finalize(&nodes, FormatLevel::NEWEST).await.expect_err("its program is not known");
     assert_eq!(error, AdministrationError::ProgramUnknown { node: silent, level: FormatLevel::NEWEST });
     assert!(error.to_string().contains(&format!("node {silent} is not heard")), "{error}");
