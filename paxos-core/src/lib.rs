@@ -75,6 +75,8 @@
 //! - **command**: what a client wants done; opaque bytes here.
 //! - **epoch**: the number of a [membership](Membership), and the slots that are decided among its voters:
 //!   those behind the membership's own slot, up to that of the next one.
+//! - **format level**: what the log may hold, so that programs of neighbouring versions work together:
+//!   [`FormatLevel`].
 //! - **handover**: the leader asks another voter to lead in its place.
 //! - **leader**: the one proposer whose ballot a quorum has promised; the paper's distinguished proposer.
 //! - **learner**: finds out what is chosen. Every replica is one; a member that is nothing else has no vote.
@@ -124,6 +126,7 @@ pub mod basic;
 mod clock;
 mod config;
 pub mod durable;
+mod format_level;
 #[cfg(feature = "frames")]
 pub mod frames;
 #[cfg(any(test, feature = "fuzz"))]
@@ -147,6 +150,7 @@ pub mod wire;
 pub use clock::{LeaderTime, Reading, Time};
 pub use config::{AnnounceChosen, Config, ConfigError, PhaseOne, ProtocolSettings, ReadMode};
 pub use durable::{Durable, Entry, HardState, RecoverError, Recovered, SnapshotMeta, Write, WriteNumber};
+pub use format_level::FormatLevel;
 pub use id::{Ballot, Epoch, NodeId, Slot};
 pub use membership::{
     Change, ChangeError, MAX_ADDRESS_BYTES, MAX_MEMBERS, MAX_REMOVED, MalformedMembership, Member,

@@ -166,6 +166,8 @@ mutants! {
     OldQuorumsKept,
     /// The ids of removed members are forgotten, and can be used again.
     RemovedForgotten,
+    /// A new membership has the first format level, whatever was finalized.
+    LevelForgotten,
     /// Two members may have the same address.
     AddressSharedByTwo,
     /// A snapshot is installed without its membership.

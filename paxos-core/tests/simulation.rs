@@ -86,6 +86,7 @@ fn mistakes_are_noticed_by_the_rules_they_break() {
         (Mutant::ProposesBehindMembership, Rule::NothingBehindMembership),
         (Mutant::MembershipForgottenAtRestart, Rule::MembershipOfSlot),
         (Mutant::RemovedForgotten, Rule::IdsUsedOnce),
+        (Mutant::LevelForgotten, Rule::LevelKept),
         (Mutant::AddressSharedByTwo, Rule::OneAddressEach),
         (Mutant::LearnerPromises, Rule::OnlyVotersVote),
         (Mutant::HandedOverToLaggard, Rule::SuccessorIsComplete),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use paxos_core::session::SessionId;
-use paxos_core::{Change, ChangeRefusal, Epoch, HandoverRefusal, NodeId, Slot, Time};
+use paxos_core::{Change, ChangeRefusal, Epoch, FormatLevel, HandoverRefusal, NodeId, Slot, Time};
 use tokio::sync::{RwLockReadGuard, mpsc, oneshot, watch};
 
 #[cfg(all(feature = "server", any(feature = "quic", feature = "tcp")))]
@@ -67,6 +67,14 @@ impl<S: StateMachine> Client<S> {
     ///
     /// See [`ClientError`]: each variant tells whether the command may still be applied.
     pub async fn propose(&self, command: Bytes) -> Result<Applied, ClientError> {
+        if !S::knows(&command) {
+            return Err(ClientError::UnknownCommand);
+        }
+        self.propose_known(command).await
+    }
+
+    /// As [`propose`](Client::propose), of a command that this program has made.
+    pub(crate) async fn propose_known(&self, command: Bytes) -> Result<Applied, ClientError> {
         let (reply, answer) = oneshot::channel();
         self.requests
             .send(ClientRequest::Propose { command, reply })
@@ -324,6 +332,9 @@ pub enum ClientError {
         /// The configured limit in bytes.
         limit_bytes: usize,
     },
+    /// The state machine does not [know](StateMachine::knows) the command. It was not and never will be applied.
+    #[error("this version of the program does not know the command: nothing was applied")]
+    UnknownCommand,
     /// The command was sent, but no answer came in time: it may have been applied, or may be yet.
     #[error("no answer in time: the command may or may not have been applied")]
     OutcomeUnknown,
@@ -367,6 +378,29 @@ pub enum AdministrationError {
     /// Leadership is not handed over.
     #[error("{0}")]
     Handover(HandoverRefusal),
+    /// A format level is not finalized, as the program of a member does not know it.
+    #[error(
+        "the program of node {node} knows format level {newest} at most: start a version that knows level {level}"
+    )]
+    ProgramTooOld {
+        /// The member.
+        node: NodeId,
+        /// The newest level that its program reads.
+        newest: FormatLevel,
+        /// The level that was to be finalized.
+        level: FormatLevel,
+    },
+    /// A format level is not finalized, as it is not known whether the program of a member knows it.
+    #[error(
+        "node {node} is not heard, and its program may not know format level {level}: start it, or remove it from the \
+         cluster"
+    )]
+    ProgramUnknown {
+        /// The member.
+        node: NodeId,
+        /// The level that was to be finalized.
+        level: FormatLevel,
+    },
     /// The node can't take part at present.
     #[error(transparent)]
     Unable(ClientError),

@@ -61,6 +61,18 @@ pub enum NodeError {
         /// What went wrong.
         error: std::io::Error,
     },
+    /// The log or a snapshot holds what only a newer version of the program knows. Nothing of it was applied,
+    /// and nothing behind it.
+    #[error(
+        "slot {slot} holds {content}, which this version of the program does not know, and which must not be skipped: \
+         start a newer version of it on this data"
+    )]
+    NeedsNewerProgram {
+        /// The slot, or that of the snapshot.
+        slot: Slot,
+        /// What is not known.
+        content: String,
+    },
     /// The state machine has panicked, most likely at a command of this slot. The log is intact; a node that
     /// is started again applies the slot again.
     #[error(

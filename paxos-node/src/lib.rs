@@ -84,6 +84,8 @@ pub mod cli;
 mod client;
 mod clock;
 mod error;
+#[cfg(all(test, feature = "server", feature = "file"))]
+mod formats;
 #[cfg(feature = "server")]
 pub mod fronts;
 #[cfg(all(feature = "server", any(test, feature = "fuzz")))]
@@ -119,8 +121,8 @@ pub use paxos_core::{Reading, Role, Time};
 pub use runtime::introductions::{KeptOut, RefusedFor, refound};
 pub use session::{ClientSession, SessionPosition};
 pub use settings::{ApplyMode, NodeSettings, WriterMode};
-pub use state_machine::{Applying, SnapshotWriter, StateMachine};
-pub use status::{Digest, MemberProgress, Recovering, Status};
+pub use state_machine::{Applying, SnapshotWriter, StateMachine, UnknownCommand};
+pub use status::{Digest, KnownLevels, MemberProgress, Recovering, Status};
 
 // Runs the example of the README.
 #[cfg(all(doctest, feature = "memory"))]

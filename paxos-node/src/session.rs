@@ -114,6 +114,9 @@ impl<S: StateMachine> ClientSession<S> {
             Some(unanswered) if *unanswered != command => return Err(ClientError::Unanswered),
             unanswered => unanswered.is_some(),
         };
+        if !S::knows(&command) {
+            return Err(ClientError::UnknownCommand);
+        }
         if self.position.next == u64::MAX {
             return Err(ClientError::SessionLost); // Its numbers are used up, which no client reaches by counting.
         }

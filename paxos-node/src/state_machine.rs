@@ -29,6 +29,10 @@ impl Applying {
     }
 }
 
+/// A command that only a newer version of the program may know.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct UnknownCommand;
+
 /// A state machine as in *Paxos Made Simple*, section 3: every node runs one, and all of them apply the same
 /// commands in the same order.
 ///
@@ -49,6 +53,36 @@ pub trait StateMachine: Send + Sync + 'static {
     /// reader sees the state any more. The command stays chosen: every node applies it, and this one does so
     /// again when it is started again, so fix the state machine first.
     fn apply(&mut self, at: Applying, command: &Bytes) -> Bytes;
+
+    /// Whether this program knows a command, well-formed or not: `false` if only a newer version of it may.
+    /// `true` by default.
+    ///
+    /// A program that answers an unknown command with an error, while a newer one carries it out, makes states
+    /// differ. So a node stops before such a command ([`NodeError::NeedsNewerProgram`]), and refuses to propose
+    /// one. [The guide](crate::guide::upgrade) tells how a state machine gets new commands.
+    ///
+    /// [`NodeError::NeedsNewerProgram`]: crate::NodeError::NeedsNewerProgram
+    #[must_use]
+    fn knows(command: &Bytes) -> bool
+    where
+        Self: Sized,
+    {
+        let _ = command;
+        true
+    }
+
+    /// What the node calls: [`apply`](StateMachine::apply), unless the program does not
+    /// [know](StateMachine::knows) the command. To be overridden if it is cheaper to find out both at once.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownCommand`]: nothing was applied.
+    fn try_apply(&mut self, at: Applying, command: &Bytes) -> Result<Bytes, UnknownCommand>
+    where
+        Self: Sized,
+    {
+        if Self::knows(command) { Ok(self.apply(at, command)) } else { Err(UnknownCommand) }
+    }
 
     /// Commands that the leader is to propose because it is this time: to remove what has expired, above all.
     /// None by default.
@@ -72,8 +106,8 @@ pub trait StateMachine: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// An error of the reader, or [`io::ErrorKind::InvalidData`] for bytes that are no snapshot. The node
-    /// stops then.
+    /// An error of the reader, [`io::ErrorKind::Unsupported`] for a snapshot of a newer version of the program,
+    /// or [`io::ErrorKind::InvalidData`] for bytes that are no snapshot. The node stops then.
     fn restore(&mut self, snapshot: &mut dyn io::Read) -> io::Result<()>;
 
     /// How many bytes of memory the state takes, overhead included; 0 if that is not known. Compared with

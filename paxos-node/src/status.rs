@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use paxos_core::{Ballot, Epoch, Membership, NodeId, Role, Slot, Standing};
+use paxos_core::{Ballot, Epoch, FormatLevel, Membership, NodeId, Role, Slot, Standing};
 use paxos_storage::FoundingId;
 use paxos_transport::{CertificateStatus, PeerStatus};
 
@@ -25,6 +25,8 @@ pub struct Status {
     pub standing: Option<Standing>,
     /// The membership that its cluster was founded with; `None` while it belongs to none.
     pub founding_membership: Option<Membership>,
+    /// The format levels that programs of nodes read: of this one, and of the peers that it hears.
+    pub known_levels: Arc<[KnownLevels]>,
     /// If it leads: how far the members are. Empty otherwise.
     pub progress: Arc<[MemberProgress]>,
     /// The highest ballot it has promised.
@@ -76,6 +78,18 @@ pub struct MemberProgress {
     pub chosen: Slot,
     /// Whether the leader has heard from it within an election timeout.
     pub is_heard: bool,
+}
+
+/// The format levels that the program of a node reads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct KnownLevels {
+    /// The node.
+    pub node: NodeId,
+    /// The oldest level.
+    pub oldest: FormatLevel,
+    /// The newest level.
+    pub newest: FormatLevel,
 }
 
 /// A digest of the state after a slot: nodes with digests of the same slot have equal ones.
@@ -137,6 +151,18 @@ impl Status {
     #[must_use]
     pub fn epoch(&self) -> Epoch {
         self.membership.as_ref().map_or(Epoch(0), Membership::epoch)
+    }
+
+    /// The format level that the cluster has finalized, as far as the node knows.
+    #[must_use]
+    pub fn format_level(&self) -> FormatLevel {
+        self.membership.as_ref().map_or(FormatLevel::FIRST, Membership::format_level)
+    }
+
+    /// The newest format level that the program of a member reads, if that is known.
+    #[must_use]
+    pub fn newest_level_of(&self, node: NodeId) -> Option<FormatLevel> {
+        self.known_levels.iter().find(|known| known.node == node).map(|known| known.newest)
     }
 
     /// How many chosen slots a member does not know yet, if this node leads.

@@ -367,3 +367,59 @@ fn a_node_that_joins_waits_for_a_member_to_answer_and_stops_meanwhile() {
     assert_eq!(cluster.exit_code(3), Some(2), "{}", cluster.log(3));
     assert!(cluster.log(3).contains("its disk is empty"), "{}", cluster.log(3));
 }
+
+/// A directory of a later format level than this program knows: what an older program sees of this one's.
+fn make_later(cluster: &Cluster, id: usize) {
+    const COPY_BYTES: usize = 4096;
+    let meta = Path::new(&cluster.data(id)).join("META");
+    let mut bytes = std::fs::read(&meta).expect("it is there");
+    for copy in bytes.chunks_mut(COPY_BYTES).take(2) {
+        assert_eq!(copy[12..14], [2, 0], "the level that was finalized, since there was a snapshot");
+        copy[12] = 3;
+        let sum = crc32c::crc32c(&copy[..COPY_BYTES - 4]);
+        copy[COPY_BYTES - 4..].copy_from_slice(&sum.to_le_bytes());
+    }
+    std::fs::write(&meta, bytes).expect("it can be written");
+}
+
+#[test]
+fn a_finalized_level_is_shown_and_a_program_that_is_too_old_for_it_ends_with_a_code_of_its_own() {
+    let mut cluster = Cluster::started(3, &["--snapshot-after-bytes", "65536"]);
+    let leader = cluster.wait_for_leader();
+    let follower = others(&cluster, leader, 3)[0];
+    assert_eq!(cluster.status(leader, "format_level").as_deref(), Some("1"));
+    assert_eq!(cluster.member(&[follower], &["finalize"]), "epoch 1: 1 2 3, format level 2");
+    let again = cluster.member(&[follower], &["finalize"]);
+    assert!(again.starts_with("already so") && again.ends_with("epoch 1: 1 2 3, format level 2"), "{again}");
+    let output = cluster.member_command(&[leader], &["list"]).output().expect("the program runs");
+    let list = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(list.contains("epoch 1, format level 2, leader") && list.contains("KNOWS LEVEL"), "{list}");
+    wait("all are of the new level", || {
+        let is_raised = |id| cluster.status(id, "format_level").as_deref() == Some("2");
+        (1..=3).all(is_raised).then_some(())
+    });
+    let mut client = cluster.client(follower);
+    let long = "x".repeat(10_000);
+    for number in 0..30 {
+        assert_eq!(client.ask(&["SET", &format!("long{number}"), &long]), "OK");
+    }
+    let directory = cluster.data(follower);
+    wait("a snapshot", || {
+        let mut names =
+            std::fs::read_dir(&directory).expect("it is there").flatten().map(|file| file.file_name());
+        names
+            .any(|name| {
+                name.to_string_lossy().starts_with("snapshot-") && !name.to_string_lossy().ends_with(".new")
+            })
+            .then_some(())
+    });
+    cluster.stop(follower);
+    make_later(&cluster, follower);
+    cluster.start(follower);
+    assert_eq!(cluster.exit_code(follower), Some(6));
+    let log = cluster.log(follower);
+    assert!(
+        log.contains("is of format level 3, and this version of the program knows levels 1 to 2"),
+        "{log}"
+    );
+}

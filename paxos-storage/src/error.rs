@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use paxos_core::Slot;
+use paxos_core::{FormatLevel, Slot};
 
 /// What an [`Error`] means for the node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -89,6 +89,18 @@ pub enum Error {
         offset: u64,
         /// What is not known.
         content: &'static str,
+    },
+    /// The directory belongs to a cluster that has finalized a format level which this library does not know.
+    #[error(
+        "{} is of format level {level}, and this version of the program knows levels {} to {}: the cluster has \
+         finalized a newer one; start a newer version",
+        file.display(), FormatLevel::OLDEST, FormatLevel::NEWEST
+    )]
+    UnknownLevel {
+        /// The file that tells the level.
+        file: PathBuf,
+        /// The level.
+        level: FormatLevel,
     },
     /// The newest snapshot was written before memberships were part of snapshots, and the registry has no
     /// founding to take its membership from. [`remember`](crate::Storage::remember) the founding, and recover
@@ -182,6 +194,16 @@ impl Error {
         Error::Foreign { kind, source: source.into() }
     }
 
+    /// Whether a newer program has written what can't be read here: nothing is damaged, and that program can
+    /// go on.
+    #[must_use]
+    pub fn needs_newer_program(&self) -> bool {
+        matches!(
+            self,
+            Error::UnknownVersion { .. } | Error::UnknownContent { .. } | Error::UnknownLevel { .. }
+        )
+    }
+
     /// What this error means for the node.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
@@ -193,6 +215,7 @@ impl Error {
             | Error::Locked { .. }
             | Error::UnknownVersion { .. }
             | Error::UnknownContent { .. }
+            | Error::UnknownLevel { .. }
             | Error::MembershipUnknown { .. }
             | Error::ClusterName { .. } => ErrorKind::Unusable,
             Error::Io { .. } | Error::Stopped { .. } | Error::TooLarge { .. } => ErrorKind::Failed,

@@ -324,7 +324,8 @@
 //!     let ballot = take_ballot(&mut bytes);
 //!     let damaged = |error| Error::foreign(ErrorKind::Damaged, error);
 //!     let kind = ValueKind::from_number(bytes.get_u8());
-//!     let kind = kind.ok_or_else(|| Error::foreign(ErrorKind::Damaged, "a value of an unknown kind"))?;
+//!     // A newer program has written it: nothing is damaged.
+//!     let kind = kind.ok_or_else(|| Error::foreign(ErrorKind::Unusable, "a value of an unknown kind"))?;
 //!     let time = Time(bytes.get_u64_le());
 //!     let value = Value::parse_at(kind, bytes, time).map_err(damaged)?;
 //!     Ok(if is_chosen { Entry::Chosen { value } } else { Entry::Accepted { ballot, value } })

@@ -1,8 +1,8 @@
 //! Golden files of each version of the format: this version writes the newest and reads all.
 //!
 //! The directories are numbered from 1 to 4. The versions of META in them are 1, 2, 3 and 3, those of
-//! segments and frames 1, 1, 2 and 3. Directory 5 has those of 4 and a log of values with times. META and
-//! segments lack the zeros at their ends. A changed format gets a new version, new files beside these, and
+//! segments and frames 1, 1, 2 and 3. Directory 5 has those of 4 and a log of values with times. Directory 6
+//! has META of version 4, as its cluster has finalized format level 2. META and segments lack the zeros at their ends. A changed format gets a new version, new files beside these, and
 //! code that still reads these. `PAXOS_WRITE_GOLDEN=1 cargo test -p paxos-storage --test golden` writes them.
 #![cfg(feature = "file")]
 
@@ -13,8 +13,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use paxos_core::{
-    Ballot, Change, Entry, Epoch, HardState, Member, Membership, NodeId, Quorums, Slot, SnapshotMeta, Time,
-    Value, Write, WriteNumber,
+    Ballot, Change, Entry, Epoch, FormatLevel, HardState, Member, Membership, NodeId, Quorums, Slot,
+    SnapshotMeta, Time, Value, Write, WriteNumber,
 };
 use paxos_storage::file::{self, FileSettings, FileStorage};
 use paxos_storage::{Error, Founding, FoundingId, Identity, KnownPeer, Registry, Start, Storage, StorageId};
@@ -216,6 +216,79 @@ fn values_with_times_are_written_as_always_and_read_back() -> Outcome {
     let mut storage = FileStorage::open(read.path(), FileSettings::default())?;
     assert_eq!(storage.recover()?.entries, entries_with_times());
     Ok(())
+}
+
+/// A directory of which META and the log name format level 2.
+fn write_finalized(directory: &Path) -> Outcome {
+    let identity =
+        Identity::existing(String::from("golden"), NodeId(3), StorageId(0x0123_4567_89ab_cdef << 32));
+    file::format(directory, &identity)?;
+    let mut storage = FileStorage::open(directory, FileSettings::default())?;
+    storage.remember(&registry())?;
+    storage.recover()?;
+    let hard_state = HardState { promised: Ballot { round: 7, node: NodeId(2) }, chosen: Slot(1) };
+    let _ = storage.persist(Write::new(WriteNumber(1), hard_state, finalized_entries()))?;
+    storage.write_snapshot(Slot(1), 0, STATE)?;
+    storage.finish_snapshot(finalized_snapshot())?;
+    storage.prove_last_write()
+}
+
+fn finalized() -> Membership {
+    let finalize = Change::Finalize { level: FormatLevel(2) };
+    founding().changed(&finalize, Ballot { round: 7, node: NodeId(2) }).expect("the level is known")
+}
+
+fn finalized_entries() -> Vec<(Slot, Entry)> {
+    let ballot = Ballot { round: 7, node: NodeId(2) };
+    let next = finalized().changed(&Change::Demote { node: NodeId(3) }, ballot).expect("3 is a voter");
+    vec![
+        (Slot(1), Entry::Chosen { value: Value::membership(&finalized()) }),
+        (Slot(2), Entry::Accepted { ballot, value: Value::membership(&next) }),
+    ]
+}
+
+fn finalized_snapshot() -> SnapshotMeta {
+    let (size_bytes, checksum) = (STATE.len() as u64, crc32c::crc32c(STATE));
+    SnapshotMeta { slot: Slot(1), size_bytes, checksum, membership: finalized() }
+}
+
+#[test]
+fn a_directory_of_format_level_2_is_written_as_always_and_read_back() -> Outcome {
+    let directory = tempfile::tempdir().expect("a temporary directory can be made");
+    let path = directory.path().join("data");
+    write_finalized(&path)?;
+    compare_with_golden(6, &path);
+    let (_directory, mut storage) = opened(6, &registry());
+    let recovered = storage.recover()?;
+    assert_eq!(recovered.snapshot, Some(finalized_snapshot()));
+    assert_eq!(recovered.entries, finalized_entries()[1..]);
+    Ok(())
+}
+
+/// What an older program does with this directory, this one does with that of a later one.
+#[test]
+fn a_directory_of_a_later_format_level_is_refused_by_name_before_anything_else_is_read() {
+    let directory = tempfile::tempdir().expect("a temporary directory can be made");
+    for (name, bytes) in trimmed(&golden(6)) {
+        fs::write(directory.path().join(name), bytes).expect("the file can be written");
+    }
+    let meta = directory.path().join("META");
+    let mut bytes = fs::read(&meta).expect("it is there");
+    for copy in [0, 4096] {
+        bytes[copy + 12] = 3;
+        let sum = crc32c::crc32c(&bytes[copy..copy + 4092]);
+        bytes[copy + 4092..copy + 4096].copy_from_slice(&sum.to_le_bytes());
+    }
+    fs::write(&meta, bytes).expect("the file can be written");
+    let error =
+        FileStorage::open(directory.path(), FileSettings::default()).expect_err("the level is unknown");
+    assert!(error.needs_newer_program(), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("is of format level 3, and this version of the program knows levels 1 to 2")
+    );
+    assert!(file::inspect(directory.path()).is_err_and(|error| error.needs_newer_program()));
 }
 
 fn reads_with_memberships(number: u16) -> Outcome {

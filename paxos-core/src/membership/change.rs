@@ -1,6 +1,7 @@
 //! Changes of the membership: what can be asked for, and what it makes of the members.
 
 use super::{Content, MAX_ADDRESS_BYTES, MAX_MEMBERS, MAX_REMOVED, Member, MemberRole, Members, Membership};
+use crate::format_level::FormatLevel;
 use crate::id::{Ballot, Epoch, NodeId};
 use crate::mutant::{Mutant, mutated};
 use crate::quorum::Quorums;
@@ -45,19 +46,26 @@ pub enum Change {
         /// Its new priority.
         priority: u8,
     },
+    /// The log may hold from now on what only programs know that read this level. The driver must have made
+    /// sure that the programs of all members do: one that does not can't take part any more.
+    Finalize {
+        /// The new level.
+        level: FormatLevel,
+    },
 }
 
 impl Change {
-    /// The member that the change is about.
+    /// The member that the change is about, if it is about one.
     #[must_use]
-    pub fn node(&self) -> NodeId {
+    pub fn node(&self) -> Option<NodeId> {
         match self {
             Change::AddLearner { node, .. }
             | Change::Promote { node }
             | Change::Demote { node }
             | Change::Remove { node }
             | Change::Move { node, .. }
-            | Change::Prioritize { node, .. } => *node,
+            | Change::Prioritize { node, .. } => Some(*node),
+            Change::Finalize { .. } => None,
         }
     }
 }
@@ -71,6 +79,7 @@ impl std::fmt::Display for Change {
             Change::Remove { node } => write!(formatter, "remove {node}"),
             Change::Move { node, address } => write!(formatter, "move {node} to {address}"),
             Change::Prioritize { node, priority } => write!(formatter, "give {node} priority {priority}"),
+            Change::Finalize { level } => write!(formatter, "finalize format level {level}"),
         }
     }
 }
@@ -118,6 +127,16 @@ pub enum ChangeError {
     TooManyMembers,
     /// [`MAX_REMOVED`] members have been removed.
     TooManyRemoved,
+    /// The format level is finalized already, or a higher one is.
+    LevelFinalized {
+        /// The level that is finalized.
+        level: FormatLevel,
+    },
+    /// This program does not know the format level.
+    LevelUnknown {
+        /// The level that was asked for.
+        level: FormatLevel,
+    },
 }
 
 impl std::fmt::Display for ChangeError {
@@ -142,6 +161,16 @@ impl std::fmt::Display for ChangeError {
             ChangeError::TooManyRemoved => {
                 write!(formatter, "{MAX_REMOVED} members have been removed, the most")
             }
+            ChangeError::LevelFinalized { level } => {
+                write!(formatter, "format level {level} is finalized already, and levels never go back")
+            }
+            ChangeError::LevelUnknown { level } => {
+                write!(
+                    formatter,
+                    "this program knows format levels up to {}, not {level}",
+                    FormatLevel::NEWEST
+                )
+            }
         }
     }
 }
@@ -159,9 +188,11 @@ impl Membership {
     /// [`ChangeError`] if the change does not fit this membership.
     #[expect(clippy::missing_panics_doc, reason = "each change checks what it could break")]
     pub fn changed(&self, change: &Change, ballot: Ballot) -> Result<Membership, ChangeError> {
-        let Content { epoch, members, removed, quorums, .. } = &*self.0;
+        let Content { epoch, members, removed, quorums, format_level, .. } = &*self.0;
         let (mut members, mut removed) = (members.clone(), removed.clone());
-        let position = members.iter().position(|member| member.id == change.node());
+        let mut format_level =
+            if mutated(Mutant::LevelForgotten) { FormatLevel::FIRST } else { *format_level };
+        let position = members.iter().position(|member| Some(member.id) == change.node());
         match change {
             Change::AddLearner { node, address } => {
                 self.check_new(*node)?;
@@ -191,6 +222,10 @@ impl Membership {
                 let position = position.ok_or(ChangeError::NotAMember { node: *node })?;
                 members[position].priority = *priority;
             }
+            Change::Finalize { level } => {
+                self.check_level(*level)?;
+                format_level = *level;
+            }
         }
         let voters = members.iter().filter(|member| member.role == MemberRole::Voter).count();
         if voters == 0 {
@@ -206,6 +241,7 @@ impl Membership {
             members,
             removed,
             quorums,
+            format_level,
             map: Members::new([]),
             are_equals: true,
         };
@@ -221,6 +257,16 @@ impl Membership {
             Err(ChangeError::AlreadyMember { node })
         } else if self.members().len() >= MAX_MEMBERS {
             Err(ChangeError::TooManyMembers)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn check_level(&self, level: FormatLevel) -> Result<(), ChangeError> {
+        if level <= self.format_level() {
+            Err(ChangeError::LevelFinalized { level: self.format_level() })
+        } else if !level.is_known() {
+            Err(ChangeError::LevelUnknown { level })
         } else {
             Ok(())
         }
@@ -298,6 +344,24 @@ mod tests {
         assert_eq!(demoted.to_string(), "epoch 3: (1) 2 3 4");
         let twice = refused(&demoted, &Change::Promote { node: NodeId(4) });
         assert_eq!(twice, ChangeError::HasRole { node: NodeId(4), role: MemberRole::Voter });
+    }
+
+    #[test]
+    fn the_format_level_only_goes_up_and_stays_through_other_changes() {
+        let finalize = |level| Change::Finalize { level: FormatLevel(level) };
+        let finalized = made(&three(), &finalize(2));
+        assert_eq!(finalized.to_string(), "epoch 1: 1 2 3, format level 2");
+        assert_eq!(finalized.details(), three().details());
+        let moved = made(&finalized, &Change::Remove { node: NodeId(3) });
+        assert_eq!((moved.format_level(), three().format_level()), (FormatLevel(2), FormatLevel::FIRST));
+        for level in [0, 1, 2] {
+            let error = ChangeError::LevelFinalized { level: FormatLevel(2) };
+            assert_eq!(refused(&finalized, &finalize(level)), error);
+        }
+        let next = FormatLevel(FormatLevel::NEWEST.0 + 1);
+        let unknown = refused(&finalized, &finalize(next.0));
+        assert_eq!(unknown, ChangeError::LevelUnknown { level: next });
+        assert!(unknown.to_string().contains("up to 2, not 3"), "{unknown}");
     }
 
     #[test]

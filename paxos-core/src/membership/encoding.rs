@@ -4,7 +4,8 @@
 //!
 //! ```text
 //! size
-//!    1  version, 1
+//!    1  version: 1 of the first format level, 2 of all others
+//!    2  format level, in version 2; so it is in every later version, too
 //!    8  epoch
 //!   16  ballot under which it was first proposed, round and node
 //!    2  quorums, of phase 1 and of phase 2
@@ -16,14 +17,19 @@
 //!    4  count of removed members; each:
 //!         8  id
 //! ```
+//!
+//! So a cluster of the first level writes what programs that know no levels read, and they refuse all others.
+//! A membership of a level that this program does not know is refused whatever else it holds.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::{Content, Member, MemberRole, Members, Membership};
+use crate::format_level::FormatLevel;
 use crate::id::{Ballot, Epoch, NodeId};
 use crate::quorum::Quorums;
 
-const VERSION: u8 = 1;
+const VERSION_WITHOUT_LEVEL: u8 = 1;
+const VERSION: u8 = 2;
 const ROLE_VOTER: u8 = 1;
 const ROLE_LEARNER: u8 = 2;
 
@@ -45,9 +51,15 @@ impl Membership {
     #[must_use]
     #[expect(clippy::missing_panics_doc, reason = "every membership keeps within the bounds of the layout")]
     pub fn encode(&self) -> Bytes {
-        let Content { epoch, ballot, members, quorums, removed, map: _, are_equals: _ } = &*self.0;
+        let Content { epoch, ballot, members, quorums, format_level, removed, map: _, are_equals: _ } =
+            &*self.0;
         let mut bytes = BytesMut::new();
-        bytes.put_u8(VERSION);
+        if is_told(*format_level) {
+            bytes.put_u8(VERSION);
+            bytes.put_u16_le(format_level.0);
+        } else {
+            bytes.put_u8(VERSION_WITHOUT_LEVEL);
+        }
         bytes.put_u64_le(epoch.0);
         bytes.put_u64_le(ballot.round);
         bytes.put_u64_le(ballot.node.0);
@@ -80,12 +92,26 @@ impl Membership {
     pub fn decode(bytes: &[u8]) -> Result<Membership, MalformedMembership> {
         take(bytes).ok_or(MalformedMembership)
     }
+
+    /// The format level that the bytes of a membership tell, also those of one that this program can't
+    /// [`decode`](Membership::decode) because it does not know the level. `None` if they tell none.
+    #[must_use]
+    pub fn peek_format_level(mut bytes: &[u8]) -> Option<FormatLevel> {
+        match bytes.try_get_u8().ok()? {
+            0 => None,
+            VERSION_WITHOUT_LEVEL => Some(FormatLevel::FIRST),
+            VERSION.. => bytes.try_get_u16_le().ok().map(FormatLevel),
+        }
+    }
 }
 
 fn take(mut rest: &[u8]) -> Option<Membership> {
-    if rest.try_get_u8().ok()? != VERSION {
-        return None;
-    }
+    let format_level = match rest.try_get_u8().ok()? {
+        VERSION_WITHOUT_LEVEL => FormatLevel::FIRST,
+        VERSION => Some(FormatLevel(rest.try_get_u16_le().ok()?))
+            .filter(|level| is_told(*level) && level.is_known())?,
+        _ => return None,
+    };
     let epoch = Epoch(rest.try_get_u64_le().ok()?);
     let ballot = Ballot { round: rest.try_get_u64_le().ok()?, node: NodeId(rest.try_get_u64_le().ok()?) };
     let prepare = usize::from(rest.try_get_u8().ok()?);
@@ -100,9 +126,22 @@ fn take(mut rest: &[u8]) -> Option<Membership> {
     }
     let voters = members.iter().filter(|member| member.role == MemberRole::Voter).count();
     let quorums = Quorums::flexible(voters, prepare, accept)?;
-    let content =
-        Content { epoch, ballot, members, quorums, removed, map: Members::new([]), are_equals: true };
+    let content = Content {
+        epoch,
+        ballot,
+        members,
+        quorums,
+        format_level,
+        removed,
+        map: Members::new([]),
+        are_equals: true,
+    };
     rest.is_empty().then(|| content.checked().ok())?
+}
+
+/// Whether a membership of this level tells it, so that each has one encoding.
+fn is_told(level: FormatLevel) -> bool {
+    level > FormatLevel::FIRST
 }
 
 fn take_member(rest: &mut &[u8]) -> Option<Member> {
@@ -153,6 +192,35 @@ mod tests {
         assert!(MalformedMembership.to_string().contains("no membership"));
     }
 
+    fn finalized() -> Membership {
+        let finalize = Change::Finalize { level: FormatLevel::NAMED };
+        membership().changed(&finalize, Ballot::ZERO).expect("the level is known")
+    }
+
+    #[test]
+    fn a_membership_of_the_first_level_is_what_programs_without_levels_read_and_others_are_not() {
+        assert_eq!(membership().encode()[0], 1);
+        let bytes = finalized().encode();
+        assert_eq!(&bytes[..3], [2, 2, 0]);
+        assert_eq!(Membership::decode(&bytes), Ok(finalized()));
+        assert_eq!(Membership::peek_format_level(&bytes), Some(FormatLevel(2)));
+        for length in 0..bytes.len() {
+            assert_eq!(Membership::decode(&bytes[..length]), Err(MalformedMembership), "cut to {length}");
+        }
+    }
+
+    #[test]
+    fn a_membership_of_an_unknown_level_is_refused_and_its_level_is_told() {
+        for (head, level) in [([2, 3, 0], 3), ([2, 1, 0], 1), ([2, 0, 0], 0), ([3, 0, 1], 256)] {
+            let mut bytes = finalized().encode().to_vec();
+            bytes[..3].copy_from_slice(&head);
+            assert_eq!(Membership::decode(&bytes), Err(MalformedMembership));
+            assert_eq!(Membership::peek_format_level(&bytes), Some(FormatLevel(level)));
+        }
+        assert_eq!(Membership::peek_format_level(&membership().encode()), Some(FormatLevel::FIRST));
+        assert_eq!(Membership::peek_format_level(&[]), None);
+    }
+
     #[test]
     fn a_membership_in_which_nobody_may_lead_is_refused() {
         const PRIORITY: usize = 28 + 8 + 1;
@@ -163,8 +231,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn changed_bytes_give_an_equal_encoding_or_are_refused(at in 0_usize..200, to: u8) {
-            let mut bytes = membership().encode().to_vec();
+        fn changed_bytes_give_an_equal_encoding_or_are_refused(at in 0_usize..200, to: u8, is_finalized: bool) {
+            let mut bytes = if is_finalized { finalized() } else { membership() }.encode().to_vec();
             let at = at % bytes.len();
             bytes[at] = to;
             if let Ok(decoded) = Membership::decode(&bytes) {

@@ -17,6 +17,7 @@ pub use self::encoding::MalformedMembership;
 pub(crate) use self::members::{MemberIndex, MemberSet, Members, PerMember};
 
 use crate::config::error::{ConfigError, check};
+use crate::format_level::FormatLevel;
 use crate::id::{Ballot, Epoch, NodeId};
 use crate::mutant::{Mutant, mutated};
 use crate::quorum::Quorums;
@@ -42,6 +43,8 @@ struct Content {
     /// In ascending order of ids.
     members: Vec<Member>,
     quorums: Quorums,
+    /// What the log may hold behind this membership.
+    format_level: FormatLevel,
     /// The ids of all members that were ever removed, in ascending order.
     removed: Vec<NodeId>,
     /// Ids and votes of `members`.
@@ -138,6 +141,7 @@ impl Membership {
             map: Members::new([]),
             are_equals: true,
             quorums: Quorums::majority(voters),
+            format_level: FormatLevel::FIRST,
             removed: Vec::new(),
             members,
         };
@@ -171,6 +175,12 @@ impl Membership {
     #[must_use]
     pub fn ballot(&self) -> Ballot {
         self.0.ballot
+    }
+
+    /// The level that is finalized: what the log may hold behind this membership.
+    #[must_use]
+    pub fn format_level(&self) -> FormatLevel {
+        self.0.format_level
     }
 
     /// The ids of all members, voters and learners, in ascending order.
@@ -284,7 +294,8 @@ impl Content {
     }
 }
 
-/// The epoch and the members, learners in brackets, for traces and logs.
+/// The epoch and the members, learners in brackets, and the format level if it is not the first one, for
+/// traces and logs.
 impl std::fmt::Display for Membership {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "epoch {}:", self.epoch())?;
@@ -294,7 +305,10 @@ impl std::fmt::Display for Membership {
                 MemberRole::Learner => write!(formatter, " ({})", member.id)?,
             }
         }
-        Ok(())
+        match self.format_level() {
+            FormatLevel::FIRST => Ok(()),
+            level => write!(formatter, ", format level {level}"),
+        }
     }
 }
 

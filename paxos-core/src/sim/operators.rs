@@ -14,8 +14,8 @@ use super::rule::Rule;
 use super::scenario::TICK_UNITS;
 use super::world::World;
 use crate::{
-    Ballot, Change, ChangeError, ChangeRefusal, ChangeRequest, Epoch, HandoverRefusal, Input, Membership,
-    NodeId, RequestId, Role, Standing,
+    Ballot, Change, ChangeError, ChangeRefusal, ChangeRequest, Epoch, FormatLevel, HandoverRefusal, Input,
+    Membership, NodeId, RequestId, Role, Standing,
 };
 
 /// After so many refusals an operator drops its plan.
@@ -84,7 +84,12 @@ impl<M: Machine, D: Disk> World<M, D> {
             2 => vec![Change::Demote { node: member(random) }],
             3 => vec![Change::Remove { node: member(random) }],
             4 => vec![Change::Move { node: member(random), address: self.draw_address(NodeId(0)) }],
-            5 => vec![Change::Prioritize { node: member(random), priority: random.below(3) as u8 }],
+            5 => {
+                let prioritize = Change::Prioritize { node: member(random), priority: random.below(3) as u8 };
+                let is_next =
+                    membership.epoch().0 % 3 == 2 && membership.format_level() < FormatLevel::NEWEST;
+                vec![if is_next { Change::Finalize { level: FormatLevel::NEWEST } } else { prioritize }]
+            }
             6 => match membership.removed() {
                 [] => Vec::new(),
                 removed => {
@@ -109,7 +114,7 @@ impl<M: Machine, D: Disk> World<M, D> {
         let members = membership.members();
         let lost = members.iter().find(is_lost).copied();
         let old = lost.unwrap_or_else(|| members[self.operator_random.index(members.len())]);
-        let new = add.node();
+        let new = add.node().expect("the change adds a node");
         let mut plan = vec![add, Change::Promote { node: new }, Change::Remove { node: old }];
         if self.operator_random.one_in(4) {
             plan.swap(1, 2);

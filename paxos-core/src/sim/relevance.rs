@@ -41,6 +41,7 @@ impl Mutant {
             | Mutant::LearnerPromises
             | Mutant::OldQuorumsKept
             | Mutant::RemovedForgotten
+            | Mutant::LevelForgotten
             | Mutant::AddressSharedByTwo
             | Mutant::FirstBallotNotPromised
             | Mutant::PhaseOneSkippedAfterTakeover

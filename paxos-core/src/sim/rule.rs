@@ -42,6 +42,8 @@ pub enum Rule {
     MembershipOfSlot,
     /// An id that was removed is never a member's again.
     IdsUsedOnce,
+    /// The finalized format level never goes back.
+    LevelKept,
     /// No two members have the same address.
     OneAddressEach,
     /// A membership differs from the one before in one member, and a leader proposes one for each epoch.

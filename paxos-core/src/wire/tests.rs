@@ -341,6 +341,9 @@ fn what_is_of_a_newer_kind_is_refused() {
     );
     let kind = Err(WireError::UnknownKind { number: 2 });
     assert_eq!(decode_hex("0803 3a0a 0a021001 1001 1a00 2802"), kind, "a value of an unknown kind");
+    let membership = Err(WireError::MalformedValue);
+    let of_level_3 = "0803 3a0d 0a021001 1001 1a03 020300 2801";
+    assert_eq!(decode_hex(of_level_3), membership, "a membership of an unknown format level");
     let group = Err(WireError::UnknownGroup { group: 7 });
     assert_eq!(decode_hex("0803 3202 0804 800407"), group, "a message for another group");
 }

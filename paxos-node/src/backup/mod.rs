@@ -33,7 +33,7 @@ mod reader;
 #[cfg(feature = "file")]
 mod restore;
 #[cfg(all(test, feature = "file"))]
-mod tests;
+pub(crate) mod tests;
 mod writer;
 
 use std::collections::BTreeMap;

@@ -31,13 +31,21 @@ fn backup_of(store: Store, slot: u64) -> Vec<u8> {
 }
 
 fn backup(state: &[u8], slot: u64, facts: BTreeMap<String, String>) -> Vec<u8> {
+    backup_at(state, (slot, 0), facts)
+}
+
+pub(crate) fn backup_at(
+    state: &[u8],
+    (slot, time_millis): (u64, u64),
+    facts: BTreeMap<String, String>,
+) -> Vec<u8> {
     let description = Description {
         program: String::from("1.2.3"),
         cluster: String::from("tested"),
         cluster_id: String::from("ab"),
         node: 1,
         slot,
-        time_millis: 0,
+        time_millis,
         taken_at_millis: 9,
         epoch: 2,
         members: vec![BackupMember { id: 1, role: String::from("voter"), address: String::from("a:1") }],

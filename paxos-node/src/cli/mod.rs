@@ -1,7 +1,7 @@
 //! The command line: the subcommands, and the exit codes of the program.
 //!
 //! Exit codes: 0 done, 1 failed otherwise, 2 usage or configuration, 3 the storage failed, 4 the storage is
-//! damaged, 5 the node was removed from its cluster.
+//! damaged, 5 the node was removed from its cluster, 6 the data needs a newer version of the program.
 
 #[cfg(feature = "file")]
 mod backup;
@@ -77,6 +77,7 @@ impl Failure {
     fn storage(error: &paxos_storage::Error) -> Failure {
         use paxos_storage::ErrorKind;
         let code = match error.kind() {
+            _ if error.needs_newer_program() => 6,
             ErrorKind::Damaged => 4,
             ErrorKind::Unusable => 2,
             _ => 3,
@@ -120,6 +121,7 @@ impl From<paxos_node::NodeError> for Failure {
             }
             NodeError::Recover(_) | NodeError::OldCopy { .. } => Failure::damaged(error),
             NodeError::Removed { .. } => Failure { code: 5, line: error.to_string() },
+            NodeError::NeedsNewerProgram { .. } => Failure { code: 6, line: error.to_string() },
             NodeError::Restore { .. } | NodeError::StorageSilent => {
                 Failure { code: 3, line: error.to_string() }
             }
@@ -145,7 +147,7 @@ Examples:
   paxos-node wal inspect data               what a data directory holds, and whether it is damaged
 
 Exit codes: 0 done, 1 failed otherwise, 2 usage or configuration, 3 storage failed, 4 storage damaged,
-  5 node removed from its cluster";
+  5 node removed from its cluster, 6 the data needs a newer version of the program";
 
 #[cfg(any(feature = "quic", feature = "tcp"))]
 const CHECK_EXAMPLES: &str = "\

@@ -24,7 +24,7 @@ use axum::routing::get;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use paxos_core::Standing;
+use paxos_core::{FormatLevel, Standing};
 use paxos_transport::{CertificateStatus, PeerStatus};
 use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, TcpStream};
@@ -53,6 +53,12 @@ pub struct StatusReport {
     /// The epoch of the membership in force, as far as the node knows.
     #[serde(default)]
     pub epoch: u64,
+    /// The format level that the cluster has finalized, as far as the node knows.
+    #[serde(default)]
+    pub format_level: u16,
+    /// The newest format level that the program of this node reads.
+    #[serde(default)]
+    pub newest_level: u16,
     /// What the node is in that membership: `voter`, `learner`, `outsider` before it was added, or `removed`.
     /// None until it has recovered.
     #[serde(default)]
@@ -286,6 +292,8 @@ pub(super) fn report(status: &Status) -> StatusReport {
         role: status.role.to_string(),
         leader: status.leader.map(|leader| leader.0),
         epoch: status.epoch().0,
+        format_level: status.format_level().0,
+        newest_level: FormatLevel::NEWEST.0,
         standing: status.standing.map(|standing| name_of(standing).to_owned()),
         members: MemberReport::all(status),
         ready: status.why_not_ready(),

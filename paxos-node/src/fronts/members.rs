@@ -21,6 +21,10 @@ pub struct MemberReport {
     pub lag_slots: Option<u64>,
     /// Whether the leader has heard from it lately. Only the leader knows.
     pub is_heard: Option<bool>,
+    /// The newest format level that its program reads; none if it was not heard lately, or if the node that
+    /// answers is from before there were levels.
+    #[serde(default)]
+    pub newest_level: Option<u16>,
 }
 
 impl MemberReport {
@@ -37,6 +41,7 @@ impl MemberReport {
                 priority: member.priority,
                 lag_slots: status.lag_of(member.id),
                 is_heard: progress.map(|progress| progress.is_heard),
+                newest_level: status.newest_level_of(member.id).map(|level| level.0),
             }
         };
         members.map(report).collect()

@@ -42,6 +42,7 @@
 //! | a cluster founded by some of its members | founded once all founders have met; then known by an identity that holds each disk | `introductions::founded`, a model of all orders in `introductions` |
 //! | disks made anew beside one that remembers | they never make a quorum, and log which nodes they wait for | `introductions::made_anew`, `checks::used_disk` |
 //! | members, or settings that must be equal, that differ | refused and logged on both sides with both values; no healthy node stops | `introductions::settings`, `introductions::three_nodes`, `checks` |
+//! | a program that is older or newer than the others | works beside the version before and after it until a format level is finalized; then refused by name, and stops before what it does not know | `upgrade`, `.ci/rolling`, [`guide::upgrade`](crate::guide::upgrade) |
 //! | a copy or a backup of a directory | a durable start counter tells older starts and rivals; what peers have heard of a storage tells copies that lack some of it; all are refused | `introductions::copy`, `introductions::backup` |
 //! | a cluster that is founded from a backup, and one of whose founders has another one | founders compare what they were restored from; a restore that was cut off is told | `backup::founders` |
 //! | a node that was given up when its cluster was rescued, and comes back | another id of the founding, and removed ids; it ends with exit code 5 | `rescue::last_node` |

@@ -9,6 +9,7 @@
 //!
 //! - [`run`]: run nodes under systemd, in containers and in Kubernetes;
 //! - [`access`]: who may talk to a node: TLS, users, and certificates that are replaced while it runs;
+//! - [`upgrade`]: which versions work together, how to upgrade and go back, and how a format changes;
 //! - [`backup`]: backups, new clusters from them, nodes that are replaced, and a majority that is lost;
 //! - [`monitor`]: what to monitor, and what is worth an alarm;
 //! - [`clients`]: what Redis clients do when an answer is lost, and what that means for commands that may not
@@ -26,3 +27,4 @@ pub mod monitor;
 pub mod run;
 pub mod simulate;
 pub mod time;
+pub mod upgrade;

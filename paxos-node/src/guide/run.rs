@@ -35,8 +35,8 @@
 //! (`EXTEND_TIMEOUT_USEC`). With `WatchdogSec` systemd kills a node that hangs; only the task that runs the
 //! protocol feeds it.
 //!
-//! The exit codes 2 (configuration), 4 (damaged data) and 5 (removed) are no reason to start anew: a person
-//! is needed. The unit says so with `RestartPreventExitStatus`.
+//! The exit codes 2 (configuration), 4 (damaged data), 5 (removed) and 6 (the data needs a newer version) are no
+//! reason to start anew: a person is needed. The unit says so with `RestartPreventExitStatus`.
 //!
 //! # Containers and Kubernetes
 //!

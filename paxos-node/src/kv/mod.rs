@@ -66,7 +66,7 @@ pub use feed::{Event, Feed, Listener, Lost};
 #[cfg(feature = "server")]
 pub(crate) use glob::Pattern;
 pub use operation::{
-    Condition, CountForm, DeadlineCondition, DeadlineForm, Expiry, MalformedCommand, Operation, Property,
+    Condition, CountForm, DeadlineCondition, DeadlineForm, Expiry, Operation, Property, UnreadableCommand,
     WindowRequest,
 };
 pub use picture::Picture;

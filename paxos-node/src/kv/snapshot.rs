@@ -8,6 +8,9 @@
 //!
 //! There is one further part, `REMOVALS`: see [`Removals::write`].
 //!
+//! A later form has another digit in the magic; it, and a part that is not known, is told as that of a newer
+//! version ([`io::ErrorKind::Unsupported`]), not as damage.
+//!
 //! `PAXOSKV1`, which knows no time and no deadlines, is still read, with that part or without.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -23,6 +26,8 @@ use super::store::Store;
 
 const MAGIC: &[u8; 8] = b"PAXOSKV2";
 const MAGIC_WITHOUT_TIME: &[u8; 8] = b"PAXOSKV1";
+/// How the magic of every version begins.
+const NAME: &[u8; 7] = b"PAXOSKV";
 const REMOVALS: &[u8; 8] = b"REMOVALS";
 /// A snapshot is read in parts of this size: a record has six short pieces.
 const BUFFER_BYTES: usize = 256 << 10;
@@ -64,7 +69,7 @@ fn read_records(store: &mut Store, source: &mut impl BufRead) -> io::Result<()> 
                 let removals = Removals::read(source)?;
                 store.removals = removals.ok_or_else(|| malformed("its removals are damaged"))?;
             }
-            _ => return Err(malformed("it has a part that this version does not know")),
+            _ => return Err(unsupported("it has a part that this version does not know")),
         }
     }
     Ok(())
@@ -93,6 +98,7 @@ fn read_unsealed(store: &mut Store, source: &mut impl BufRead) -> io::Result<()>
     let has_time = match &read_array::<8>(source)? {
         MAGIC => true,
         MAGIC_WITHOUT_TIME => false,
+        magic if magic.starts_with(NAME) => return Err(unsupported("it is of a later form")),
         _ => return Err(malformed("it does not begin with the magic bytes")),
     };
     store.revision = read_u64(source)?;
@@ -156,6 +162,11 @@ fn read_array<const N: usize>(source: &mut impl BufRead) -> io::Result<[u8; N]> 
     let mut bytes = [0; N];
     source.read_exact(&mut bytes)?;
     Ok(bytes)
+}
+
+/// A snapshot of a newer version.
+fn unsupported(problem: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, problem)
 }
 
 fn malformed(problem: &str) -> io::Error {

@@ -10,8 +10,8 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use super::feed::Event;
 use super::store::{CHANGED, REMOVED};
 use super::work::Work;
-use super::{MalformedCommand, Operation, Reply, Store, operation, reply, snapshot};
-use crate::state_machine::{Applying, SnapshotWriter, StateMachine};
+use super::{Operation, Reply, Store, UnreadableCommand, operation, reply, snapshot};
+use crate::state_machine::{Applying, SnapshotWriter, StateMachine, UnknownCommand};
 
 /// How many keys one command removes when they have expired: it is applied in a millisecond or two.
 const EXPIRED_AT_ONCE: u32 = 512;
@@ -20,8 +20,18 @@ const EXPIRY_COMMANDS: usize = 5;
 
 impl StateMachine for Store {
     fn apply(&mut self, at: Applying, command: &Bytes) -> Bytes {
+        let applied = self.try_apply(at, command);
+        applied
+            .unwrap_or_else(|UnknownCommand| reply::encode(&[Reply::error("ERR unknown command in the log")]))
+    }
+
+    fn try_apply(&mut self, at: Applying, command: &Bytes) -> Result<Bytes, UnknownCommand> {
+        let decoded = operation::decode(command);
+        if matches!(decoded, Err(UnreadableCommand::Unknown)) {
+            return Err(UnknownCommand);
+        }
         self.time = at.time.max(self.time);
-        match operation::decode(command) {
+        Ok(match decoded {
             Ok(operations) => {
                 let mut work = Work::of_command();
                 self.noted = self.feed.is_heard().then(Vec::new);
@@ -43,8 +53,12 @@ impl StateMachine for Store {
                 }
                 reply::encode(&replies)
             }
-            Err(MalformedCommand) => reply::encode(&[Reply::error("ERR malformed command in the log")]),
-        }
+            Err(_) => reply::encode(&[Reply::error("ERR malformed command in the log")]),
+        })
+    }
+
+    fn knows(command: &Bytes) -> bool {
+        operation::operations(command).all(|decoded| !matches!(decoded, Err(UnreadableCommand::Unknown)))
     }
 
     fn snapshot(&self) -> SnapshotWriter {

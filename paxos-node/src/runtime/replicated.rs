@@ -21,7 +21,7 @@ use tokio::sync::RwLock;
 
 use crate::error::NodeError;
 use crate::runtime::checkpoints::{DigestPace, Taken};
-use crate::state_machine::{Applying, SnapshotWriter, StateMachine};
+use crate::state_machine::{Applying, SnapshotWriter, StateMachine, UnknownCommand};
 use crate::status::Digest;
 
 /// The longest encoding of sessions that a snapshot may claim to hold. Twice what the limits allow is far
@@ -29,6 +29,11 @@ use crate::status::Digest;
 const MAX_SESSIONS_BYTES: u64 = 4 << 30;
 /// Set in the first number of a snapshot that has a time.
 const HAS_TIME: u64 = 1 << 63;
+/// The bits of that number that hold the length of the sessions. Those in between are zero: a snapshot in which
+/// one is set is of a newer version.
+const LENGTH_BITS: u64 = (1 << 48) - 1;
+/// What is not known if a state machine says that it does not know a command.
+const UNKNOWN_COMMAND: &str = "a command of an unknown kind";
 
 /// The replicated state of this node, shared between its applier and its readers.
 ///
@@ -116,8 +121,13 @@ impl<S: StateMachine> Replicated<S> {
         let at = Applying::new(slot, self.time);
         let Replicated { state, sessions, is_broken, .. } = self;
         for (index, command) in (0..).zip(value.commands()).skip(first as usize) {
-            // A program without sessions has proposed what is no request; all nodes skip it alike.
-            let Ok(request) = SessionCommand::decode(command) else { continue };
+            let Ok(request) = SessionCommand::decode(command.clone()) else {
+                if SessionCommand::is_of_unknown_kind(&command) {
+                    return Err(needs_newer(slot, is_broken, "a request of an unknown kind"));
+                }
+                // A program without sessions has proposed what is no request; all versions skip it alike.
+                continue;
+            };
             let (key, command) = match &request {
                 SessionCommand::Apply { session, sequence, command, .. } => {
                     (Some((*session, *sequence)), Some(command))
@@ -130,14 +140,16 @@ impl<S: StateMachine> Replicated<S> {
             {
                 return Ok(Some(index));
             }
-            let mut panicked = None;
+            let mut failed = None;
             let outcome = sessions.execute(slot, index, request, |command| {
-                guarded(slot, is_broken, || state.apply(at, &command)).unwrap_or_else(|error| {
-                    panicked = Some(error);
+                let applied = guarded(slot, is_broken, || state.try_apply(at, &command));
+                let unknown = |UnknownCommand| needs_newer(slot, is_broken, UNKNOWN_COMMAND);
+                applied.and_then(|applied| applied.map_err(unknown)).unwrap_or_else(|error| {
+                    failed = Some(error);
                     Bytes::new()
                 })
             });
-            if let Some(error) = panicked {
+            if let Some(error) = failed {
                 return Err(error);
             }
             executed(Executed { command: key, outcome });
@@ -191,7 +203,13 @@ impl<S: StateMachine> Replicated<S> {
 
     /// Replaces everything by the snapshot of `slot`.
     pub(crate) fn restore(&mut self, slot: Slot, snapshot: &mut dyn Read) -> Result<(), NodeError> {
-        let failed = |error| NodeError::Restore { slot, error };
+        let failed = |error: io::Error| match error.kind() {
+            io::ErrorKind::Unsupported => NodeError::NeedsNewerProgram {
+                slot,
+                content: format!("a snapshot of a newer version ({error})"),
+            },
+            _ => NodeError::Restore { slot, error },
+        };
         let (time, sessions) = read_head(snapshot, self.limits).map_err(failed)?;
         guarded(slot, &self.is_broken, || self.state.restore(snapshot))?.map_err(failed)?;
         self.sessions = sessions;
@@ -223,6 +241,12 @@ impl<S: StateMachine> Replicated<S> {
     }
 }
 
+/// The error for what this program does not know. The slot may be half applied, so nobody may read the state.
+fn needs_newer(slot: Slot, is_broken: &AtomicBool, content: &str) -> NodeError {
+    is_broken.store(true, Ordering::Relaxed);
+    NodeError::NeedsNewerProgram { slot, content: content.to_owned() }
+}
+
 /// Runs code of the user's state machine; after a panic the state is broken.
 fn guarded<T>(slot: Slot, is_broken: &AtomicBool, call: impl FnOnce() -> T) -> Result<T, NodeError> {
     caught(slot, call).inspect_err(|_| is_broken.store(true, Ordering::Relaxed))
@@ -244,6 +268,9 @@ pub(crate) fn message_of(panic: &(dyn Any + Send)) -> String {
 /// Reads what stands before the state machine's own bytes.
 fn read_head(snapshot: &mut dyn Read, limits: SessionLimits) -> io::Result<(Time, Sessions)> {
     let first = read_number(snapshot)?;
+    if first & !(HAS_TIME | LENGTH_BITS) != 0 {
+        return Err(io::Error::new(io::ErrorKind::Unsupported, "it begins in an unknown way"));
+    }
     let time = if first & HAS_TIME == 0 { Time::NONE } else { Time(read_number(snapshot)?) };
     Ok((time, read_sessions(snapshot, first & !HAS_TIME, limits)?))
 }
@@ -260,8 +287,9 @@ fn read_sessions(snapshot: &mut dyn Read, length: u64, limits: SessionLimits) ->
     if sessions.len() as u64 != length {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    Sessions::decode(Bytes::from(sessions), limits)
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    let is_newer = Sessions::is_of_newer_version(&sessions);
+    let kind = if is_newer { io::ErrorKind::Unsupported } else { io::ErrorKind::InvalidData };
+    Sessions::decode(Bytes::from(sessions), limits).map_err(|error| io::Error::new(kind, error))
 }
 
 #[cfg(test)]
@@ -320,6 +348,39 @@ mod tests {
             let times = [5_u64, 9, 9, 9, 10].map(u64::to_le_bytes);
             assert_eq!(replicated.state.0, times.as_flattened());
         }
+    }
+
+    #[test]
+    fn a_request_of_an_unknown_kind_is_not_skipped_and_a_malformed_one_is() {
+        let mut replicated = replicated();
+        let batch = |command: &'static [u8]| Value::batch(&[Bytes::from_static(command)]);
+        // A request to open a session that is cut short: every version takes it for nothing.
+        let malformed = replicated.apply(Slot(1), &batch(&[1, 2, 3]), 0, |_, _| true, |_| {});
+        assert_eq!(malformed.expect("all versions skip it"), None);
+        let error = replicated.apply(Slot(2), &batch(&[4, 2, 3]), 0, |_, _| true, |_| {});
+        let error = error.expect_err("a newer version does something");
+        assert!(matches!(error, NodeError::NeedsNewerProgram { slot: Slot(2), .. }), "{error}");
+        assert_eq!((replicated.applied, replicated.is_broken()), (Slot(1), true));
+    }
+
+    #[test]
+    fn a_snapshot_of_a_newer_version_is_told_from_a_damaged_one() {
+        let is_newer = |image: &[u8]| match replicated().restore(Slot(3), &mut &*image) {
+            Err(NodeError::NeedsNewerProgram { slot: Slot(3), .. }) => true,
+            Err(NodeError::Restore { .. }) => false,
+            other => panic!("it can't be read: {other:?}"),
+        };
+        let mut image = Vec::new();
+        replicated().snapshot().expect("it does not panic")(&mut image).expect("memory takes everything");
+        assert!(!is_newer(&image[..10]), "it is cut short");
+        let changed = |at: usize, byte: u8| {
+            let mut image = image.clone();
+            image[at] = byte;
+            image
+        };
+        assert!(is_newer(&changed(6, 1)), "a bit between the time and the length");
+        assert!(is_newer(&changed(16, 2)), "the version of the sessions");
+        assert!(!is_newer(&changed(16, 0)));
     }
 
     #[test]

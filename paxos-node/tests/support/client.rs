@@ -11,6 +11,11 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// A client of the node at this address, if it takes clients.
+    pub(crate) fn connect(address: &str) -> Option<Client> {
+        TcpStream::connect(address).ok().map(Client::new)
+    }
+
     pub(super) fn new(stream: TcpStream) -> Client {
         stream.set_read_timeout(Some(PATIENCE)).expect("a time-out can be set");
         Client { stream: BufReader::new(stream) }

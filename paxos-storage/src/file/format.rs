@@ -4,6 +4,8 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::Path;
 
+use paxos_core::FormatLevel;
+
 use super::disk::{Disk, SystemDisk};
 use super::failure::{self, During};
 use super::layout::frame::Link;
@@ -144,6 +146,7 @@ pub(crate) fn unreadable(error: ReadError, disk: &dyn Disk) -> Error {
     match error {
         ReadError::Io(source) => failure::failure("read", disk.path(meta::NAME), source),
         ReadError::UnknownVersion(version) => Error::UnknownVersion { file: disk.path(meta::NAME), version },
+        ReadError::UnknownLevel(level) => Error::UnknownLevel { file: disk.path(meta::NAME), level },
         ReadError::Damaged => Error::Damaged(meta_damage(disk)),
     }
 }
@@ -165,6 +168,7 @@ pub(crate) fn format_on(
         first_frame: Link { sequence: 1, chain: crc32c::crc32c(&fingerprint.to_le_bytes()) },
         snapshots: Vec::new(),
         registry: Registry::default(),
+        format_level: FormatLevel::FIRST,
     };
     Meta::finish(disk, meta_file, description).during("create", &disk.path(meta::NAME))
 }

@@ -144,7 +144,10 @@ impl Unfinished {
         *lost = lost.filter(|lost| lost.slot > slot);
         let mut snapshots: Vec<_> = lost.iter().copied().chain([record]).chain(kept).collect();
         snapshots.truncate(KEPT_SNAPSHOTS);
-        let change = meta_file.change(|description| description.snapshots.clone_from(&snapshots));
+        let change = meta_file.change(|description| {
+            description.snapshots.clone_from(&snapshots);
+            description.format_level = description.format_level.max(meta.membership.format_level());
+        });
         change.during("write", &disk.path(meta::NAME))?;
         self.remove_dropped(disk)?;
         let is_dropped = |old: &Slot| snapshots.iter().all(|kept| kept.slot != *old);

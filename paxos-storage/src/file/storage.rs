@@ -108,7 +108,7 @@ impl FileStorage {
     /// # Errors
     ///
     /// [`Error::NotFormatted`], [`Error::Locked`] if another process (or this one) has it open,
-    /// [`Error::UnknownVersion`], [`Error::Damaged`] if META can't be read, [`Error::VolumeTooSmall`] for
+    /// [`Error::UnknownVersion`], [`Error::UnknownLevel`], [`Error::Damaged`] if META can't be read, [`Error::VolumeTooSmall`] for
     /// segments of the size in `settings`, [`Error::Io`].
     pub fn open(directory: &Path, settings: FileSettings) -> Result<FileStorage, Error> {
         let segment_bytes = usize::try_from(settings.segment_bytes).unwrap_or(MAX_SEGMENT_BYTES);
@@ -286,7 +286,11 @@ impl Storage for FileStorage {
     fn remember(&mut self, registry: &Registry) -> Result<(), Error> {
         registry.assert_bounded();
         self.guarded(|storage| {
-            let change = storage.meta.change(|description| description.registry.clone_from(registry));
+            let founding = registry.founding.as_ref().map(|founding| founding.membership.format_level());
+            let change = storage.meta.change(|description| {
+                description.registry.clone_from(registry);
+                description.format_level = description.format_level.max(founding.unwrap_or_default());
+            });
             change.during("write", &storage.disk.path(meta::NAME))
         })
     }

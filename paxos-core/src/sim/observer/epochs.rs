@@ -109,6 +109,9 @@ impl Epochs {
         if let Some(id) = next.members().iter().find(|id| self.removed.contains(id)) {
             return Some((Rule::IdsUsedOnce, format!("{next}: node {id} was removed before")));
         }
+        if next.format_level() < before.format_level() {
+            return Some((Rule::LevelKept, format!("{next} comes after {before}")));
+        }
         let mut addresses: Vec<&str> = next.details().iter().map(|member| member.address.as_str()).collect();
         addresses.sort_unstable();
         if addresses.windows(2).any(|pair| pair[0] == pair[1] && !pair[0].is_empty()) {

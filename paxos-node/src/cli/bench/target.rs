@@ -112,7 +112,10 @@ impl Target {
 async fn fill(client: &Client<Store>, keys: Keys) -> Result<(), Failure> {
     for chunk in keys.chunks() {
         let pairs = chunk.into_iter().map(|key| (key, keys.value())).collect();
-        client.propose(Operation::command(&[Operation::MSet { pairs }])).await.map_err(Failure::other)?;
+        client
+            .propose_known(Operation::command(&[Operation::MSet { pairs }]))
+            .await
+            .map_err(Failure::other)?;
     }
     Ok(())
 }
@@ -144,7 +147,7 @@ impl Requester for Caller {
                 return Ok(1);
             }
         };
-        self.client.propose(Operation::command(&[operation])).await.map_err(text)?;
+        self.client.propose_known(Operation::command(&[operation])).await.map_err(text)?;
         Ok(1)
     }
 }

@@ -20,12 +20,21 @@ pub(super) async fn list(contact: &mut Contact, is_json: bool) -> Result<(), Fai
 fn show(members: &MembershipReport) {
     let leader = members.leader.map_or_else(|| String::from("none"), |leader| leader.to_string());
     say!(
-        "cluster {}, epoch {}, leader {leader}, as node {} sees it",
+        "cluster {}, epoch {}, format level {}, leader {leader}, as node {} sees it",
         members.cluster,
         members.epoch,
+        members.format_level,
         members.node
     );
-    say!("{:>6}  {:<8} {:<28} {:>8} {:>10}  HEARD", "ID", "ROLE", "ADDRESS", "PRIORITY", "LAG");
+    say!(
+        "{:>6}  {:<8} {:<28} {:>8} {:>10}  {:<7}  KNOWS LEVEL",
+        "ID",
+        "ROLE",
+        "ADDRESS",
+        "PRIORITY",
+        "LAG",
+        "HEARD"
+    );
     for member in &members.members {
         let role = if members.leader == Some(member.id) { "leader" } else { &member.role };
         let lag = member.lag_slots.map_or_else(|| String::from("unknown"), |slots| slots.to_string());
@@ -34,8 +43,13 @@ fn show(members: &MembershipReport) {
             Some(true) => "yes",
             Some(false) => "no",
         };
+        let level = member.newest_level.map_or_else(|| String::from("unknown"), |level| level.to_string());
         let address = if member.address.is_empty() { "unknown" } else { &member.address };
-        say!("{:>6}  {role:<8} {address:<28} {:>8} {lag:>10}  {heard}", member.id, member.priority);
+        say!(
+            "{:>6}  {role:<8} {address:<28} {:>8} {lag:>10}  {heard:<7}  {level}",
+            member.id,
+            member.priority
+        );
     }
     if !members.removed.is_empty() {
         let removed: Vec<String> = members.removed.iter().map(u64::to_string).collect();

@@ -4,6 +4,7 @@
 //! follows it, [`orders`] has one change made, and [`replace`] makes the three that replace a node.
 
 pub(super) mod contact;
+mod finalize;
 mod list;
 mod orders;
 mod replace;
@@ -27,6 +28,7 @@ Examples, for a cluster with a node at a:9001:
   paxos-node member list --via a:9001,b:9001 --certs certs
   paxos-node member replace --id 2 --with 4 --address d:9001 --via a:9001,b:9001 --certs certs
   paxos-node member transfer --to 3 --via a:9001 --certs certs
+  paxos-node member finalize --via a:9001 --certs certs     all nodes run the new version, and it is to stay
 
 A new node: 'paxos-node certs --out certs --add 4', then on its machine 'paxos-node format --id 4 --data data' and
   paxos-node serve --id 4 --join a:9001,b:9001 --listen d:9001 \\
@@ -118,6 +120,18 @@ enum Command {
         #[command(flatten)]
         change: Change,
     },
+    /// Raise the format level: from then on no older version of the program can take part.
+    ///
+    /// Raises it to the newest level that the programs of all members know; so have all run the version that is
+    /// to stay. Before that each node may go back to the version before. Afterwards that one is refused, by its
+    /// data directory and by the other nodes.
+    Finalize {
+        /// Finalize only in this epoch.
+        #[arg(long, value_name = "EPOCH")]
+        if_epoch: Option<u64>,
+        #[command(flatten)]
+        cluster: Cluster,
+    },
     /// Hand leadership over.
     Transfer {
         /// The id of the new leader [default: the fittest voter].
@@ -184,6 +198,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
 async fn carry_out(command: &Command) -> Result<(), Failure> {
     let (change, order) = match command {
         Command::List { cluster, json } => return list::list(&mut contact(cluster)?, *json).await,
+        Command::Finalize { if_epoch, cluster } => {
+            return finalize::finalize(&mut contact(cluster)?, *if_epoch).await;
+        }
         Command::Transfer { to, cluster } => return orders::transfer(&mut contact(cluster)?, *to).await,
         Command::Replace { member, with, address, cluster, force } => {
             let replacement = replace::Replacement {

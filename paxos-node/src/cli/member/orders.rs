@@ -160,6 +160,8 @@ fn already(change: &ChangeOrder, members: &MembershipReport) -> Option<String> {
         ChangeOrder::Demote { id } => member(id)
             .is_some_and(|member| !member.is_voter())
             .then(|| format!("already so: node {id} is a learner")),
+        ChangeOrder::Finalize { level } => (members.format_level >= *level)
+            .then(|| format!("already so: format level {} is finalized", members.format_level)),
         ChangeOrder::Remove { id } => {
             members.removed.contains(id).then(|| format!("already so: node {id} was removed"))
         }

@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use paxos_core::{Change, Membership, NodeId};
+use paxos_core::{Change, FormatLevel, Membership, NodeId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -95,6 +95,11 @@ pub enum ChangeOrder {
         /// Its new priority.
         priority: u8,
     },
+    /// [`Change::Finalize`].
+    Finalize {
+        /// The format level.
+        level: u16,
+    },
 }
 
 impl From<ChangeOrder> for Change {
@@ -106,6 +111,7 @@ impl From<ChangeOrder> for Change {
             ChangeOrder::Remove { id } => Change::Remove { node: NodeId(id) },
             ChangeOrder::Move { id, address } => Change::Move { node: NodeId(id), address },
             ChangeOrder::Prioritize { id, priority } => Change::Prioritize { node: NodeId(id), priority },
+            ChangeOrder::Finalize { level } => Change::Finalize { level: FormatLevel(level) },
         }
     }
 }
@@ -198,8 +204,16 @@ pub struct MembershipReport {
     pub members: Vec<MemberReport>,
     /// The ids of members that were removed. None of them is used again.
     pub removed: Vec<u64>,
+    /// The format level that the cluster has finalized.
+    #[serde(default = "first_level")]
+    pub format_level: u16,
     /// The membership that founded the cluster, by [`Membership::encode`], in base64.
     pub founding: String,
+}
+
+/// That of a node from before there were levels.
+fn first_level() -> u16 {
+    FormatLevel::FIRST.0
 }
 
 impl MembershipReport {
@@ -223,6 +237,7 @@ impl MembershipReport {
             leader: status.leader.map(|leader| leader.0),
             members,
             removed: membership.removed().iter().map(|node| node.0).collect(),
+            format_level: membership.format_level().0,
             founding: STANDARD.encode(founding.encode()),
         })
     }
@@ -262,6 +277,9 @@ impl std::fmt::Display for MembershipReport {
             } else {
                 write!(formatter, " ({})", member.id)?;
             }
+        }
+        if self.format_level != FormatLevel::FIRST.0 {
+            write!(formatter, ", format level {}", self.format_level)?;
         }
         Ok(())
     }

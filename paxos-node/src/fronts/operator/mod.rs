@@ -183,6 +183,9 @@ impl<S: StateMachine> OperatorFront<S> {
             AdministrationError::Change(refusal) => self.change_refused(&refusal, reason),
             AdministrationError::Handover(refusal) => self.handover_refused(refusal, reason),
             AdministrationError::Busy | AdministrationError::Unable(_) => Answer::NotYet { reason },
+            AdministrationError::ProgramTooOld { .. } | AdministrationError::ProgramUnknown { .. } => {
+                Answer::Refused { reason }
+            }
             AdministrationError::Stopped => Answer::Unknown { reason },
         }
     }

@@ -216,7 +216,7 @@ pub(super) async fn propose(
     client: &Client<Store>,
     operations: &[Operation],
 ) -> Result<Vec<Reply>, ClientError> {
-    let applied = client.propose(Operation::command(operations)).await?;
+    let applied = client.propose_known(Operation::command(operations)).await?;
     // A response that can't be read would be a bug. The operations were applied in any case.
     let replies = Reply::decode_all(applied.response).map_err(|_| ClientError::OutcomeUnknown)?;
     if replies.len() == operations.len() { Ok(replies) } else { Err(ClientError::OutcomeUnknown) }

@@ -2,6 +2,10 @@
 //!
 //! A command is its version (1 byte) and the operations one after the other: a tag, then the fields; bytes
 //! and lists behind their length (4 bytes, little-endian).
+//!
+//! A tag keeps its fields for ever, and is never used for anything else. What is new gets a new tag, or a new
+//! value where a byte tells of what kind a field is, and is written only once the
+//! [format level](paxos_core::FormatLevel) of the version that brings it is finalized.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -11,11 +15,17 @@ use crate::kv::decimal::Decimal;
 
 const VERSION: u8 = 1;
 
-/// The bytes of a command are not a list of operations.
+/// Why the bytes of a command are no list of operations.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("malformed command")]
 #[non_exhaustive]
-pub struct MalformedCommand;
+pub enum UnreadableCommand {
+    /// They are none in any version: all nodes answer alike that nothing is done.
+    #[error("malformed command")]
+    Malformed,
+    /// They may be operations of a newer version. A node must not apply them, nor anything behind them.
+    #[error("a command of an unknown kind")]
+    Unknown,
+}
 
 impl Operation {
     /// The command that carries out `operations` together, in this order.
@@ -186,18 +196,22 @@ impl Operation {
 }
 
 /// The operations of a command; they share its bytes.
-pub(crate) fn decode(command: &Bytes) -> Result<Vec<Operation>, MalformedCommand> {
+pub(crate) fn decode(command: &Bytes) -> Result<Vec<Operation>, UnreadableCommand> {
     operations(command).collect()
 }
 
 /// Decodes the operations of a command one by one. An error may be followed by others.
-pub(crate) fn operations(command: &Bytes) -> impl Iterator<Item = Result<Operation, MalformedCommand>> {
+pub(crate) fn operations(command: &Bytes) -> impl Iterator<Item = Result<Operation, UnreadableCommand>> {
     let mut bytes = command.clone();
-    let is_known = bytes.try_get_u8() == Ok(VERSION);
-    let mut is_refused = !is_known;
+    let mut refused = match bytes.try_get_u8() {
+        Ok(VERSION) => None,
+        Ok(version) if version > VERSION => Some(UnreadableCommand::Unknown),
+        _ => Some(UnreadableCommand::Malformed),
+    };
+    let is_known = refused.is_none();
     std::iter::from_fn(move || {
-        if std::mem::take(&mut is_refused) {
-            return Some(Err(MalformedCommand));
+        if let Some(error) = refused.take() {
+            return Some(Err(error));
         }
         (is_known && !bytes.is_empty()).then(|| decode_one(&mut bytes))
     })
@@ -219,7 +233,7 @@ fn split_field(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)
 }
 
-fn decode_one(bytes: &mut Bytes) -> Result<Operation, MalformedCommand> {
+fn decode_one(bytes: &mut Bytes) -> Result<Operation, UnreadableCommand> {
     Ok(match take_u8(bytes)? {
         1 => Operation::Get { key: take(bytes)? },
         2 => Operation::Set {
@@ -250,11 +264,11 @@ fn decode_one(bytes: &mut Bytes) -> Result<Operation, MalformedCommand> {
 }
 
 /// Decodes an operation that the first version did not have.
-fn decode_later(tag: u8, bytes: &mut Bytes) -> Result<Operation, MalformedCommand> {
+fn decode_later(tag: u8, bytes: &mut Bytes) -> Result<Operation, UnreadableCommand> {
     Ok(match tag {
         40 => Operation::DeleteIf {
             key: take(bytes)?,
-            condition: take_condition(bytes)?.ok_or(MalformedCommand)?,
+            condition: take_condition(bytes)?.ok_or(UnreadableCommand::Malformed)?,
         },
         41 => Operation::Digest { key: take(bytes)? },
         42 => Operation::MSetNx { pairs: take_list(bytes, take_pair)? },
@@ -264,8 +278,9 @@ fn decode_later(tag: u8, bytes: &mut Bytes) -> Result<Operation, MalformedComman
         }
         44 => Operation::GetRange { key: take(bytes)?, first: take_i64(bytes)?, last: take_i64(bytes)? },
         45 => {
-            let (key, units) = (take(bytes)?, bytes.try_get_i128_le().map_err(|_| MalformedCommand)?);
-            Operation::AddDecimal { key, by: Decimal::of_units(units).ok_or(MalformedCommand)? }
+            let (key, units) =
+                (take(bytes)?, bytes.try_get_i128_le().map_err(|_| UnreadableCommand::Malformed)?);
+            Operation::AddDecimal { key, by: Decimal::of_units(units).ok_or(UnreadableCommand::Malformed)? }
         }
         46 => {
             let (from, to) = take_pair(bytes)?;
@@ -285,7 +300,7 @@ fn decode_later(tag: u8, bytes: &mut Bytes) -> Result<Operation, MalformedComman
                 2 => Property::IdleTime,
                 3 => Property::References,
                 4 => Property::MemoryBytes,
-                _ => return Err(MalformedCommand),
+                _ => return Err(UnreadableCommand::Unknown),
             },
         },
         51 => Operation::Unchanged { watched: take_list(bytes, take_watched)? },
@@ -314,7 +329,7 @@ pub(super) fn put_condition(bytes: &mut BytesMut, condition: Option<&Condition>)
     }
 }
 
-pub(super) fn take_condition(bytes: &mut Bytes) -> Result<Option<Condition>, MalformedCommand> {
+pub(super) fn take_condition(bytes: &mut Bytes) -> Result<Option<Condition>, UnreadableCommand> {
     Ok(match take_u8(bytes)? {
         0 => None,
         1 => Some(Condition::IfMissing),
@@ -323,16 +338,16 @@ pub(super) fn take_condition(bytes: &mut Bytes) -> Result<Option<Condition>, Mal
         4 => Some(Condition::IfNotEqual(take(bytes)?)),
         5 => Some(Condition::IfDigest(take_u64(bytes)?)),
         6 => Some(Condition::IfNotDigest(take_u64(bytes)?)),
-        _ => return Err(MalformedCommand),
+        _ => return Err(UnreadableCommand::Unknown),
     })
 }
 
-fn take_watched(bytes: &mut Bytes) -> Result<(Bytes, Seen), MalformedCommand> {
+fn take_watched(bytes: &mut Bytes) -> Result<(Bytes, Seen), UnreadableCommand> {
     let (key, kind, revision) = (take(bytes)?, take_u8(bytes)?, take_u64(bytes)?);
     match kind {
         0 => Ok((key, Seen::Changed(revision))),
         1 => Ok((key, Seen::Missing(revision))),
-        _ => Err(MalformedCommand),
+        _ => Err(UnreadableCommand::Unknown),
     }
 }
 
@@ -369,40 +384,40 @@ fn length(length: usize) -> u32 {
     u32::try_from(length).expect("a request is bounded far below 4 GiB")
 }
 
-pub(super) fn take_u8(bytes: &mut Bytes) -> Result<u8, MalformedCommand> {
-    bytes.try_get_u8().map_err(|_| MalformedCommand)
+pub(super) fn take_u8(bytes: &mut Bytes) -> Result<u8, UnreadableCommand> {
+    bytes.try_get_u8().map_err(|_| UnreadableCommand::Malformed)
 }
 
-pub(super) fn take_bool(bytes: &mut Bytes) -> Result<bool, MalformedCommand> {
+pub(super) fn take_bool(bytes: &mut Bytes) -> Result<bool, UnreadableCommand> {
     match take_u8(bytes)? {
         0 => Ok(false),
         1 => Ok(true),
-        _ => Err(MalformedCommand),
+        _ => Err(UnreadableCommand::Unknown),
     }
 }
 
-fn take_u64(bytes: &mut Bytes) -> Result<u64, MalformedCommand> {
-    bytes.try_get_u64_le().map_err(|_| MalformedCommand)
+fn take_u64(bytes: &mut Bytes) -> Result<u64, UnreadableCommand> {
+    bytes.try_get_u64_le().map_err(|_| UnreadableCommand::Malformed)
 }
 
-pub(super) fn take_i64(bytes: &mut Bytes) -> Result<i64, MalformedCommand> {
-    bytes.try_get_i64_le().map_err(|_| MalformedCommand)
+pub(super) fn take_i64(bytes: &mut Bytes) -> Result<i64, UnreadableCommand> {
+    bytes.try_get_i64_le().map_err(|_| UnreadableCommand::Malformed)
 }
 
-fn take_pair(bytes: &mut Bytes) -> Result<(Bytes, Bytes), MalformedCommand> {
+fn take_pair(bytes: &mut Bytes) -> Result<(Bytes, Bytes), UnreadableCommand> {
     Ok((take(bytes)?, take(bytes)?))
 }
 
-pub(super) fn take(bytes: &mut Bytes) -> Result<Bytes, MalformedCommand> {
-    let length = bytes.try_get_u32_le().map_err(|_| MalformedCommand)? as usize;
-    if length > bytes.len() { Err(MalformedCommand) } else { Ok(bytes.split_to(length)) }
+pub(super) fn take(bytes: &mut Bytes) -> Result<Bytes, UnreadableCommand> {
+    let length = bytes.try_get_u32_le().map_err(|_| UnreadableCommand::Malformed)? as usize;
+    if length > bytes.len() { Err(UnreadableCommand::Malformed) } else { Ok(bytes.split_to(length)) }
 }
 
 pub(super) fn take_list<T>(
     bytes: &mut Bytes,
-    take_one: impl Fn(&mut Bytes) -> Result<T, MalformedCommand>,
-) -> Result<Vec<T>, MalformedCommand> {
-    let count = bytes.try_get_u32_le().map_err(|_| MalformedCommand)?;
+    take_one: impl Fn(&mut Bytes) -> Result<T, UnreadableCommand>,
+) -> Result<Vec<T>, UnreadableCommand> {
+    let count = bytes.try_get_u32_le().map_err(|_| UnreadableCommand::Malformed)?;
     // Grows with the elements that are there, not with the number that is claimed.
     (0..count).map(|_| take_one(bytes)).collect()
 }

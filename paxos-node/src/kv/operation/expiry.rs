@@ -3,7 +3,7 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::codec::{
-    MalformedCommand, put, put_bytes, put_condition, put_list, take, take_bool, take_condition, take_i64,
+    UnreadableCommand, put, put_bytes, put_condition, put_list, take, take_bool, take_condition, take_i64,
     take_list, take_u8,
 };
 use super::{DeadlineCondition, DeadlineForm, Expiry, Operation};
@@ -73,7 +73,7 @@ pub(super) fn encode(operation: &Operation, bytes: &mut BytesMut) {
 }
 
 /// Reads the operation behind this tag.
-pub(super) fn decode(tag: u8, bytes: &mut Bytes) -> Result<Operation, MalformedCommand> {
+pub(super) fn decode(tag: u8, bytes: &mut Bytes) -> Result<Operation, UnreadableCommand> {
     Ok(match tag {
         SET_EXPIRING => Operation::SetExpiring {
             key: take(bytes)?,
@@ -95,11 +95,13 @@ pub(super) fn decode(tag: u8, bytes: &mut Bytes) -> Result<Operation, MalformedC
                 1 => DeadlineForm::LeftSeconds,
                 2 => DeadlineForm::AtMs,
                 3 => DeadlineForm::AtSeconds,
-                _ => return Err(MalformedCommand),
+                _ => return Err(UnreadableCommand::Unknown),
             },
         },
         CREATED => Operation::Created { key: take(bytes)? },
-        EXPIRE => Operation::Expire { at_most: bytes.try_get_u32_le().map_err(|_| MalformedCommand)? },
+        EXPIRE => {
+            Operation::Expire { at_most: bytes.try_get_u32_le().map_err(|_| UnreadableCommand::Malformed)? }
+        }
         CHANGE_DEADLINE_IF_EQUAL => Operation::ChangeDeadlineIfEqual {
             key: take(bytes)?,
             value: take(bytes)?,
@@ -111,10 +113,10 @@ pub(super) fn decode(tag: u8, bytes: &mut Bytes) -> Result<Operation, MalformedC
         SET_ALL => Operation::SetAll {
             keys: take_list(bytes, take)?,
             value: take(bytes)?,
-            condition: take_condition(bytes)?.ok_or(MalformedCommand)?,
+            condition: take_condition(bytes)?.ok_or(UnreadableCommand::Malformed)?,
             expiry: take_expiry(bytes)?,
         },
-        _ => return Err(MalformedCommand),
+        _ => return Err(UnreadableCommand::Unknown),
     })
 }
 
@@ -125,7 +127,7 @@ fn put_deadline_condition(bytes: &mut BytesMut, condition: DeadlineCondition) {
     }
 }
 
-fn take_deadline_condition(bytes: &mut Bytes) -> Result<DeadlineCondition, MalformedCommand> {
+fn take_deadline_condition(bytes: &mut Bytes) -> Result<DeadlineCondition, UnreadableCommand> {
     Ok(DeadlineCondition {
         if_none: take_bool(bytes)?,
         if_any: take_bool(bytes)?,
@@ -145,7 +147,7 @@ fn put_expiry(bytes: &mut BytesMut, expiry: Expiry) {
     bytes.put_i64_le(ms);
 }
 
-fn take_expiry(bytes: &mut Bytes) -> Result<Expiry, MalformedCommand> {
+fn take_expiry(bytes: &mut Bytes) -> Result<Expiry, UnreadableCommand> {
     let tag = take_u8(bytes)?;
     let ms = take_i64(bytes)?;
     Ok(match (tag, ms) {
@@ -153,6 +155,6 @@ fn take_expiry(bytes: &mut Bytes) -> Result<Expiry, MalformedCommand> {
         (1, 0) => Expiry::Kept,
         (2, ms) => Expiry::AfterMs(ms),
         (3, ms) => Expiry::AtMs(ms),
-        _ => return Err(MalformedCommand),
+        _ => return Err(UnreadableCommand::Unknown),
     })
 }

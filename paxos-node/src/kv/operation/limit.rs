@@ -3,7 +3,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::Operation;
-use super::codec::{MalformedCommand, put, take, take_i64, take_u8};
+use super::codec::{UnreadableCommand, put, take, take_i64, take_u8};
 
 /// The tags of these operations.
 const COUNT: u8 = 80;
@@ -58,7 +58,7 @@ pub(super) fn encode(operation: &Operation, bytes: &mut BytesMut) {
 }
 
 /// Reads the operation behind this tag.
-pub(super) fn decode(tag: u8, bytes: &mut Bytes) -> Result<Operation, MalformedCommand> {
+pub(super) fn decode(tag: u8, bytes: &mut Bytes) -> Result<Operation, UnreadableCommand> {
     Ok(match tag {
         COUNT => Operation::Count {
             key: take(bytes)?,
@@ -68,7 +68,7 @@ pub(super) fn decode(tag: u8, bytes: &mut Bytes) -> Result<Operation, MalformedC
                 0 => CountForm::Sum,
                 1 => CountForm::SumAndLeft,
                 2 => CountForm::AnewAndLeft,
-                _ => return Err(MalformedCommand),
+                _ => return Err(UnreadableCommand::Unknown),
             },
         },
         COUNTED => Operation::Counted { key: take(bytes)? },
@@ -79,9 +79,9 @@ pub(super) fn decode(tag: u8, bytes: &mut Bytes) -> Result<Operation, MalformedC
             request: match take_u8(bytes)? {
                 0 => None,
                 1 => Some(WindowRequest { limit: take_i64(bytes)?, amount: take_i64(bytes)? }),
-                _ => return Err(MalformedCommand),
+                _ => return Err(UnreadableCommand::Unknown),
             },
         },
-        _ => return Err(MalformedCommand),
+        _ => return Err(UnreadableCommand::Unknown),
     })
 }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use super::decimal::Decimal;
 use super::{Reply, Seen};
 
-pub use self::codec::MalformedCommand;
+pub use self::codec::UnreadableCommand;
 pub(super) use self::codec::{decode, lone_set_value_bytes, operations};
 pub use self::condition::Condition;
 pub(crate) use self::condition::digest;

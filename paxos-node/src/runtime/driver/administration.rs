@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use paxos_core::{
-    ChangeRefusal, ChangeRequest, Epoch, HandoverRefusal, Input, Membership, NodeId, RequestId, Role, Slot,
-    Standing,
+    Change, ChangeRefusal, ChangeRequest, Epoch, FormatLevel, HandoverRefusal, Input, Membership, NodeId,
+    RequestId, Role, Slot, Standing,
 };
 use paxos_transport::{Peer, SetPeersError};
 use tokio::sync::oneshot;
@@ -16,7 +16,7 @@ use crate::client::{AdministrationError, ClientError};
 use crate::error::NodeError;
 use crate::runtime::metrics;
 use crate::state_machine::StateMachine;
-use crate::status::MemberProgress;
+use crate::status::{KnownLevels, MemberProgress};
 
 /// At most this many requests wait at a time.
 const MAX_REQUESTS: usize = 64;
@@ -82,14 +82,39 @@ impl<S: StateMachine> Driver<S> {
     /// Asks the replica for a change of the membership.
     pub(super) fn on_change(
         &mut self,
-        change: paxos_core::Change,
+        change: Change,
         if_epoch: Option<Epoch>,
         is_forced: bool,
         reply: AdministrationReply,
     ) -> Result<(), NodeError> {
+        if let Change::Finalize { level } = change
+            && let Err(error) = self.check_programs(level)
+        {
+            reply.refuse(error);
+            return Ok(());
+        }
         let Some(request) = self.administration.add(reply) else { return Ok(()) };
         tracing::info!(node = self.settings.node.0, "asked to change the membership: {change}");
         self.step(Input::Change(ChangeRequest { request, change, if_epoch, is_forced }))
+    }
+
+    /// Whether the programs of all members know a format level. Only a leader is asked: another node refuses
+    /// the change for that reason.
+    fn check_programs(&self, level: FormatLevel) -> Result<(), AdministrationError> {
+        if self.replica.role() != Role::Leader {
+            return Ok(());
+        }
+        let known = self.peers.introductions.known_levels();
+        for &node in self.replica.membership().members() {
+            match known.iter().find(|known| known.node == node) {
+                None => return Err(AdministrationError::ProgramUnknown { node, level }),
+                Some(KnownLevels { newest, .. }) if *newest < level => {
+                    return Err(AdministrationError::ProgramTooOld { node, newest: *newest, level });
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(())
     }
 
     /// Asks the replica to hand leadership over.
@@ -140,6 +165,7 @@ impl<S: StateMachine> Driver<S> {
     pub(super) fn follow_membership(&mut self, membership: &Membership) {
         self.peers.introductions.set_members(membership.members());
         self.peers.introductions.set_removed(membership.removed(), membership.epoch());
+        self.peers.introductions.set_format_level(membership.format_level());
         self.peers.mesh.set_members(self.replica.config());
         let peers = self.peers_of(membership);
         let is_member = |peer: &Peer| peers.iter().any(|member| member.id == peer.id);

@@ -21,6 +21,7 @@ impl<S: StateMachine> Driver<S> {
                 membership: Some(replica.membership().clone()),
                 standing: Some(replica.standing()),
                 founding_membership: founding.map(|founding| founding.membership.clone()),
+                known_levels: peers.introductions.known_levels(),
                 progress: Arc::clone(&self.progress),
                 ballot: replica.promised(),
                 chosen: replica.chosen(),

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use paxos_core::{Membership, NodeId, Quorums, ReadMode};
+use paxos_core::{FormatLevel, Membership, NodeId, Quorums, ReadMode};
 use paxos_storage::{Founding, Origin, Registry, Start, Storage};
 
 use super::rules::RESTORED_FROM;
-use super::{Introductions, OwnNode, Reach, list};
+use super::{Introductions, Levels, OwnNode, Reach, list};
 use crate::error::NodeError;
 use crate::runtime::memory::PeerLimit;
 use crate::settings::NodeSettings;
@@ -29,7 +29,7 @@ pub(crate) fn begin(
 ) -> Result<Introductions, NodeError> {
     let mut registry = storage.registry();
     check_members(settings, &founding, present)?;
-    let own = own(settings, storage, reach, &founding);
+    let own = own(settings, storage, (reach, present.format_level()), &founding);
     check_registry(&own, &registry)?;
     let is_restored = matches!(registry.origin, Some(Origin::Backup(_)));
     if is_restored && registry.founding.is_none() && is_new {
@@ -59,7 +59,8 @@ pub(crate) fn begin(
 /// the founders are those in force is known only after recovery.
 pub(crate) fn check(settings: &NodeSettings, storage: &dyn Storage) -> Result<(), NodeError> {
     let founding = founding_membership(settings, storage)?;
-    check_registry(&own(settings, storage, Reach::default(), &founding), &storage.registry())
+    let held = (Reach::default(), founding.format_level());
+    check_registry(&own(settings, storage, held, &founding), &storage.registry())
 }
 
 /// The membership that the cluster was founded with: as the storage remembers it, else that of the settings.
@@ -124,7 +125,12 @@ fn check_registry(own: &OwnNode, registry: &Registry) -> Result<(), NodeError> {
     Ok(())
 }
 
-fn own(settings: &NodeSettings, storage: &dyn Storage, reach: Reach, founding: &Membership) -> OwnNode {
+fn own(
+    settings: &NodeSettings,
+    storage: &dyn Storage,
+    (reach, format_level): (Reach, FormatLevel),
+    founding: &Membership,
+) -> OwnNode {
     let identity = storage.identity();
     OwnNode {
         node: settings.node,
@@ -135,6 +141,7 @@ fn own(settings: &NodeSettings, storage: &dyn Storage, reach: Reach, founding: &
         settings: equal_settings(settings, founding),
         facts: facts(settings, storage.registry().origin),
         reach,
+        levels: Levels::own(format_level),
     }
 }
 

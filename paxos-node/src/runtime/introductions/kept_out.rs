@@ -4,6 +4,7 @@ use std::fmt;
 
 use paxos_core::NodeId;
 
+use super::levels::are_of_levels;
 use super::{Introductions, Peer, PeerRefusal};
 
 /// The reason for which a node knows that it can't serve clients. Its log says more.
@@ -41,6 +42,8 @@ pub enum KeptOut {
 pub enum RefusedFor {
     /// Settings that must be equal differ.
     Settings,
+    /// The program of one of them does not know the format level of the cluster.
+    FormatLevel,
     /// One of them has come back with another disk.
     OtherDisk,
     /// They belong to clusters of one name that were founded apart.
@@ -81,6 +84,7 @@ impl fmt::Display for RefusedFor {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             RefusedFor::Settings => "settings differ that must be equal",
+            RefusedFor::FormatLevel => "the program of one does not know the format level of the cluster",
             RefusedFor::OtherDisk => "one has come back with another disk",
             RefusedFor::OtherFounding => "their clusters were founded apart",
             RefusedFor::Copy => "one runs on a copy of its data",
@@ -107,6 +111,7 @@ impl fmt::Display for Many {
 impl From<&PeerRefusal> for RefusedFor {
     fn from(refusal: &PeerRefusal) -> RefusedFor {
         match refusal {
+            PeerRefusal::Settings(differences) if are_of_levels(differences) => RefusedFor::FormatLevel,
             PeerRefusal::Settings(_) => RefusedFor::Settings,
             PeerRefusal::OtherDisk { .. } => RefusedFor::OtherDisk,
             PeerRefusal::OtherFounding => RefusedFor::OtherFounding,

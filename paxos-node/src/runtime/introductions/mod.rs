@@ -23,6 +23,12 @@
 //! as founded; its founding gets its name, the same one everywhere, when the storages of all members are
 //! known.
 //!
+//! # Format levels
+//!
+//! Nodes tell which [format levels](paxos_core::FormatLevel) their programs read, and which one their cluster
+//! has finalized. A program that does not know that one is refused, by name; until it is finalized, an older
+//! program is welcome. See [`levels`].
+//!
 //! # Rescues
 //!
 //! Who has lost the majority of a cluster for good goes on with the rest, under another name of the founding.
@@ -54,6 +60,7 @@ mod begin;
 mod founding;
 mod frame;
 mod kept_out;
+mod levels;
 #[cfg(test)]
 mod model;
 mod mutant;
@@ -67,6 +74,7 @@ mod rules;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use paxos_core::{Epoch, Membership, Message, NodeId, Slot, wire};
@@ -75,16 +83,20 @@ use paxos_storage::{Founding, KnownPeer, Registry, Start};
 use self::frame::{Contents, Hello, News, PeerNews};
 use self::mutant::{Mutant, mutated};
 use self::peer::Peer;
+use crate::status::KnownLevels;
 
 pub(crate) use self::begin::{begin, check, founding_membership};
 #[cfg(any(test, feature = "fuzz"))]
 pub use self::frame::fuzz;
 pub(crate) use self::frame::{PeerRefusal, decode_message};
 pub use self::kept_out::{KeptOut, RefusedFor};
+pub(crate) use self::levels::Levels;
 pub(crate) use self::notice::{Nodes, Notice};
 pub(crate) use self::reach::Reach;
 pub use self::refound::refound;
 pub(crate) use self::rules::{OwnNode, list};
+#[cfg(test)]
+pub(crate) use self::tests::{frames_of_every_kind, is_frame};
 
 /// How often a node says hello to a peer until they are introduced.
 const HELLO_TICKS: u128 = 10;
@@ -126,6 +138,8 @@ pub(crate) struct Introductions {
     tells_waiting_at_ticks: u128,
     news_at_ticks: u128,
     now_ticks: u128,
+    /// As of the last tick, this node's own at the end.
+    known_levels: Arc<[KnownLevels]>,
     actions: VecDeque<Action>,
 }
 
@@ -180,6 +194,7 @@ impl Introductions {
             tells_waiting_at_ticks: WAITING_TICKS,
             news_at_ticks: 0,
             now_ticks: 0,
+            known_levels: [].into(),
             actions: VecDeque::new(),
             own,
         };
@@ -300,6 +315,7 @@ impl Introductions {
     pub(crate) fn tick(&mut self, now_ticks: u128) {
         self.now_ticks = now_ticks;
         self.drop_guests();
+        self.note_levels();
         let is_founded = self.may_take_part();
         let mut due = Vec::new();
         for (node, peer) in &mut self.peers {
@@ -365,6 +381,7 @@ impl Introductions {
             absent: self.own.absent.clone(),
             asks,
             reach: self.own.reach,
+            levels: self.own.levels,
         }
     }
 }

@@ -92,6 +92,7 @@ impl World {
             settings: BTreeMap::new(),
             facts: BTreeMap::new(),
             reach: super::Reach::default(),
+            levels: super::Levels::own(paxos_core::FormatLevel::FIRST),
         };
         let founders: Vec<NodeId> = own.members.iter().copied().collect();
         let founding = Membership::new(&founders).expect("the nodes of a model are few and distinct");

@@ -6,6 +6,7 @@ use paxos_core::NodeId;
 use paxos_storage::FoundingId;
 
 use super::frame::{Difference, PeerRefusal};
+use super::levels::are_of_levels;
 
 /// Something to be logged once.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -78,6 +79,15 @@ fn explain(
     refusing: &str,
 ) -> fmt::Result {
     match refusal {
+        PeerRefusal::Settings(differences) if are_of_levels(differences) => {
+            let told = differences.first().map(|one| (&*one.refused, &*one.refusing)).unwrap_or_default();
+            write!(
+                formatter,
+                "the format level is {} with {refused} and {} with {refusing}, and the program of each node must know the level \
+                 that the cluster has finalized; start another version of the program where it does not",
+                told.0, told.1
+            )
+        }
         PeerRefusal::Settings(differences) => {
             for Difference { name, refusing: theirs, refused: its } in differences {
                 write!(

@@ -7,6 +7,7 @@ use paxos_core::{Epoch, NodeId};
 use paxos_storage::{Origin, Registry, Start};
 
 use super::frame::{self, Answer, Contents, Hello, PeerNews, PeerRefusal, Standing};
+use super::levels::are_of_levels;
 use super::mutant::{Mutant, mutated};
 use super::peer::{Peer, Precedence};
 use super::rules::Judgement;
@@ -176,7 +177,13 @@ impl Introductions {
             Judgement::Admit | Judgement::Remember(_) => PeerRefusal::OtherFounding,
         };
         if self.strangers.len() < MAX_STRANGERS && self.strangers.insert(from) {
-            self.actions.push_back(Action::Tell(Notice::Stranger { node: from }));
+            let notice = match &refusal {
+                PeerRefusal::Settings(differences) if are_of_levels(differences) => {
+                    Notice::Refuses { peer: from, refusal: refusal.clone() }
+                }
+                _ => Notice::Stranger { node: from },
+            };
+            self.actions.push_back(Action::Tell(notice));
         }
         self.answer(from, start, Some(refusal));
     }

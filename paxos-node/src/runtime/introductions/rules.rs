@@ -8,6 +8,7 @@ use paxos_storage::{FoundingId, KnownPeer, Registry, Start, StorageId};
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::frame::{Difference, Hello, MAX_DIFFERENCES, PeerRefusal, Standing};
+use super::levels::Levels;
 use super::mutant::{Mutant, mutated};
 use super::reach::Reach;
 
@@ -31,6 +32,8 @@ pub(crate) struct OwnNode {
     pub(crate) facts: BTreeMap<String, String>,
     /// What the storage held when the node started.
     pub(crate) reach: Reach,
+    /// Which format levels this program reads, and that of the cluster.
+    pub(crate) levels: Levels,
 }
 
 /// The judgement of a hello.
@@ -172,7 +175,11 @@ impl OwnNode {
         if must_agree {
             compare(RESTORED_FROM, restored, theirs);
         }
-        differences
+        // Alone, so that it is told as what it is: settings of other versions may differ for that reason.
+        match self.levels.difference(hello.levels) {
+            Some(of_levels) => vec![of_levels],
+            None => differences,
+        }
     }
 }
 

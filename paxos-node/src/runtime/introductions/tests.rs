@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use paxos_core::message::Probe;
-use paxos_core::{Ballot, Body, Epoch, Message, NodeId, Slot};
+use paxos_core::message::{NewEpoch, Probe};
+use paxos_core::{Ballot, Body, Epoch, FormatLevel, Message, NodeId, Slot};
 use paxos_storage::{Founding, FoundingId, KnownPeer, Origin, Registry, Start, StorageId};
 use proptest::prelude::*;
 
@@ -19,6 +19,7 @@ const THREE: NodeId = NodeId(3);
 
 fn own(node: NodeId, storage: u128) -> OwnNode {
     OwnNode {
+        levels: Levels::own(FormatLevel::FIRST),
         node,
         cluster: String::from("tested"),
         storage: StorageId(storage),
@@ -146,6 +147,48 @@ fn settings_that_differ_are_told_on_both_sides_with_both_values_and_once() {
     let heard = meet(&mut one, &mut mended, 1000, 200);
     assert!(hears(&mut one, &mended), "a mended peer gets in");
     assert_eq!(heard[0].notices, [Notice::Admitted { peer: TWO }]);
+}
+
+/// A node whose program knows no levels.
+fn node_without_levels(node: NodeId, start: Start) -> Introductions {
+    let own = OwnNode { levels: Levels::UNTOLD, ..own(node, u128::from(node.0)) };
+    Introductions::new(own, three(), founded(start))
+}
+
+#[test]
+fn an_older_program_is_heard_until_a_level_is_finalized_that_it_does_not_know_and_then_refused_by_name() {
+    let (mut one, mut two) = (node(ONE, start(1, 1)), node_without_levels(TWO, start(1, 2)));
+    meet(&mut one, &mut two, 0, 2);
+    assert!(hears(&mut one, &two) && hears(&mut two, &one));
+    let newest_of_two = |one: &Introductions| {
+        one.known_levels().iter().find(|known| known.node == TWO).map(|known| known.newest)
+    };
+    assert_eq!(newest_of_two(&one), Some(FormatLevel::FIRST));
+    one.set_format_level(FormatLevel(2));
+    let heard = meet(&mut one, &mut two, 2, 2);
+    assert!(!hears(&mut one, &two), "at once, and not only when it says hello again");
+    assert_eq!(newest_of_two(&one), None);
+    let told = heard.map(|heard| heard.notices.iter().map(ToString::to_string).collect::<Vec<_>>());
+    let [by_one, by_two] = &told;
+    assert!(
+        by_one[0].starts_with("node 2 is refused: the format level is 1 at most with node 2 and 2 with this")
+    );
+    assert!(by_two[0].starts_with("node 1 refuses this node: the format level is 1 at most with this node"));
+    assert_eq!(by_one.len(), 1, "{by_one:?}");
+    one.receive(TWO, two.farewell());
+    let mut again = node(TWO, start(2, 22));
+    let [heard, _] = meet(&mut one, &mut again, 4, 200);
+    assert!(hears(&mut one, &again) && hears(&mut again, &one), "a newer program is welcome");
+    assert!(heard.notices.contains(&Notice::Admitted { peer: TWO }), "{heard:?}");
+}
+
+#[test]
+fn a_node_that_lags_behind_with_a_program_that_knows_the_level_is_heard() {
+    let (mut one, mut two) = (node(ONE, start(1, 1)), node(TWO, start(1, 2)));
+    one.set_format_level(FormatLevel::NEWEST);
+    let heard = meet(&mut one, &mut two, 0, 2);
+    assert!(hears(&mut one, &two) && hears(&mut two, &one));
+    assert!(heard.iter().all(|heard| heard.notices.is_empty()), "{heard:?}");
 }
 
 #[test]
@@ -433,6 +476,7 @@ fn hello() -> Hello {
         absent: [THREE].into(),
         asks: true,
         reach: reach(6, 7),
+        levels: Levels { oldest: FormatLevel(1), newest: FormatLevel(700), finalized: FormatLevel(2) },
     }
 }
 
@@ -462,6 +506,49 @@ fn every_kind() -> Vec<Contents> {
         Contents::Farewell,
         Contents::News(news),
     ]
+}
+
+/// A frame of each kind with a name, and the format level whose programs have written it first.
+pub(crate) fn frames_of_every_kind() -> Vec<(u16, &'static str, Bytes)> {
+    let known = known_at_level_1();
+    let message = Message { epoch: Epoch(3), body: Body::NewEpoch(NewEpoch { chosen: Slot(5) }) };
+    let message = wire::encode_behind(&frame::message_prefix(start(6, 7)), &message);
+    let with_levels = (2, "hello-with-levels", Contents::Hello(hello()));
+    let frames = known.into_iter().map(|(name, contents)| (1, name, contents)).chain([with_levels]);
+    let frames = frames.map(|(level, name, contents)| (level, name, frame::encode(start(6, 7), &contents)));
+    frames.chain([(1, "message", message)]).collect()
+}
+
+/// Whether a node takes bytes for a frame, with what is in it.
+pub(crate) fn is_frame(bytes: Bytes) -> bool {
+    match frame::decode(bytes) {
+        Ok((_, Contents::Message(frame))) => decode_message(frame).is_ok(),
+        decoded => decoded.is_ok(),
+    }
+}
+
+/// What programs say that know no levels.
+fn known_at_level_1() -> Vec<(&'static str, Contents)> {
+    let names = [
+        "hello",
+        "hello-founded",
+        "welcome",
+        "refused-settings",
+        "refused-disk",
+        "refused-founding",
+        "refused-copy",
+        "refused-storage",
+        "refused-given-up",
+        "farewell",
+        "news",
+    ];
+    let without_levels = |contents| match contents {
+        Contents::Hello(hello) => Contents::Hello(Hello { levels: Levels::UNTOLD, ..hello }),
+        other => other,
+    };
+    let contents: Vec<Contents> = every_kind().into_iter().map(without_levels).collect();
+    assert_eq!(contents.len(), names.len(), "a new kind needs a name, and a level of its own");
+    names.into_iter().zip(contents).collect()
 }
 
 /// Whether bytes are no frame, or one of a message that is none.

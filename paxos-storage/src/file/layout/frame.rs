@@ -58,7 +58,7 @@
 use std::borrow::Cow;
 
 use bytes::{Buf, BufMut, Bytes};
-use paxos_core::{Ballot, Entry, HardState, NodeId, Slot, Time, Value, ValueKind};
+use paxos_core::{Ballot, Entry, FormatLevel, HardState, Membership, NodeId, Slot, Time, Value, ValueKind};
 
 use crate::file::disk::buffer::{AlignedBuffer, BLOCK_BYTES, round_up};
 use crate::file::layout::mask::{apply_mask, mask_for};
@@ -138,6 +138,8 @@ pub(crate) enum Unreadable {
     Damaged,
     /// The frame is whole, and holds what this version does not know.
     Unknown(&'static str),
+    /// The frame is whole, and holds a membership of a format level that this version does not know.
+    UnknownLevel(FormatLevel),
 }
 
 /// Whether a block begins like the first one of a frame.
@@ -352,8 +354,9 @@ fn take_record(version: u16, payload: &mut &[u8]) -> Result<(Slot, Entry), Unrea
         return Err(Unreadable::Unknown("a record with unknown fields"));
     }
     let value = payload.split_off(..value_bytes).ok_or(Unreadable::Unknown("a record cut short"))?;
-    let value = Value::parse_at(value_kind, Bytes::copy_from_slice(value), time);
-    let value = value.map_err(|_| Unreadable::Unknown("a value with an unknown layout"))?;
+    let bytes = value;
+    let value = Value::parse_at(value_kind, Bytes::copy_from_slice(bytes), time);
+    let value = value.map_err(|_| unreadable_value(value_kind, bytes))?;
     match kind {
         RECORD_ACCEPTED => Ok((slot, Entry::Accepted { ballot, value })),
         RECORD_CHOSEN => Ok((slot, Entry::Chosen { value })),
@@ -361,10 +364,19 @@ fn take_record(version: u16, payload: &mut &[u8]) -> Result<(Slot, Entry), Unrea
     }
 }
 
+/// Why a value whose checksum is right can't be read.
+fn unreadable_value(kind: ValueKind, bytes: &[u8]) -> Unreadable {
+    let level = if kind == ValueKind::Membership { Membership::peek_format_level(bytes) } else { None };
+    match level {
+        Some(level) if !level.is_known() => Unreadable::UnknownLevel(level),
+        _ => Unreadable::Unknown("a value with an unknown layout"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use paxos_core::{Epoch, Membership};
+    use paxos_core::Epoch;
     use proptest::prelude::*;
 
     fn header() -> Header {
@@ -464,6 +476,18 @@ mod tests {
             assert_eq!(forged(at, byte), Err(Unreadable::Unknown(content)), "byte {at}");
         }
         assert!(forged(0, MAGIC[0]).is_ok(), "nothing is changed");
+    }
+
+    #[test]
+    fn a_membership_of_an_unknown_level_is_told_with_the_level() {
+        let mut buffer = AlignedBuffer::default();
+        let entry = Entry::Chosen { value: Value::membership(&membership(1)) };
+        encode(&mut buffer, &header(), &[(Slot(1), entry)]);
+        let mut record = buffer.as_slice()[HEADER_BYTES..].to_vec();
+        assert!(take_record(VERSION, &mut &record[..]).is_ok());
+        record[RECORD_HEADER_BYTES..RECORD_HEADER_BYTES + 3].copy_from_slice(&[2, 9, 0]);
+        let refused = take_record(VERSION, &mut &record[..]);
+        assert_eq!(refused, Err(Unreadable::UnknownLevel(FormatLevel(9))));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use paxos_core::{MAX_ADDRESS_BYTES, MAX_MEMBERS, MAX_REMOVED, Membership};
 /// The longest encoding of a membership, in bytes: with all members, the longest addresses, and as many
 /// removed members as are remembered.
 pub(crate) const MAX_MEMBERSHIP_BYTES: usize =
-    28 + MAX_MEMBERS * (12 + MAX_ADDRESS_BYTES) + 4 + MAX_REMOVED * size_of::<u64>();
+    30 + MAX_MEMBERS * (12 + MAX_ADDRESS_BYTES) + 4 + MAX_REMOVED * size_of::<u64>();
 
 /// Length and checksum of an encoded membership.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,10 +56,12 @@ impl MembershipSum {
 /// The membership with the longest encoding.
 #[cfg(test)]
 pub(crate) fn longest_membership() -> Membership {
-    use paxos_core::{Member, NodeId};
+    use paxos_core::{Ballot, Change, FormatLevel, Member, NodeId};
     let node = |number: usize| NodeId(u64::try_from(number).expect("a small number") + 1);
     let member = |number| Member::voter(node(number), format!("{number:0>MAX_ADDRESS_BYTES$}"));
     let members = Membership::of((0..MAX_MEMBERS).map(member).collect()).expect("they fit");
+    let finalize = Change::Finalize { level: FormatLevel::NEWEST };
+    let members = members.changed(&finalize, Ballot::ZERO).expect("the level is known");
     let mut encoded = members.encode().to_vec();
     encoded.truncate(encoded.len() - 4);
     encoded.put_u32_le(u32::try_from(MAX_REMOVED).expect("a small number"));

@@ -210,7 +210,7 @@ impl SegmentReport {
 ///
 /// # Errors
 ///
-/// [`Error::NotFormatted`], [`Error::UnknownVersion`], [`Error::Io`]. Damage is not an error but part of the
+/// [`Error::NotFormatted`], [`Error::UnknownVersion`], [`Error::UnknownLevel`], [`Error::Io`]. Damage is not an error but part of the
 /// report.
 pub fn inspect(directory: &Path) -> Result<Inspection, Error> {
     inspect_entries(directory).map(|(inspection, _)| inspection)
@@ -242,6 +242,7 @@ fn inspect_all(disk: &dyn Disk) -> Result<(Inspection, BTreeMap<Slot, Entry>), E
         Err(ReadError::UnknownVersion(version)) => {
             return Err(Error::UnknownVersion { file: meta_path, version });
         }
+        Err(ReadError::UnknownLevel(level)) => return Err(Error::UnknownLevel { file: meta_path, level }),
         Err(ReadError::Io(source)) if source.kind() != std::io::ErrorKind::NotFound => {
             return Err(Error::Io { operation: "read", path: meta_path, source });
         }

@@ -278,6 +278,10 @@ impl<'a> Scan<'a> {
                     let file = self.disk.path(&segment::name(number));
                     return Err(Error::UnknownContent { file, offset: offset as u64, content });
                 }
+                Some(Err(Unreadable::UnknownLevel(level))) => {
+                    let file = self.disk.path(&segment::name(number));
+                    return Err(Error::UnknownLevel { file, level });
+                }
                 entries => entries.and_then(Result::ok),
             };
             match (own, entries) {

@@ -206,3 +206,64 @@ proptest! {
         prop_assert_eq!(lone_set_value_bytes(&bytes).is_some(), is_lone);
     }
 }
+
+/// One command with the operation of each tag as programs of the first format level have written it, three of
+/// some: `tests/formats/level-1/kv-commands.txt`.
+#[cfg(all(feature = "server", feature = "file"))]
+#[test]
+fn commands_are_written_as_always_and_no_tag_is_new_without_a_level_of_its_own() {
+    use std::collections::BTreeMap;
+
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let witness = crate::formats::witness(1, "kv-commands.txt", sampled().as_bytes());
+    let witness = String::from_utf8(witness).expect("it is text");
+    let mut tags = BTreeMap::new();
+    for line in witness.lines() {
+        let (tag, digits) = line.split_once(' ').expect("a tag, and the bytes of a command");
+        let byte = |at| u8::from_str_radix(&digits[at..at + 2], 16).expect("hexadecimal digits");
+        let command: Bytes = (0..digits.len()).step_by(2).map(byte).collect();
+        let operations = decode(&command).unwrap_or_else(|error| panic!("{line}: {error}"));
+        assert_eq!(hex(&Operation::command(&operations)), digits, "tag {tag}");
+        tags.insert(tag.parse::<u8>().expect("a number"), ());
+    }
+    let is_known =
+        |tag: &u8| decode(&Bytes::copy_from_slice(&[VERSION, *tag])) != Err(UnreadableCommand::Unknown);
+    let known: Vec<u8> = (0..=u8::MAX).filter(is_known).collect();
+    assert_eq!(known, tags.into_keys().collect::<Vec<_>>(), "see `guide::upgrade` on how a new tag comes");
+}
+
+/// Commands of one operation each, drawn until there are some of each tag.
+#[cfg(all(feature = "server", feature = "file"))]
+fn sampled() -> String {
+    use proptest::strategy::ValueTree;
+    use proptest::test_runner::TestRunner;
+    use std::collections::BTreeMap;
+
+    let mut runner = TestRunner::deterministic();
+    let mut samples: BTreeMap<u8, Vec<Bytes>> = BTreeMap::new();
+    for _ in 0..5_000 {
+        let drawn = prop_oneof![operation(), later()].new_tree(&mut runner).expect("it can be drawn");
+        let command = Operation::command(&[drawn.current()]);
+        let samples = samples.entry(command[1]).or_default();
+        if samples.len() < 3 {
+            samples.push(command);
+        }
+    }
+    let line = |tag: u8, command: &Bytes| {
+        let digits: String = command.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("{tag} {digits}\n")
+    };
+    samples.iter().flat_map(|(tag, commands)| commands.iter().map(|command| line(*tag, command))).collect()
+}
+
+#[test]
+fn what_a_newer_version_may_write_is_told_from_what_is_malformed() {
+    let refused = |bytes: &'static [u8]| decode(&Bytes::from_static(bytes)).expect_err("it is no command");
+    assert_eq!(refused(&[VERSION + 1, 1]), UnreadableCommand::Unknown, "a version");
+    assert_eq!(refused(&[VERSION, 200]), UnreadableCommand::Unknown, "a tag");
+    let property = [VERSION, 50, 1, 0, 0, 0, b'k', 99];
+    assert_eq!(decode(&Bytes::copy_from_slice(&property)), Err(UnreadableCommand::Unknown), "a property");
+    assert_eq!(refused(&[]), UnreadableCommand::Malformed);
+    assert_eq!(refused(&[0, 1]), UnreadableCommand::Malformed);
+    assert_eq!(refused(&[VERSION, 1, 9, 0, 0, 0]), UnreadableCommand::Malformed, "a key that is cut short");
+}

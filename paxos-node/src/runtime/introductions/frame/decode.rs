@@ -4,16 +4,18 @@ use std::collections::BTreeMap;
 
 use bytes::{Buf, Bytes};
 use paxos_core::wire::{self, WireError};
-use paxos_core::{Ballot, Epoch, Message, NodeId, Slot};
+use paxos_core::{Ballot, Epoch, FormatLevel, Message, NodeId, Slot};
 use paxos_storage::{FoundingId, KnownPeer, Registry, Start, StorageId};
 
 use super::layout::{
     ABSENT, ANSWER, ASKS, CHECKPOINTS, CLUSTER, COPY, DIFFERENCES, EPOCH, FACTS, FAREWELL, FOUNDED, GIVEN_UP,
-    HELLO, KNOWN_START, KNOWN_STORAGE, MAX_CHECKPOINTS, MAX_DIFFERENCES, MAX_FRAME_BYTES, MAX_PAIRS, MESSAGE,
-    MET_ALL, NEW, NEWS, OTHER_DISK, OTHER_FOUNDING, OTHER_SETTINGS, OWN_REACH, PEER_BYTES, PEERS,
-    PREFIX_BYTES, REACH, REACH_BYTES, SETTINGS, SHARED_STORAGE, STANDING, STORAGE, TO, VERDICT, WELCOME,
+    HELLO, KNOWN_START, KNOWN_STORAGE, LEVELS, LEVELS_BYTES, MAX_CHECKPOINTS, MAX_DIFFERENCES,
+    MAX_FRAME_BYTES, MAX_PAIRS, MESSAGE, MET_ALL, NEW, NEWS, OTHER_DISK, OTHER_FOUNDING, OTHER_SETTINGS,
+    OWN_REACH, PEER_BYTES, PEERS, PREFIX_BYTES, REACH, REACH_BYTES, SETTINGS, SHARED_STORAGE, STANDING,
+    STORAGE, TO, VERDICT, WELCOME,
 };
 use super::{Answer, Contents, Difference, FrameError, Hello, News, PeerNews, PeerRefusal, Standing};
+use crate::runtime::introductions::levels::Levels;
 use crate::runtime::introductions::reach::Reach;
 
 /// The message in a frame of one.
@@ -140,7 +142,18 @@ impl<'a> Parsed<'a> {
             absent: absent.collect(),
             asks: self.fixed::<1>(ASKS)? != [0],
             reach: reach(&self.fixed::<REACH_BYTES>(REACH)?),
+            levels: self.levels()?,
         })
+    }
+
+    fn levels(&self) -> Result<Levels, FrameError> {
+        if !self.0.contains_key(&LEVELS) {
+            return Ok(Levels::UNTOLD);
+        }
+        let bytes = self.fixed::<LEVELS_BYTES>(LEVELS)?;
+        let mut rest = &bytes[..];
+        let mut level = || FormatLevel(rest.get_u16_le());
+        Ok(Levels { oldest: level(), newest: level(), finalized: level() })
     }
 
     fn answer(&self) -> Result<Answer, FrameError> {

@@ -5,11 +5,12 @@ use paxos_storage::Start;
 
 use super::layout::{
     ABSENT, ANSWER, ASKS, CHECKPOINTS, CLUSTER, COPY, DIFFERENCES, EPOCH, FACTS, FAREWELL, FOUNDED, GIVEN_UP,
-    HELLO, KNOWN_START, KNOWN_STORAGE, MESSAGE, MET_ALL, NEW, NEWS, OTHER_DISK, OTHER_FOUNDING,
+    HELLO, KNOWN_START, KNOWN_STORAGE, LEVELS, MESSAGE, MET_ALL, NEW, NEWS, OTHER_DISK, OTHER_FOUNDING,
     OTHER_SETTINGS, OWN_REACH, PEER_BYTES, PEERS, PREFIX_BYTES, REACH, REACH_BYTES, SETTINGS, SHARED_STORAGE,
     STANDING, STORAGE, TO, VERDICT, WELCOME,
 };
 use super::{Answer, Contents, Hello, News, PeerNews, PeerRefusal, Standing};
+use crate::runtime::introductions::levels::Levels;
 use crate::runtime::introductions::reach::Reach;
 
 /// The prefix of each message of this start.
@@ -72,6 +73,11 @@ impl Fields {
         self.put(ABSENT, &absent);
         self.put(ASKS, &[u8::from(hello.asks)]);
         self.put(REACH, &reach_bytes(hello.reach));
+        if hello.levels != Levels::UNTOLD {
+            let Levels { oldest, newest, finalized } = hello.levels;
+            let levels = [oldest, newest, finalized].map(|level| level.0.to_le_bytes());
+            self.put(LEVELS, levels.as_flattened());
+        }
         HELLO
     }
 

@@ -27,6 +27,10 @@ pub(super) const FACTS: u8 = 5;
 pub(super) const ABSENT: u8 = 6;
 pub(super) const ASKS: u8 = 7;
 pub(super) const REACH: u8 = 8;
+/// Not told by programs from before there were levels.
+pub(super) const LEVELS: u8 = 9;
+/// Oldest and newest level that is known, and the level of the cluster.
+pub(super) const LEVELS_BYTES: usize = 2 + 2 + 2;
 
 /// Tags of the fields of an answer.
 pub(super) const TO: u8 = 1;

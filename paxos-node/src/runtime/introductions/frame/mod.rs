@@ -10,7 +10,8 @@
 //!
 //! Every other kind goes on with the CRC32C of the rest of the frame, bytes 0 to 16 included (4 bytes), and
 //! then fields: tag (1 byte), length (2 bytes), contents. No tag comes twice. Unknown tags are skipped, so
-//! that a newer version may add fields; none of the known ones may be missing.
+//! that a newer version may add fields; none of the known ones may be missing, except for those that were
+//! added later: the levels of a hello.
 
 mod decode;
 mod encode;
@@ -22,6 +23,7 @@ use bytes::Bytes;
 use paxos_core::{Epoch, NodeId, Slot};
 use paxos_storage::{FoundingId, KnownPeer, Start, StorageId};
 
+use super::levels::Levels;
 use super::reach::Reach;
 
 pub(super) use self::decode::decode;
@@ -47,6 +49,8 @@ pub(super) struct Hello {
     pub(super) asks: bool,
     /// What its storage held when it started.
     pub(super) reach: Reach,
+    /// Which format levels its program reads.
+    pub(super) levels: Levels,
 }
 
 /// Whether a node is a member of a cluster.

@@ -3,10 +3,11 @@
 //! ```text
 //! offset size
 //!      0    8  magic "paxosmet"
-//!      8    2  version, 3
+//!      8    2  version: 3 while all is of the first format level, else 4
 //!     10    1  length of the cluster's name
 //!     11    1  count of snapshots, 0 to 2
-//!     12    4  zero
+//!     12    2  format level, in version 4 and in every later one; zero in version 3
+//!     14    2  zero
 //!     16    8  generation: the higher one of two whole copies counts
 //!     24    8  node
 //!     32   16  storage id
@@ -39,10 +40,14 @@
 //!
 //! The membership of a snapshot follows its state in the file of the snapshot.
 //!
+//! The format level is the highest one of the memberships that META names. So a program that does not know
+//! version 4, or the level, refuses the directory before it reads anything else. What the log holds behind the
+//! newest snapshot is told by its records.
+//!
 //! Versions 1 and 2 are still read; see [`older`](super::older).
 
 use bytes::{Buf, BufMut};
-use paxos_core::{Membership, NodeId, Slot};
+use paxos_core::{FormatLevel, Membership, NodeId, Slot};
 
 use super::older::{self, VERSION_OF_MEMBER_IDS, VERSION_WITHOUT_FOUNDING};
 use crate::file::disk::buffer::{BLOCK_BYTES, round_up};
@@ -51,8 +56,13 @@ use crate::file::layout::membership::{MAX_MEMBERSHIP_BYTES, MembershipSum};
 use crate::{Founding, FoundingId, Identity, KnownPeer, Origin, Registry, RestoreId, Start, StorageId};
 
 const MAGIC: &[u8; 8] = b"paxosmet";
-/// The version in which META is written. Segments and frames have their own.
-const VERSION: u16 = 3;
+/// The version in which META is written, unless all is of the first format level. Segments and frames have
+/// their own.
+const VERSION: u16 = 4;
+/// The version that knows the first level only.
+const VERSION_WITHOUT_LEVEL: u16 = 3;
+/// Where the format level stands.
+const LEVEL_AT: usize = 12;
 const CHECKSUM_AT: usize = BLOCK_BYTES - 4;
 
 /// The longest name of a cluster, in bytes.
@@ -82,6 +92,8 @@ pub(crate) struct Description {
     pub(crate) snapshots: Vec<SnapshotRecord>,
     /// See [`Storage::remember`](crate::Storage::remember).
     pub(crate) registry: Registry,
+    /// The highest format level of a membership of the above. It never goes back.
+    pub(crate) format_level: FormatLevel,
 }
 
 /// A finished snapshot: what its file must hold.
@@ -100,8 +112,17 @@ pub(crate) struct SnapshotRecord {
 #[derive(Debug)]
 pub(super) struct MetaCopy {
     pub(super) generation: u64,
-    /// The unknown version, if it has one. `None` if the description contradicts itself.
-    pub(super) description: Result<Option<Description>, u16>,
+    /// `None` if the description contradicts itself.
+    pub(super) description: Result<Option<Description>, Unknown>,
+}
+
+/// Why a copy that is whole can't be read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Unknown {
+    /// It has a version that is not known.
+    Version(u16),
+    /// It is of a format level that is not known.
+    Level(FormatLevel),
 }
 
 /// The bytes of the founding membership; none if there was no founding.
@@ -119,10 +140,13 @@ pub(super) fn encode(block: &mut [u8], generation: u64, description: &Descriptio
     assert!(name.len() <= MAX_CLUSTER_NAME_BYTES, "format has checked the length of the name");
     let mut rest = &mut block[..CHECKSUM_AT];
     rest.put_slice(MAGIC);
-    rest.put_u16_le(VERSION);
+    let level = description.format_level;
+    let is_told = level > FormatLevel::FIRST;
+    rest.put_u16_le(if is_told { VERSION } else { VERSION_WITHOUT_LEVEL });
     rest.put_u8(u8::try_from(name.len()).expect("at most 64"));
     rest.put_u8(u8::try_from(snapshots.len()).expect("at most two"));
-    rest.put_bytes(0, 4);
+    rest.put_u16_le(if is_told { level.0 } else { 0 });
+    rest.put_bytes(0, 2);
     rest.put_u64_le(generation);
     rest.put_u64_le(identity.node().0);
     rest.put_u128_le(identity.storage().0);
@@ -204,8 +228,15 @@ pub(super) fn decode(block: &[u8], founding: &[u8]) -> Option<MetaCopy> {
     let snapshot_count = usize::from(rest.get_u8());
     rest.advance(4);
     let generation = rest.get_u64_le();
+    let format_level = match version {
+        VERSION.. => FormatLevel((&bytes[LEVEL_AT..]).get_u16_le()),
+        _ => FormatLevel::FIRST,
+    };
+    if !format_level.is_known() {
+        return Some(MetaCopy { generation, description: Err(Unknown::Level(format_level)) });
+    }
     let founding = match version {
-        VERSION => match MembershipSum::take(&mut &bytes[FOUNDING_SUM_AT..]) {
+        VERSION_WITHOUT_LEVEL | VERSION => match MembershipSum::take(&mut &bytes[FOUNDING_SUM_AT..]) {
             Ok(None) => None,
             Ok(Some(sum)) => Some(sum.decode(founding)?),
             Err(()) => return None,
@@ -216,11 +247,13 @@ pub(super) fn decode(block: &[u8], founding: &[u8]) -> Option<MetaCopy> {
         VERSION_WITHOUT_FOUNDING | VERSION_OF_MEMBER_IDS => {
             Ok(decode_rest(rest, version, name_bytes, snapshot_count, founding))
         }
-        VERSION => {
+        VERSION_WITHOUT_LEVEL | VERSION => {
             let description = decode_rest(rest, version, name_bytes, snapshot_count, founding);
-            Ok(description.and_then(|description| with_origin(description, &bytes[ORIGIN_AT..])))
+            let description =
+                description.and_then(|description| with_origin(description, &bytes[ORIGIN_AT..]));
+            Ok(description.map(|description| Description { format_level, ..description }))
         }
-        other => Err(other),
+        other => Err(Unknown::Version(other)),
     };
     Some(MetaCopy { generation, description })
 }
@@ -244,8 +277,10 @@ fn decode_rest(
     rest.advance(MAX_CLUSTER_NAME_BYTES);
     let snapshot_count = snapshot_count.min(KEPT_SNAPSHOTS);
     let snapshots = match version {
-        VERSION => decode_snapshots(&mut rest, snapshot_count)?,
-        _ => older::decode_snapshots(&mut rest, snapshot_count),
+        VERSION_WITHOUT_FOUNDING | VERSION_OF_MEMBER_IDS => {
+            older::decode_snapshots(&mut rest, snapshot_count)
+        }
+        _ => decode_snapshots(&mut rest, snapshot_count)?,
     };
     let registry = match version {
         VERSION_WITHOUT_FOUNDING => older::decode_peers_alone(rest)?,
@@ -256,7 +291,16 @@ fn decode_rest(
     if last_segment.checked_sub(first_segment).is_none_or(|more| more >= MAX_SEGMENTS) {
         return None;
     }
-    Some(Description { identity, first_segment, last_segment, first_frame, snapshots, registry })
+    let format_level = FormatLevel::FIRST;
+    Some(Description {
+        identity,
+        first_segment,
+        last_segment,
+        first_frame,
+        snapshots,
+        registry,
+        format_level,
+    })
 }
 
 fn with_origin(mut description: Description, origin: &[u8]) -> Option<Description> {
@@ -325,6 +369,7 @@ pub(super) fn example() -> Description {
             origin: Some(Origin::Rescue { of: FoundingId(7) }),
             peers: [(1, 11), (2, 22)].map(known_peer).into(),
         },
+        format_level: FormatLevel::NEWEST,
     }
 }
 
@@ -357,6 +402,31 @@ mod tests {
             founding[bit / 8] ^= 1 << (bit % 8);
         }
         assert!(decode(&block, &[]).is_none(), "the founding membership is missing");
+    }
+
+    /// The block of a description with other bytes at its beginning, and a right checksum.
+    fn forged(version: u16, level: u16) -> Result<Option<Description>, Unknown> {
+        let (mut block, founding) = (vec![0; BLOCK_BYTES], encode_founding(&example()));
+        encode(&mut block, 9, &example(), &founding);
+        block[8..10].copy_from_slice(&version.to_le_bytes());
+        block[LEVEL_AT..LEVEL_AT + 2].copy_from_slice(&level.to_le_bytes());
+        let sum = crc32c::crc32c(&block[..CHECKSUM_AT]);
+        block[CHECKSUM_AT..].copy_from_slice(&sum.to_le_bytes());
+        decode(&block, &founding).expect("the copy is whole").description
+    }
+
+    #[test]
+    fn an_unknown_version_or_level_is_told_from_damage() {
+        let newest = FormatLevel::NEWEST.0;
+        assert_eq!(forged(VERSION, newest), Ok(Some(example())));
+        for version in [VERSION, VERSION + 1] {
+            for level in [0, newest + 1, u16::MAX] {
+                assert_eq!(forged(version, level), Err(Unknown::Level(FormatLevel(level))));
+            }
+        }
+        assert_eq!(forged(VERSION + 1, newest), Err(Unknown::Version(VERSION + 1)));
+        let first = Description { format_level: FormatLevel::FIRST, ..example() };
+        assert_eq!(forged(VERSION_WITHOUT_LEVEL, 0), Ok(Some(first)), "it knows of no level");
     }
 
     #[test]

@@ -12,7 +12,9 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 pub(crate) use self::description::{Description, KEPT_SNAPSHOTS, MAX_CLUSTER_NAME_BYTES, SnapshotRecord};
-use self::description::{FOUNDING_BYTES, MetaCopy, decode, encode, encode_founding};
+use self::description::{FOUNDING_BYTES, MetaCopy, Unknown, decode, encode, encode_founding};
+use paxos_core::FormatLevel;
+
 use crate::Identity;
 use crate::file::disk::buffer::{AlignedBuffer, BLOCK_BYTES, round_up};
 use crate::file::disk::{Access, Disk, DiskFile, is_bad_medium};
@@ -49,6 +51,7 @@ struct OpenFile {
 pub(crate) enum ReadError {
     Io(io::Error),
     UnknownVersion(u16),
+    UnknownLevel(FormatLevel),
     Damaged,
 }
 
@@ -95,7 +98,8 @@ impl Meta {
         let generation = newest.generation;
         let description = match &newest.description {
             Ok(description) => description.clone().ok_or(ReadError::Damaged)?,
-            Err(version) => return Err(ReadError::UnknownVersion(*version)),
+            Err(Unknown::Version(version)) => return Err(ReadError::UnknownVersion(*version)),
+            Err(Unknown::Level(level)) => return Err(ReadError::UnknownLevel(*level)),
         };
         let is_newest =
             |copy: &Option<MetaCopy>| copy.as_ref().is_some_and(|copy| copy.generation == generation);
