@@ -66,13 +66,13 @@ fn metrics_keep_to_the_conventions_of_prometheus() {
     assert_eq!(client.ask(&["SET", "key", "value"]), "OK");
     assert_eq!(client.ask(&["GET", "key"]), "value");
     let names = [
-        "paxos_client_commands_total{command=\"set\"} 1",
-        "paxos_client_connections 1",
-        "paxos_disk_write_seconds_bucket{le=\"+Inf\"}",
+        "paxos_client_commands_total{node=\"1\",command=\"set\"} 1",
+        "paxos_client_connections{node=\"1\"} 1",
+        "paxos_disk_write_seconds_bucket{node=\"1\",le=\"+Inf\"}",
         "paxos_node_info{node=\"1\",cluster=\"paxos\"",
-        "paxos_peer_sent_bytes_total{peer=\"2\"}",
-        "paxos_peer_round_trip_seconds{peer=\"2\"}",
-        "paxos_sessions ",
+        "paxos_peer_sent_bytes_total{node=\"1\",peer=\"2\"}",
+        "paxos_peer_round_trip_seconds{node=\"1\",peer=\"2\"}",
+        "paxos_sessions{node=\"1\"} ",
         "paxos_storage_free_bytes",
         "process_open_fds",
     ];
@@ -91,6 +91,8 @@ fn metrics_keep_to_the_conventions_of_prometheus() {
         let is_well_formed = |text: &str| text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
         assert!(is_well_formed(&name), "{name}");
         assert!(!samples.is_empty(), "{name} has no value");
+        let nameless = samples.iter().find(|sample| !sample.contains("{node=\"1\""));
+        assert_eq!(nameless, None, "each sample tells its node");
         let distinct: BTreeSet<&String> = samples.iter().collect();
         assert_eq!(distinct.len(), samples.len(), "{name} has a value twice");
         if kind == "histogram" {

@@ -98,13 +98,7 @@ struct Event {
 
 fn shown(metrics: &MetricsHandle) -> BTreeMap<String, f64> {
     process::show();
-    let text = metrics.render();
-    let lines = text.lines().filter(|line| SHOWN.iter().any(|name| line.starts_with(name)));
-    let pair = |line: &str| {
-        let (name, value) = line.rsplit_once(' ')?;
-        Some((name.to_owned(), value.parse().ok()?))
-    };
-    lines.filter_map(pair).collect()
+    metrics.samples(&SHOWN)
 }
 
 /// The body of an answer that goes on as long as there are events.

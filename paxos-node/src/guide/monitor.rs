@@ -53,6 +53,10 @@
 //!
 //! # All metrics
 //!
+//! Each sample carries the label `node`, the node's id, so that queries and alarms name nodes by it and not by
+//! the address of the scrape. If Prometheus adds a label `node` of its own, as it may for the machine of a pod
+//! in Kubernetes, it calls this one `exported_node`; drop its own, or scrape with `honor_labels: true`.
+//!
 //! | metric | kind | what it counts |
 //! |---|---|---|
 //! | `paxos_commands_total`, `paxos_reads_total` | counter | commands and linearizable reads taken from this node's clients |
@@ -96,6 +100,6 @@
 //! | `paxos_client_received_bytes_total`, `paxos_client_sent_bytes_total` | counter | of the program: what went between the node and Redis clients |
 //! | `paxos_sessions` | gauge | of the program: sessions that the cluster keeps, one for each node among them |
 //! | `paxos_storage_segments`, `paxos_storage_used_bytes`, `paxos_storage_free_bytes`, `paxos_storage_volume_bytes` | gauge | of the program: segments of the log, the size of the data directory, and of its volume |
-//! | `paxos_node_info{node,cluster,version,transport,storage}` | gauge, 1 | of the program: which node this is; join it by `instance` to name nodes |
+//! | `paxos_node_info{cluster,version,transport,storage}` | gauge, 1 | of the program: which node this is, and of which version |
 //! | `process_cpu_seconds_total`, `process_resident_memory_bytes`, `process_open_fds`, `process_max_fds` | counter, gauge | of the program: what the process takes |
 //! | `paxos_client_buffer_bytes`, `paxos_log_lines_dropped_total` | gauge, counter | of the program: memory for requests and replies of Redis clients; log lines that nobody read in time |

@@ -333,10 +333,7 @@ pub(crate) fn show_sessions(count: usize) {
 #[cfg(all(feature = "server", any(feature = "quic", feature = "tcp")))]
 pub(crate) fn describe_program() {
     use metrics::{Unit, describe_counter, describe_gauge};
-    describe_gauge!(
-        "paxos_node_info",
-        "1, with the node, its cluster and version, its transport and storage"
-    );
+    describe_gauge!("paxos_node_info", "1, with the node's cluster and version, its transport and storage");
     describe_gauge!(
         "paxos_sessions",
         "Sessions that the cluster keeps: one for each node, and those of clients"
@@ -357,9 +354,8 @@ pub(crate) fn describe_program() {
 
 /// Shows which node this is.
 #[cfg(all(feature = "server", any(feature = "quic", feature = "tcp")))]
-pub(crate) fn show_node(node: NodeId, cluster: &str, transport: &'static str, storage: &'static str) {
+pub(crate) fn show_node(cluster: &str, transport: &'static str, storage: &'static str) {
     let labels = [
-        ("node", node.to_string()),
         ("cluster", cluster.to_owned()),
         ("version", env!("CARGO_PKG_VERSION").to_owned()),
         ("transport", transport.to_owned()),
