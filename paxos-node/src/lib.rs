@@ -120,7 +120,7 @@ pub use runtime::introductions::{KeptOut, RefusedFor, refound};
 pub use session::{ClientSession, SessionPosition};
 pub use settings::{ApplyMode, NodeSettings, WriterMode};
 pub use state_machine::{Applying, SnapshotWriter, StateMachine};
-pub use status::{Digest, MemberProgress, Recovering, Status};
+pub use status::{CLOCK_TOLERANCE, Digest, MemberProgress, Recovering, Status};
 
 // Runs the example of the README.
 #[cfg(all(doctest, feature = "memory"))]

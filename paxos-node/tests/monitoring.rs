@@ -155,6 +155,47 @@ fn the_page_needs_nothing_from_elsewhere_and_hears_of_the_node() {
 }
 
 #[test]
+fn the_status_tells_of_disk_and_clients_what_the_metrics_do() {
+    let cluster = Cluster::started(1, &[]);
+    let (mut client, other) = (cluster.client(1), cluster.client(1));
+    let report = wait("disk and clients are told", || {
+        // The mean is that of ten seconds with some writes.
+        assert_eq!(client.ask(&["SET", "key", "value"]), "OK");
+        let report: serde_json::Value = serde_json::from_str(&cluster.http(1, "/status")?.1).ok()?;
+        let is_known =
+            report["disk"]["write_mean_microseconds"].is_u64() && report["clients"]["connected"] == 2;
+        is_known.then_some(report)
+    });
+    drop(other);
+    let (disk, clients) = (&report["disk"], &report["clients"]);
+    for field in [
+        "write_longest_microseconds",
+        "written_bytes",
+        "segments",
+        "used_bytes",
+        "free_bytes",
+        "volume_bytes",
+    ] {
+        assert!(disk[field].as_u64().is_some_and(|value| value > 0), "{field}: {report}");
+    }
+    assert!(clients["accepted"].as_u64() >= Some(2) && clients["refused"] == 0, "{report}");
+    assert!(
+        disk["write_mean_microseconds"].as_u64() <= disk["write_longest_microseconds"].as_u64(),
+        "{report}"
+    );
+    let (_, metrics) = cluster.http(1, "/metrics").expect("it answers");
+    for (gauge, value) in
+        [("paxos_storage_segments", &disk["segments"]), ("paxos_storage_volume_bytes", &disk["volume_bytes"])]
+    {
+        let line = format!("{gauge}{{node=\"1\"}} {value}");
+        assert!(metrics.lines().any(|other| other == line), "no {line} in {metrics}");
+    }
+    let shown = next_event(&mut listen(&cluster));
+    assert_eq!(shown["status"]["disk"]["volume_bytes"], disk["volume_bytes"], "{shown}");
+    assert!(shown["status"]["clients"]["connected"].is_u64(), "{shown}");
+}
+
+#[test]
 fn listeners_to_events_are_bounded_and_do_not_keep_a_node_from_stopping() {
     let mut cluster = Cluster::started(1, &[]);
     let mut listeners: Vec<_> =

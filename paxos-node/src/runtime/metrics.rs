@@ -71,6 +71,11 @@ pub(crate) fn describe() {
         "paxos_member_lag_slots",
         "Chosen slots that the member does not know yet, on the leader; 0 on other nodes"
     );
+    describe_gauge!(
+        "paxos_member_lag_bytes",
+        Unit::Bytes,
+        "The values in these slots, if the leader knows; 0 on other nodes"
+    );
     describe_gauge!("paxos_ballot_round", "The round of the highest promised ballot");
     describe_gauge!("paxos_chosen_slot", "Every slot up to here is chosen");
     describe_gauge!("paxos_applied_slot", "Every slot up to here is applied");
@@ -78,6 +83,11 @@ pub(crate) fn describe() {
     describe_counter!(
         "paxos_log_lines_dropped_total",
         "Lines for standard output or error that were dropped because nobody read them in time"
+    );
+    describe_gauge!(
+        "paxos_clock_ahead_seconds",
+        Unit::Seconds,
+        "By how much the node's wall clock is ahead of the cluster's time; negative if it is behind"
     );
     describe_gauge!("paxos_log_bytes", "Memory taken by the log");
     describe_gauge!("paxos_peer_connected", "1 if frames can go both ways between this node and the peer");
@@ -91,6 +101,12 @@ pub(crate) fn describe() {
         Unit::Seconds,
         "How long writes of the log take, their sync included, after they were merged"
     );
+    describe_gauge!(
+        "paxos_disk_write_mean_seconds",
+        Unit::Seconds,
+        "How long these writes took on average within the last 10 s with at least five of them"
+    );
+    describe_gauge!("paxos_disk_write_longest_seconds", Unit::Seconds, "The longest write within these 10 s");
     describe_counter!(
         "paxos_log_written_bytes_total",
         Unit::Bytes,
@@ -120,7 +136,7 @@ fn describe_peers() {
     describe_gauge!(
         "paxos_peer_round_trip_seconds",
         Unit::Seconds,
-        "How long a packet to the peer and its acknowledgement take (QUIC)"
+        "How long a packet to the peer and its acknowledgement take (QUIC), or the leader's heartbeat and its answer (TCP)"
     );
     describe_gauge!("paxos_peer_refused", "1 if this node refuses the peer, or is refused by it");
     describe_counter!("paxos_peer_sent_frames_total", "Frames for the peer that the network has taken");
@@ -144,9 +160,9 @@ pub(crate) fn show_peer(status: &PeerStatus, is_refused: bool) {
         let since_1970 = since.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         set("paxos_peer_changed_timestamp_seconds", since_1970.as_secs_f64().round());
     }
-    if let Some(round_trip) = status.round_trip {
-        set("paxos_peer_round_trip_seconds", round_trip.as_secs_f64());
-    }
+    // As Prometheus has it, what is not known, or not any more, is not a number.
+    let round_trip = status.round_trip.map_or(f64::NAN, |round_trip| round_trip.as_secs_f64());
+    set("paxos_peer_round_trip_seconds", round_trip);
     let count = |name: &'static str, value: u64| counter!(name, "peer" => peer.clone()).absolute(value);
     let counters = &status.counters;
     count("paxos_peer_sent_frames_total", counters.sent.frames);
@@ -228,12 +244,15 @@ pub(crate) fn show(status: &Status, log_bytes: usize) {
 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
 pub(crate) fn show_lags(before: &[MemberProgress], now: &[MemberProgress], chosen: Slot) {
     let lag = |node: NodeId| gauge!("paxos_member_lag_slots", "member" => node.to_string());
+    let bytes = |node: NodeId| gauge!("paxos_member_lag_bytes", "member" => node.to_string());
     let is_known = |node: NodeId| now.iter().any(|progress| progress.node == node);
     for gone in before.iter().filter(|progress| !is_known(progress.node)) {
         lag(gone.node).set(0.0);
+        bytes(gone.node).set(0.0);
     }
     for progress in now {
         lag(progress.node).set(chosen.0.saturating_sub(progress.chosen.0) as f64);
+        bytes(progress.node).set(progress.lag_bytes.map_or(f64::NAN, |bytes| bytes as f64));
     }
 }
 
