@@ -54,11 +54,6 @@ pub(crate) fn describe() {
         "Slots that the state machine took more than 100 ms to apply"
     );
     describe_gauge!(
-        "paxos_disk_busy_seconds",
-        Unit::Seconds,
-        "How long the present call of the storage has taken so far"
-    );
-    describe_gauge!(
         "paxos_diverged_peers",
         "Peers whose state differs from that of this node at an equal slot"
     );
@@ -96,6 +91,28 @@ pub(crate) fn describe() {
         "Times that this node has found another leader, or lost the one it knew"
     );
     describe_counter!("paxos_elections_total", "Times that this node began to run for leader");
+    describe_disk();
+    describe_peers();
+    describe_gauge!(
+        "paxos_certificate_expiry_timestamp_seconds",
+        Unit::Seconds,
+        "When the certificate ends to be valid, in seconds since 1970"
+    );
+    describe_gauge!(
+        "paxos_memory_counted_bytes",
+        "Memory taken by state and log; beyond half of the limit commands that need more are refused"
+    );
+    describe_gauge!("paxos_memory_limit_bytes", "The smallest memory limit of a node that is known here");
+    describe_gauge!("paxos_client_buffer_bytes", "Memory taken by requests and replies of Redis clients");
+}
+
+fn describe_disk() {
+    use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+    describe_gauge!(
+        "paxos_disk_busy_seconds",
+        Unit::Seconds,
+        "How long the present call of the storage has taken so far"
+    );
     describe_histogram!(
         "paxos_disk_write_seconds",
         Unit::Seconds,
@@ -112,18 +129,6 @@ pub(crate) fn describe() {
         Unit::Bytes,
         "Values handed to the log, without what it adds"
     );
-    describe_peers();
-    describe_gauge!(
-        "paxos_certificate_expiry_timestamp_seconds",
-        Unit::Seconds,
-        "When the certificate ends to be valid, in seconds since 1970"
-    );
-    describe_gauge!(
-        "paxos_memory_counted_bytes",
-        "Memory taken by state and log; beyond half of the limit commands that need more are refused"
-    );
-    describe_gauge!("paxos_memory_limit_bytes", "The smallest memory limit of a node that is known here");
-    describe_gauge!("paxos_client_buffer_bytes", "Memory taken by requests and replies of Redis clients");
 }
 
 fn describe_peers() {
