@@ -11,6 +11,7 @@
 //! - [`access`]: who may talk to a node: TLS, users, and certificates that are replaced while it runs;
 //! - [`backup`]: backups, new clusters from them, nodes that are replaced, and a majority that is lost;
 //! - [`monitor`]: what to monitor, and what is worth an alarm;
+//! - [`tuning`]: what each setting costs and buys;
 //! - [`clients`]: what Redis clients do when an answer is lost, and what that means for commands that may not
 //!   be applied twice;
 //! - [`time`]: how time gets into the log, keys that expire, and what a lock can rely on;
@@ -26,3 +27,4 @@ pub mod monitor;
 pub mod run;
 pub mod simulate;
 pub mod time;
+pub mod tuning;
