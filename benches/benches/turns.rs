@@ -72,8 +72,10 @@ const LOADS: &[(&str, Load)] = &[
     }),
 ];
 
+const NODE: NodeId = NodeId(1);
+
 fn main() {
-    let recorder = http::recorder();
+    let recorder = http::recorder(NODE);
     let metrics = recorder.handle();
     metrics::set_global_recorder(recorder).expect("it is the only one");
     println!("{:<48} {:>14} {:>14}", "load", "longest turn", "longest delay");
@@ -83,7 +85,7 @@ fn main() {
         thread::sleep(Duration::from_millis(100)); // The figures are shown at the next tick.
         let page = metrics.render();
         let milliseconds = |gauge: &str| {
-            let line = page.lines().find_map(|line| line.strip_prefix(gauge)?.strip_prefix(' '));
+            let line = page.lines().find_map(|line| line.strip_prefix(gauge)?.strip_prefix("{node=\"1\"} "));
             line.and_then(|value| value.parse::<f64>().ok()).map_or(f64::NAN, |seconds| 1000.0 * seconds)
         };
         let (turn, delay) =
@@ -100,7 +102,7 @@ fn start() -> (SocketAddr, oneshot::Sender<()>) {
     thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.expect("there are resources for a runtime").block_on(async {
-            let id = NodeId(1);
+            let id = NODE;
             let settings =
                 NodeSettings::new(id, vec![id]).with(|settings| settings.applying = ApplyMode::Inline);
             let transport = Box::new(MemoryNetwork::new().bind(id));

@@ -207,7 +207,7 @@ impl Clock {
         self.floor = self.floor.max(time);
     }
 
-    /// The present time of the cluster, if this replica leads.
+    /// The present time of the cluster: exact if this replica leads, else as far as it has heard.
     pub(crate) fn leader_time(&self) -> Time {
         self.estimate().map_or(Time::NONE, |own| own.time.max(self.floor))
     }

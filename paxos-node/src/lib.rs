@@ -122,7 +122,7 @@ pub use runtime::introductions::{KeptOut, RefusedFor, refound};
 pub use session::{ClientSession, SessionPosition};
 pub use settings::{ApplyMode, NodeSettings, WriterMode};
 pub use state_machine::{Applying, SnapshotWriter, StateMachine, UnknownCommand};
-pub use status::{Digest, KnownLevels, MemberProgress, Recovering, Status};
+pub use status::{CLOCK_TOLERANCE, Digest, KnownLevels, MemberProgress, Recovering, Status};
 
 // Runs the example of the README.
 #[cfg(all(doctest, feature = "memory"))]

@@ -1,12 +1,17 @@
 //! What a node shows of itself.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use paxos_core::{Ballot, Epoch, FormatLevel, Membership, NodeId, Role, Slot, Standing};
 use paxos_storage::FoundingId;
 use paxos_transport::{CertificateStatus, PeerStatus};
 
 use crate::runtime::introductions::Nodes;
+
+/// A node whose wall clock differs from the cluster's time by more than this, beside the round trip to the
+/// leader, says so in its log.
+pub const CLOCK_TOLERANCE: Duration = Duration::from_millis(500);
 
 /// A node's view of itself and of the log, a moment ago.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -57,6 +62,10 @@ pub struct Status {
     pub is_in_doubt: bool,
     /// A digest of the state, as of a slot that may lie a little behind `applied`.
     pub digest: Digest,
+    /// By how many milliseconds the node's wall clock is ahead of the [cluster's time](crate::guide::time), a
+    /// second ago or less; negative if it is behind, `None` if the node knows no leader. It is too high by the
+    /// delay of the last heartbeat.
+    pub clock_ahead_ms: Option<i64>,
     /// How many messages and connections of peers could not be decoded since this node was started. Anything
     /// but 0 means that a node is faulty, or of a version that this one does not know.
     pub misunderstood: u64,
@@ -76,6 +85,10 @@ pub struct MemberProgress {
     pub node: NodeId,
     /// Every slot up to here is known to it to be chosen.
     pub chosen: Slot,
+    /// The bytes of the chosen values after that slot, as far as the leader has applied them, rounded up by
+    /// what it applied within a tick, or, for a member far behind, by two parts in a hundred; `None` if the
+    /// member lags from before the snapshot that the leader was started with or has caught up by.
+    pub lag_bytes: Option<u64>,
     /// Whether the leader has heard from it within an election timeout.
     pub is_heard: bool,
 }
@@ -212,9 +225,74 @@ impl Status {
     }
 }
 
+impl Status {
+    /// What keeps the node from having started, in words: as [`why_not_ready`](Status::why_not_ready), but
+    /// without what only nodes could change that are not there. A node has started once it has recovered, even
+    /// if it is alone; but while a quorum is connected it has to have a leader and to catch up first.
+    ///
+    /// So nodes can be started one after the other, each when the one before has started. It does not mean
+    /// that the node serves clients.
+    #[must_use]
+    pub fn why_not_started(&self) -> Option<String> {
+        let reason = self.why_not_ready()?;
+        let lacks_others = self.recovering.is_none()
+            && match self.standing {
+                _ if !self.is_founded => !self.waiting_for.is_empty(),
+                Some(Standing::Voter | Standing::Learner) => !self.is_in_doubt && !self.reaches_quorum(),
+                _ => false,
+            };
+        (!lacks_others).then_some(reason)
+    }
+
+    /// Whether a quorum of voters is connected, this node included, and not refused.
+    fn reaches_quorum(&self) -> bool {
+        let Some(membership) = &self.membership else { return false };
+        let is_reached = |voter: &NodeId| {
+            let is_connected = self.peers.iter().any(|status| status.peer == *voter && status.is_connected);
+            *voter == self.node || (is_connected && !self.refused.contains(voter))
+        };
+        let quorums = membership.quorums();
+        membership.voters().filter(is_reached).count() >= quorums.prepare().max(quorums.accept())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A founded member of three, connected with these others.
+    fn connected(others: &[u64]) -> Status {
+        let membership = Membership::new(&[NodeId(1), NodeId(2), NodeId(3)]).expect("they are distinct");
+        let standing = Some(Standing::Voter);
+        let peers = others.iter().map(|peer| PeerStatus::new(NodeId(*peer), true)).collect();
+        let membership = Some(membership);
+        Status { node: NodeId(1), membership, standing, peers, is_founded: true, ..Status::default() }
+    }
+
+    #[test]
+    fn a_node_that_has_recovered_has_started_though_the_others_are_not_there() {
+        assert_eq!(connected(&[]).why_not_started(), None);
+        let new = Status { waiting_for: vec![NodeId(3)], is_founded: false, ..connected(&[2]) };
+        assert_eq!(new.why_not_started(), None, "the third founder may be started next");
+        assert_eq!(
+            Status { refused: vec![NodeId(2)], ..connected(&[2]) }.why_not_started(),
+            None,
+            "a peer that was refused makes no quorum"
+        );
+    }
+
+    #[test]
+    fn a_node_has_not_started_while_it_waits_for_nobody_who_is_away() {
+        assert_eq!(connected(&[2]).why_not_started().as_deref(), Some("no leader"));
+        let lags = Status { leader: Some(NodeId(2)), known_chosen: Slot(2), ..connected(&[2]) };
+        assert_eq!(lags.why_not_started().as_deref(), Some("catching up: 2 slots"));
+        let recovering = Status { recovering: Some(Recovering::Starting), ..connected(&[]) };
+        assert_eq!(recovering.why_not_started().as_deref(), Some("starting"));
+        let doubts = Status { is_in_doubt: true, diverged: vec![NodeId(2)], ..connected(&[]) };
+        assert!(doubts.why_not_started().is_some(), "a person is needed");
+        let outsider = Status { standing: Some(Standing::Outsider), ..connected(&[]) };
+        assert_eq!(outsider.why_not_started().as_deref(), Some("was not added to the cluster yet"));
+    }
 
     #[test]
     fn what_a_node_that_recovers_waits_for_is_told_with_its_progress() {

@@ -32,7 +32,7 @@ async fn start() -> (SocketAddr, Node<Store>, watch::Sender<bool>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("there are free ports");
     let address = listener.local_addr().expect("it is bound");
     let (stop, stopped) = watch::channel(false);
-    let metrics = http::recorder().handle();
+    let metrics = http::recorder(id).handle();
     tokio::spawn(http::serve(listener, node.client(), metrics, stopped));
     (address, node, stop)
 }
@@ -124,7 +124,7 @@ async fn a_node_that_does_nothing_for_long_is_not_healthy_until_it_goes_on() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("there are free ports");
     let address = listener.local_addr().expect("it is bound");
     let (_stop, stopped) = watch::channel(false);
-    tokio::spawn(http::serve(listener, client.clone(), http::recorder().handle(), stopped));
+    tokio::spawn(http::serve(listener, client.clone(), http::recorder(NodeId(1)).handle(), stopped));
     let until = async |words: &str| {
         let seen = async {
             loop {

@@ -60,11 +60,12 @@ fn a_peer_that_is_gone_is_told_everywhere_and_so_is_its_return() {
             let text = status();
             assert!(text.contains(&format!("node {id} has not reached node 2 for")), "{text}");
             let (_, metrics) = cluster.http(id, "/metrics").expect("the node answers");
-            assert!(metrics.contains("paxos_peer_connected{peer=\"2\"} 0"), "{metrics}");
-            assert!(
-                metrics.contains("paxos_certificate_expiry_timestamp_seconds{certificate=\"the CA\"}"),
-                "{metrics}"
-            );
+            for sample in [
+                format!("paxos_peer_connected{{node=\"{id}\",peer=\"2\"}} 0"),
+                format!("paxos_certificate_expiry_timestamp_seconds{{node=\"{id}\",certificate=\"the CA\"}}"),
+            ] {
+                assert!(metrics.contains(&sample), "no {sample} in {metrics}");
+            }
         }
         cluster.start(2);
         for id in [1, 3] {
@@ -76,6 +77,52 @@ fn a_peer_that_is_gone_is_told_everywhere_and_so_is_its_return() {
             let told = log.lines().filter(|line| !line.contains("driver::turns")).count();
             assert_eq!(told, 4, "node {id} says nothing else: {log}");
         }
+    }
+}
+
+/// The report of a leader's `/status` on a member.
+fn member(cluster: &Cluster, leader: usize, member: usize) -> Option<serde_json::Value> {
+    let (_, body) = cluster.http(leader, "/status")?;
+    let report: serde_json::Value = serde_json::from_str(&body).ok()?;
+    report["members"].as_array()?.iter().find(|entry| entry["id"] == member).cloned()
+}
+
+#[test]
+fn a_leader_tells_everywhere_how_far_its_members_are_in_the_log_and_on_the_network() {
+    const VALUES: u64 = 40;
+    const VALUE_BYTES: u64 = 10_000;
+    for transport in ["quic", "tcp"] {
+        let mut cluster = Cluster::started(3, &["--transport", transport]);
+        let leader = cluster.wait_for_leader();
+        let (stays, lags) = (leader % 3 + 1, (leader + 1) % 3 + 1);
+        let round_trip = wait("the round trip is known", || {
+            peer(&cluster, leader, stays)?["round_trip_microseconds"].as_u64()
+        });
+        assert!((1..5_000_000).contains(&round_trip), "{round_trip} us over {transport}");
+        cluster.kill(lags);
+        let mut client = cluster.client(leader);
+        for key in 0..VALUES {
+            let value = "v".repeat(usize::try_from(VALUE_BYTES).expect("it is small"));
+            assert_eq!(client.ask(&["SET", &key.to_string(), &value]), "OK");
+        }
+        let written = VALUES * VALUE_BYTES;
+        let lag = wait("the lag is told", || {
+            let lag = member(&cluster, leader, lags)?["lag_bytes"].as_u64()?;
+            (lag >= written).then_some(lag)
+        });
+        assert!(lag < written * 12 / 10, "{lag} bytes after {written} were written");
+        let (_, metrics) = cluster.http(leader, "/metrics").expect("the node answers");
+        let gauge = format!("paxos_member_lag_bytes{{node=\"{leader}\",member=\"{lags}\"}} ");
+        let shown = metrics.lines().find_map(|line| line.strip_prefix(&gauge)).expect("it is shown");
+        assert!(shown.parse::<u64>().is_ok_and(|shown| shown >= written), "{shown}");
+        let output = run(&["status", &cluster.http_address(leader)]);
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(text.contains(&format!("node {leader} leads: ")), "{text}");
+        assert!(text.contains(" KiB) behind") && text.contains("behind, round trip "), "{text}");
+        cluster.start(lags);
+        wait("it has caught up", || {
+            (member(&cluster, leader, lags)?["lag_bytes"].as_u64()? == 0).then_some(())
+        });
     }
 }
 

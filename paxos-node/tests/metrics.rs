@@ -33,7 +33,7 @@ async fn recorded_times_take_no_more_memory_the_longer_nobody_scrapes() {
     let storage = Box::new(MemoryStorage::new(Identity::new("metrics", id)));
     let node = Node::start(settings, transport, storage, Store::default()).expect("the node starts");
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("there are free ports");
-    let recorder = http::recorder();
+    let recorder = http::recorder(id);
     let handle = recorder.handle();
     let (stop, stopped) = watch::channel(false);
     let front = tokio::spawn(http::serve(listener, node.client(), handle.clone(), stopped));
@@ -51,9 +51,9 @@ async fn recorded_times_take_no_more_memory_the_longer_nobody_scrapes() {
     let page = handle.render();
     assert!(began.elapsed() < Duration::from_millis(100), "a scrape took {:?}", began.elapsed());
     for line in [
-        String::from("test_seconds_bucket{le=\"0.0025\"} 0"),
-        format!("test_seconds_bucket{{le=\"0.005\"}} {SAMPLES}"),
-        format!("test_seconds_count {SAMPLES}"),
+        String::from("test_seconds_bucket{node=\"1\",le=\"0.0025\"} 0"),
+        format!("test_seconds_bucket{{node=\"1\",le=\"0.005\"}} {SAMPLES}"),
+        format!("test_seconds_count{{node=\"1\"}} {SAMPLES}"),
     ] {
         assert!(page.lines().any(|other| other == line), "no line {line} in\n{page}");
     }

@@ -66,13 +66,13 @@ fn metrics_keep_to_the_conventions_of_prometheus() {
     assert_eq!(client.ask(&["SET", "key", "value"]), "OK");
     assert_eq!(client.ask(&["GET", "key"]), "value");
     let names = [
-        "paxos_client_commands_total{command=\"set\"} 1",
-        "paxos_client_connections 1",
-        "paxos_disk_write_seconds_bucket{le=\"+Inf\"}",
+        "paxos_client_commands_total{node=\"1\",command=\"set\"} 1",
+        "paxos_client_connections{node=\"1\"} 1",
+        "paxos_disk_write_seconds_bucket{node=\"1\",le=\"+Inf\"}",
         "paxos_node_info{node=\"1\",cluster=\"paxos\"",
-        "paxos_peer_sent_bytes_total{peer=\"2\"}",
-        "paxos_peer_round_trip_seconds{peer=\"2\"}",
-        "paxos_sessions ",
+        "paxos_peer_sent_bytes_total{node=\"1\",peer=\"2\"}",
+        "paxos_peer_round_trip_seconds{node=\"1\",peer=\"2\"}",
+        "paxos_sessions{node=\"1\"} ",
         "paxos_storage_free_bytes",
         "process_open_fds",
     ];
@@ -91,6 +91,8 @@ fn metrics_keep_to_the_conventions_of_prometheus() {
         let is_well_formed = |text: &str| text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
         assert!(is_well_formed(&name), "{name}");
         assert!(!samples.is_empty(), "{name} has no value");
+        let nameless = samples.iter().find(|sample| !sample.contains("{node=\"1\""));
+        assert_eq!(nameless, None, "each sample tells its node");
         let distinct: BTreeSet<&String> = samples.iter().collect();
         assert_eq!(distinct.len(), samples.len(), "{name} has a value twice");
         if kind == "histogram" {
@@ -150,6 +152,47 @@ fn the_page_needs_nothing_from_elsewhere_and_hears_of_the_node() {
         assert_eq!(event["status"]["role"], "leader", "{event}");
         assert!(event["metrics"]["paxos_commands_total"].is_number(), "{event}");
     }
+}
+
+#[test]
+fn the_status_tells_of_disk_and_clients_what_the_metrics_do() {
+    let cluster = Cluster::started(1, &[]);
+    let (mut client, other) = (cluster.client(1), cluster.client(1));
+    let report = wait("disk and clients are told", || {
+        // The mean is that of ten seconds with some writes.
+        assert_eq!(client.ask(&["SET", "key", "value"]), "OK");
+        let report: serde_json::Value = serde_json::from_str(&cluster.http(1, "/status")?.1).ok()?;
+        let is_known =
+            report["disk"]["write_mean_microseconds"].is_u64() && report["clients"]["connected"] == 2;
+        is_known.then_some(report)
+    });
+    drop(other);
+    let (disk, clients) = (&report["disk"], &report["clients"]);
+    for field in [
+        "write_longest_microseconds",
+        "written_bytes",
+        "segments",
+        "used_bytes",
+        "free_bytes",
+        "volume_bytes",
+    ] {
+        assert!(disk[field].as_u64().is_some_and(|value| value > 0), "{field}: {report}");
+    }
+    assert!(clients["accepted"].as_u64() >= Some(2) && clients["refused"] == 0, "{report}");
+    assert!(
+        disk["write_mean_microseconds"].as_u64() <= disk["write_longest_microseconds"].as_u64(),
+        "{report}"
+    );
+    let (_, metrics) = cluster.http(1, "/metrics").expect("it answers");
+    for (gauge, value) in
+        [("paxos_storage_segments", &disk["segments"]), ("paxos_storage_volume_bytes", &disk["volume_bytes"])]
+    {
+        let line = format!("{gauge}{{node=\"1\"}} {value}");
+        assert!(metrics.lines().any(|other| other == line), "no {line} in {metrics}");
+    }
+    let shown = next_event(&mut listen(&cluster));
+    assert_eq!(shown["status"]["disk"]["volume_bytes"], disk["volume_bytes"], "{shown}");
+    assert!(shown["status"]["clients"]["connected"].is_u64(), "{shown}");
 }
 
 #[test]

@@ -49,7 +49,7 @@ async fn the_fronts_of_a_node_that_recovers_say_so() {
     let (redis, http) = (clients.local_addr().expect("bound"), web.local_addr().expect("bound"));
     let (_stop, stopped) = tokio::sync::watch::channel(false);
     tokio::spawn(resp::serve(clients, node.client(), resp::RespSettings::default(), stopped.clone()));
-    let metrics = http::recorder().handle();
+    let metrics = http::recorder(NodeId(1)).handle();
     tokio::spawn(http::serve(web, node.client(), metrics, stopped));
     for (command, answer) in [
         ("PING\r\nQUIT\r\n", "-LOADING"),

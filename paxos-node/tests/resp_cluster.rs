@@ -237,7 +237,9 @@ fn status_and_metrics_tell_how_a_node_is() {
     assert_eq!(code, 200);
     wait("the gauges are up to date", || {
         let (_, metrics) = cluster.http(leader, "/metrics")?;
-        (metrics.contains("paxos_leader 1") && metrics.contains("paxos_chosen_slot")).then_some(())
+        (metrics.contains(&format!("paxos_leader{{node=\"{leader}\"}} 1"))
+            && metrics.contains("paxos_chosen_slot"))
+        .then_some(())
     });
     assert!(metrics.contains("# TYPE paxos_messages_sent_total counter"), "{metrics}");
     assert_eq!(cluster.http(leader, "/nothing").map(|(code, _)| code), Some(404));

@@ -52,7 +52,7 @@ fn a_node_serves_and_stops_though_nobody_reads_its_log() {
             client.ask(&["SET", "k", &number.to_string()]);
         }
         let (_, metrics) = cluster.http(1, "/metrics")?;
-        let dropped = metrics.lines().find(|line| line.starts_with("paxos_log_lines_dropped_total "))?;
+        let dropped = metrics.lines().find(|line| line.starts_with("paxos_log_lines_dropped_total{"))?;
         Some(dropped.to_owned())
     });
     assert!(!dropped.ends_with(" 0"), "{dropped}");

@@ -266,6 +266,14 @@ impl Replica {
         if matches!(self.proposer, ProposerState::Leading(_)) { self.clock.leader_time() } else { Time::NONE }
     }
 
+    /// The present time of the cluster as far as this replica knows: its own if it leads, else that of the
+    /// latest leader that it has heard of, carried on by its monotonic clock; [`Time::NONE`] if there is none.
+    /// It lags behind the leader's time by the delay of the last heartbeat.
+    #[must_use]
+    pub fn heard_time(&self) -> Time {
+        self.clock.leader_time()
+    }
+
     /// Roughly how much memory the log takes, in bytes.
     #[must_use]
     pub fn log_bytes(&self) -> usize {

@@ -180,11 +180,11 @@ impl Fronts {
         let mut sources = vec![of_node];
         let ports = open_ports(serve, &mut sources).await?;
         let web = listen("http", serve.http).await?;
-        let recorder = http::recorder();
+        let recorder = http::recorder(id);
         let metrics = recorder.handle();
         metrics::set_global_recorder(recorder).map_err(Failure::other)?;
         crate::runtime::metrics::describe_program();
-        crate::runtime::metrics::show_node(id, cluster, serve.transport.name(), serve.storage.name());
+        crate::runtime::metrics::show_node(cluster, serve.transport.name(), serve.storage.name());
         let node = NodeStart::new(&serve.settings, Store::default());
         let mut tasks = JoinSet::new();
         let redis = resp::serve_on(ports, node.client(), front, stop.clone());

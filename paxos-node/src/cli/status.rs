@@ -3,9 +3,11 @@
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
+use indicatif::HumanBytes;
 
 use super::Failure;
 use super::terminal::say;
+use paxos_node::CLOCK_TOLERANCE;
 use paxos_node::fronts::MemberReport;
 use paxos_node::fronts::http::StatusReport;
 
@@ -61,6 +63,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         say!("{members}");
     }
     for report in reports.iter().filter_map(|(_, report)| report.as_ref().ok()) {
+        if let Some(line) = followers(report) {
+            say!("{line}");
+        }
+    }
+    for report in reports.iter().filter_map(|(_, report)| report.as_ref().ok()) {
         for problem in problems(report, SystemTime::now()) {
             say!("{problem}");
         }
@@ -104,6 +111,29 @@ fn members<'a>(reports: impl Iterator<Item = &'a StatusReport>) -> Option<String
     Some(format!("epoch {}: members {}", newest.epoch, members.join(" ")))
 }
 
+/// How far from a leader the other members are, in the log and on the network, in a line.
+fn followers(report: &StatusReport) -> Option<String> {
+    let others = report.members.iter().filter(|member| member.id != report.node);
+    let follower = |member: &MemberReport| {
+        let (id, slots) = (member.id, member.lag_slots?);
+        let bytes = member
+            .lag_bytes
+            .map_or_else(|| String::from("more than is known"), |bytes| HumanBytes(bytes).to_string());
+        let peer = report.peers.iter().find(|peer| peer.node == id);
+        let away =
+            peer.and_then(|peer| peer.round_trip_microseconds).map_or_else(String::new, |microseconds| {
+                format!(", round trip {}.{:03} ms", microseconds / 1000, microseconds % 1000)
+            });
+        Some(format!("node {id} {} ({bytes}) behind{away}", counted(slots)))
+    };
+    let followers: Vec<String> = others.filter_map(follower).collect();
+    (!followers.is_empty()).then(|| format!("node {} leads: {}", report.node, followers.join("; ")))
+}
+
+fn counted(slots: u64) -> String {
+    if slots == 1 { String::from("1 slot") } else { format!("{slots} slots") }
+}
+
 /// How many of its peers a node is connected to.
 fn peers(report: &StatusReport) -> String {
     let connected = report.peers.iter().filter(|peer| peer.connected).count();
@@ -128,7 +158,13 @@ fn problems(report: &StatusReport, now: SystemTime) -> Vec<String> {
         let end = humantime::format_rfc3339_seconds(end);
         format!("node {node}: the certificate of {} expires at {end}", certificate.owner)
     });
-    missing.chain(expiring).collect()
+    let differs = |ms: &i64| Duration::from_millis(ms.unsigned_abs()) > CLOCK_TOLERANCE;
+    let clock = report.clock_ahead_milliseconds.filter(differs);
+    let differing = clock.map(|ms| {
+        let (side, ms) = (if ms > 0 { "ahead of" } else { "behind" }, ms.unsigned_abs());
+        format!("node {node}: its clock is {}.{:03} s {side} the cluster's time", ms / 1000, ms % 1000)
+    });
+    missing.chain(expiring).chain(differing).collect()
 }
 
 fn ask(agent: &ureq::Agent, address: &str) -> Result<StatusReport, String> {

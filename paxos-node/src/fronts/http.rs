@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `/healthz` | 200, or 503 if the node has been silent for [`DRIVER_PATIENCE`]: to start it anew may help |
 //! | `/readyz` | 200 if the node knows a leader, has caught up and repairs nothing, else 503 |
+//! | `/startedz` | 200 if the node is ready, or would be if other nodes were there, else 503: so nodes can be started one after the other |
 //! | `/status` | a [`StatusReport`] as JSON |
 //! | `/metrics` | all metrics in the text format of Prometheus |
 //! | `/` | a page for people, kept up to date by the server-sent events of `/events` |
@@ -32,6 +33,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::MemberReport;
 use super::listener::Listener;
+use super::measured::Measured;
 use super::page::{self, MAX_LISTENERS};
 use super::process;
 use crate::client::Client;
@@ -39,6 +41,7 @@ use crate::runtime::metrics::show_sessions;
 use crate::state_machine::StateMachine;
 use crate::status::Status;
 
+pub use super::measured::{ClientsReport, DiskReport};
 pub use super::recorder::{MetricsHandle, MetricsRecorder, recorder};
 
 /// The answer to `/status`.
@@ -93,11 +96,21 @@ pub struct StatusReport {
     pub repairs_through: Option<u64>,
     /// While the node starts: what it is doing.
     pub recovering: Option<String>,
+    /// By how many milliseconds the node's wall clock is ahead of the cluster's time, or behind if negative; none
+    /// while it knows no leader.
+    #[serde(default)]
+    pub clock_ahead_milliseconds: Option<i64>,
     /// How many malformed messages and frames peers have sent: 0 unless a node is faulty.
     #[serde(default)]
     pub misunderstood: u64,
     /// The digest of the state at `applied`, in hexadecimal: nodes with equal `applied` have equal digests.
     pub digest: String,
+    /// The disk of the log, as the metrics have it.
+    #[serde(default)]
+    pub disk: DiskReport,
+    /// Redis clients, as the metrics have them.
+    #[serde(default)]
+    pub clients: ClientsReport,
     /// How the peers are connected.
     #[serde(default)]
     pub peers: Vec<PeerReport>,
@@ -119,7 +132,8 @@ pub struct PeerReport {
     pub reason: Option<String>,
     /// The same in words, with what to do.
     pub problem: Option<String>,
-    /// How long a packet and its acknowledgement take at present, if the transport knows.
+    /// How long a packet and its acknowledgement take at present, if the transport knows; else how long a
+    /// heartbeat and its answer take, if the node leads.
     #[serde(default)]
     pub round_trip_microseconds: Option<u64>,
     /// Bytes of frames that were sent to it.
@@ -219,6 +233,7 @@ pub async fn serve<S: StateMachine>(
     let router = Router::new()
         .route("/healthz", get(healthy::<S>))
         .route("/readyz", get(ready::<S>))
+        .route("/startedz", get(started::<S>))
         .route("/status", get(status::<S>))
         .route("/metrics", get(render_metrics::<S>))
         .route("/", get(page::page))
@@ -274,18 +289,29 @@ async fn healthy<S: StateMachine>(State(front): State<HttpFront<S>>) -> (StatusC
 }
 
 async fn ready<S: StateMachine>(State(front): State<HttpFront<S>>) -> (StatusCode, String) {
-    match front.client.status().borrow().why_not_ready() {
-        None => (StatusCode::OK, String::from("ready\n")),
+    answer("ready", front.client.status().borrow().why_not_ready())
+}
+
+async fn started<S: StateMachine>(State(front): State<HttpFront<S>>) -> (StatusCode, String) {
+    answer("started", front.client.status().borrow().why_not_started())
+}
+
+fn answer(well: &str, problem: Option<String>) -> (StatusCode, String) {
+    match problem {
+        None => (StatusCode::OK, format!("{well}\n")),
         Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
     }
 }
 
 async fn status<S: StateMachine>(State(front): State<HttpFront<S>>) -> axum::Json<StatusReport> {
-    axum::Json(report(&front.client.status().borrow()))
+    let metrics = front.metrics.clone();
+    // It fails only if the node ends.
+    let measured = tokio::task::spawn_blocking(move || Measured::read(&metrics)).await.unwrap_or_default();
+    axum::Json(report(&front.client.status().borrow(), measured))
 }
 
-/// What is shown of a status.
-pub(super) fn report(status: &Status) -> StatusReport {
+/// What is shown of a status, with what is measured.
+pub(super) fn report(status: &Status, measured: Measured) -> StatusReport {
     let applied = status.digest.slot;
     StatusReport {
         node: status.node.0,
@@ -307,8 +333,11 @@ pub(super) fn report(status: &Status) -> StatusReport {
         diverged: status.diverged.iter().map(|node| node.0).collect(),
         repairs_through: status.repairs_through.map(|through| through.0),
         recovering: status.recovering.map(|recovering| recovering.to_string()),
+        clock_ahead_milliseconds: status.clock_ahead_ms,
         misunderstood: status.misunderstood,
         digest: format!("{:016x}", status.digest.value),
+        disk: measured.disk,
+        clients: measured.clients,
         peers: status.peers.iter().map(PeerReport::from).collect(),
         certificates: status.certificates.iter().map(CertificateReport::from).collect(),
     }

@@ -19,6 +19,10 @@ pub struct MemberReport {
     pub priority: u8,
     /// How many chosen slots it does not know yet. Only the leader knows.
     pub lag_slots: Option<u64>,
+    /// The bytes of these slots' values, if the leader knows:
+    /// [`MemberProgress::lag_bytes`](crate::MemberProgress::lag_bytes).
+    #[serde(default)]
+    pub lag_bytes: Option<u64>,
     /// Whether the leader has heard from it lately. Only the leader knows.
     pub is_heard: Option<bool>,
     /// The newest format level that its program reads; none if it was not heard lately, or if the node that
@@ -40,6 +44,7 @@ impl MemberReport {
                 address: member.address.clone(),
                 priority: member.priority,
                 lag_slots: status.lag_of(member.id),
+                lag_bytes: progress.and_then(|progress| progress.lag_bytes),
                 is_heard: progress.map(|progress| progress.is_heard),
                 newest_level: status.newest_level_of(member.id).map(|level| level.0),
             }

@@ -7,6 +7,7 @@
 pub(crate) mod budget;
 pub mod http;
 pub(crate) mod listener;
+mod measured;
 mod members;
 #[cfg(any(feature = "quic", feature = "tcp"))]
 pub mod operator;

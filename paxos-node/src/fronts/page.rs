@@ -20,6 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::MissedTickBehavior;
 
 use super::http::{HttpFront, StatusReport, report};
+use super::measured::Measured;
 use super::{process, recorder::MetricsHandle};
 use crate::state_machine::StateMachine;
 
@@ -33,13 +34,11 @@ const PAGE: &str = include_str!("page.html");
 const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; \
                       frame-ancestors 'none'; base-uri 'none'";
 /// What the page shows of the metrics, by the beginnings of their names.
-const SHOWN: [&str; 7] = [
+const SHOWN: [&str; 5] = [
     "paxos_commands_total",
     "paxos_reads_total",
     "paxos_command_seconds_bucket",
     "paxos_disk_write_seconds_bucket",
-    "paxos_client_connections",
-    "paxos_storage_free_bytes",
     "process_resident_memory_bytes",
 ];
 
@@ -77,10 +76,11 @@ async fn send_events<S: StateMachine>(
             () = events.closed() => return,
             _ = stop.wait_for(|stop| *stop) => return,
         }
-        let status = report(&front.client.status().borrow());
         let (metrics, now_seconds) = (front.metrics.clone(), began.elapsed().as_secs_f64());
         // To render all metrics takes a while, which the thread of the driver does not have.
-        let shown = tokio::task::spawn_blocking(move || shown(&metrics)).await.unwrap_or_default();
+        let read = tokio::task::spawn_blocking(move || (shown(&metrics), Measured::read(&metrics))).await;
+        let (shown, measured) = read.unwrap_or_default();
+        let status = report(&front.client.status().borrow(), measured);
         let event = Event { status, metrics: shown, now_seconds };
         let json = serde_json::to_string(&event).expect("it has no maps but those with names for keys");
         // One that has not read the last event misses this one.
@@ -98,13 +98,7 @@ struct Event {
 
 fn shown(metrics: &MetricsHandle) -> BTreeMap<String, f64> {
     process::show();
-    let text = metrics.render();
-    let lines = text.lines().filter(|line| SHOWN.iter().any(|name| line.starts_with(name)));
-    let pair = |line: &str| {
-        let (name, value) = line.rsplit_once(' ')?;
-        Some((name.to_owned(), value.parse().ok()?))
-    };
-    lines.filter_map(pair).collect()
+    metrics.samples(&SHOWN)
 }
 
 /// The body of an answer that goes on as long as there are events.

@@ -30,8 +30,9 @@
 //! | recovery or a snapshot's installation | on a thread; Redis clients get `LOADING`, `/readyz` says why | `recovery`, `snapshots::restores`, `serve::replays` |
 //! | a slow state machine, or one that panics | applied on a thread of its own, bounded, and logged with slot and time; a panic stops the node with its slot | `applier::slow`, `applier::panic`, `turns::slow` |
 //! | a look at the state that is held for long | the driver never waits for the state's lock | `applier::look` |
+//! | names that can't be looked up yet, and that get another address | looked up again for each attempt to connect | `ordered` |
 //! | a slow name server | one look-up at a time, beside everything else; late answers count | `paxos-transport/tests/reasons.rs`: `look_up` |
-//! | a node that is told to stop, in any state | ends within a second; a disk that hangs is given up and named | `serve`, `snapshots::stops` |
+//! | a node that is told to stop, in any state | ends within a second; a disk that hangs is given up and named | `serve`, `snapshots::stops`, `kernel::hanging` |
 //! | commands that change much, or copy or hash long values; many commands in one slot | what is estimated to take long, and the rest of a slot that has taken long, is left to the applier's thread | `kv::estimate`, `applier::a_command_that_takes_long`, `applier::a_slot_of_many_commands`, `work::a_pipeline` |
 //! | a long turn that nobody notices | gauge, histogram and warning for turns and delays; the smoke run and the process tests fail above 50 ms | `turns`, `.ci/smoke`, `cargo bench -p benches --bench turns` |
 //!
@@ -73,6 +74,7 @@
 //! | a peer is not reached: refused, silent, blocked, on a narrow path, of another address family, unknown to the name server | `paxos-transport/tests/reasons.rs`, `paths`, `mesh::gone` |
 //! | certificates: other CA, cluster or node; expired, early or near their end | `paxos-transport/tests/identity.rs`, `reasons.rs`, `mesh::certificate` |
 //! | one failure more would end service | `mesh::gone` |
+//! | a wall clock that differs from the cluster's time | `clocks` |
 //! | a node whose own name leads nowhere, or to loopback | `mesh::own_name`, `reasons.rs`: `own_machine` |
 //! | frames dropped as too large, or because a queue stays full | `reasons.rs`: `too_large` |
 //! | a directory that is not empty, or formatted already | `cli` |

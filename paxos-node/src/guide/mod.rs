@@ -12,6 +12,7 @@
 //! - [`upgrade`]: which versions work together, how to upgrade and go back, and how a format changes;
 //! - [`backup`]: backups, new clusters from them, nodes that are replaced, and a majority that is lost;
 //! - [`monitor`]: what to monitor, and what is worth an alarm;
+//! - [`tuning`]: what each setting costs and buys;
 //! - [`clients`]: what Redis clients do when an answer is lost, and what that means for commands that may not
 //!   be applied twice;
 //! - [`time`]: how time gets into the log, keys that expire, and what a lock can rely on;
@@ -27,4 +28,5 @@ pub mod monitor;
 pub mod run;
 pub mod simulate;
 pub mod time;
+pub mod tuning;
 pub mod upgrade;

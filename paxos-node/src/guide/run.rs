@@ -15,12 +15,13 @@
 //! |---|---|
 //! | `/healthz` | 200; 503 if the node hangs, so that to start it anew may help: for ten seconds it has ended no turn |
 //! | `/readyz` | 200 if the node has a leader and has caught up; else 503 and why: `replaying the log: 40 %`, `reading the snapshot: 12 %`, `no leader`, `catching up: 1234 slots` |
+//! | `/startedz` | 200 if the node is ready, or would be if other nodes were there; else 503 and why |
 //! | a Redis client | `LOADING` until the node has recovered: libraries try again |
 //! | systemd | `READY=1` once the node has recovered, and the line of `/readyz` as its status |
 //! | a person | the page at `/` of the HTTP port |
 //!
 //! A node that is ready may get no leader later, as its peers are gone: so let `/readyz` decide who gets
-//! clients, and `/healthz` alone who is started anew.
+//! clients, `/startedz` when the next node is started or updated, and `/healthz` alone who is started anew.
 //!
 //! # Stopping
 //!
@@ -48,6 +49,12 @@
 //!   another one, or have several, which are tried in turn. Have the node listen on all addresses
 //!   (`--listen 0.0.0.0:9001`), as its own name may come late.
 //! - A headless service needs `publishNotReadyAddresses`: nodes find each other before they are ready.
-//! - A `StatefulSet` needs `podManagementPolicy: Parallel`: with `OrderedReady` the second pod is made when
-//!   the first is ready, and the first is ready when it has met the second. Updates go one by one all the
-//!   same.
+//! - A `StatefulSet` makes each pod when the one before is ready (`OrderedReady`), but the first of three nodes
+//!   has no leader before it has met the second. So let its readiness probe ask `/startedz`, with
+//!   `minReadySeconds`, as a node that has just recovered has not met the others yet. Then an update goes on to
+//!   the next pod when this one has caught up, and pods that are lost, even most of them at once, are made
+//!   again one after the other.
+//! - A pod has one readiness, which also says whether a service leads clients to it: with `/startedz` they may
+//!   come to a node that the others do not reach. It answers `CLUSTERDOWN`, and the client tries another one. If
+//!   no client may ever come there, let the probe ask `/readyz`, with `podManagementPolicy: Parallel`, or have a
+//!   load balancer outside of Kubernetes ask `/readyz`.

@@ -10,6 +10,7 @@ use paxos_core::{Config, NodeId};
 use paxos_transport::{CertificateStatus, PeerStatus, Transport};
 
 use crate::runtime::metrics::{show_certificate, show_peer};
+use crate::runtime::round_trips::RoundTrips;
 
 /// How often the transport is asked.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -28,6 +29,7 @@ pub(crate) struct Mesh {
     /// How many members the larger quorum needs.
     quorum: usize,
     shortage: Option<Shortage>,
+    pub(crate) round_trips: RoundTrips,
 }
 
 /// The time for which too few peers are connected.
@@ -47,6 +49,7 @@ impl Mesh {
             members: config.peers().collect(),
             quorum: config.quorums().prepare().max(config.quorums().accept()),
             shortage: None,
+            round_trips: RoundTrips::default(),
         }
     }
 
@@ -71,11 +74,14 @@ impl Mesh {
         }
         self.looked_at = Some(now);
         // The transport still reaches nodes that were removed just now.
-        let (peers, leaving): (Vec<_>, Vec<_>) =
+        let (mut peers, leaving): (Vec<_>, Vec<_>) =
             transport.peers().into_iter().partition(|status| self.members.contains(&status.peer));
         for mut status in leaving {
             status.is_connected = false;
             show_peer(&status, false);
+        }
+        for status in peers.iter_mut().filter(|status| status.is_connected) {
+            status.round_trip = status.round_trip.or_else(|| self.round_trips.of(status.peer));
         }
         self.peers = peers.into();
         let certificates = transport.certificates();

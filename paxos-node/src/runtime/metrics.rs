@@ -54,11 +54,6 @@ pub(crate) fn describe() {
         "Slots that the state machine took more than 100 ms to apply"
     );
     describe_gauge!(
-        "paxos_disk_busy_seconds",
-        Unit::Seconds,
-        "How long the present call of the storage has taken so far"
-    );
-    describe_gauge!(
         "paxos_diverged_peers",
         "Peers whose state differs from that of this node at an equal slot"
     );
@@ -71,6 +66,11 @@ pub(crate) fn describe() {
         "paxos_member_lag_slots",
         "Chosen slots that the member does not know yet, on the leader; 0 on other nodes"
     );
+    describe_gauge!(
+        "paxos_member_lag_bytes",
+        Unit::Bytes,
+        "The values in these slots, if the leader knows; 0 on other nodes"
+    );
     describe_gauge!("paxos_ballot_round", "The round of the highest promised ballot");
     describe_gauge!("paxos_chosen_slot", "Every slot up to here is chosen");
     describe_gauge!("paxos_applied_slot", "Every slot up to here is applied");
@@ -79,6 +79,11 @@ pub(crate) fn describe() {
         "paxos_log_lines_dropped_total",
         "Lines for standard output or error that were dropped because nobody read them in time"
     );
+    describe_gauge!(
+        "paxos_clock_ahead_seconds",
+        Unit::Seconds,
+        "By how much the node's wall clock is ahead of the cluster's time; negative if it is behind"
+    );
     describe_gauge!("paxos_log_bytes", "Memory taken by the log");
     describe_gauge!("paxos_peer_connected", "1 if frames can go both ways between this node and the peer");
     describe_counter!(
@@ -86,16 +91,7 @@ pub(crate) fn describe() {
         "Times that this node has found another leader, or lost the one it knew"
     );
     describe_counter!("paxos_elections_total", "Times that this node began to run for leader");
-    describe_histogram!(
-        "paxos_disk_write_seconds",
-        Unit::Seconds,
-        "How long writes of the log take, their sync included, after they were merged"
-    );
-    describe_counter!(
-        "paxos_log_written_bytes_total",
-        Unit::Bytes,
-        "Values handed to the log, without what it adds"
-    );
+    describe_disk();
     describe_peers();
     describe_gauge!(
         "paxos_certificate_expiry_timestamp_seconds",
@@ -110,6 +106,31 @@ pub(crate) fn describe() {
     describe_gauge!("paxos_client_buffer_bytes", "Memory taken by requests and replies of Redis clients");
 }
 
+fn describe_disk() {
+    use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+    describe_gauge!(
+        "paxos_disk_busy_seconds",
+        Unit::Seconds,
+        "How long the present call of the storage has taken so far"
+    );
+    describe_histogram!(
+        "paxos_disk_write_seconds",
+        Unit::Seconds,
+        "How long writes of the log take, their sync included, after they were merged"
+    );
+    describe_gauge!(
+        "paxos_disk_write_mean_seconds",
+        Unit::Seconds,
+        "How long these writes took on average within the last 10 s with at least five of them"
+    );
+    describe_gauge!("paxos_disk_write_longest_seconds", Unit::Seconds, "The longest write within these 10 s");
+    describe_counter!(
+        "paxos_log_written_bytes_total",
+        Unit::Bytes,
+        "Values handed to the log, without what it adds"
+    );
+}
+
 fn describe_peers() {
     use metrics::{Unit, describe_counter, describe_gauge};
     describe_gauge!(
@@ -120,7 +141,7 @@ fn describe_peers() {
     describe_gauge!(
         "paxos_peer_round_trip_seconds",
         Unit::Seconds,
-        "How long a packet to the peer and its acknowledgement take (QUIC)"
+        "How long a packet to the peer and its acknowledgement take (QUIC), or the leader's heartbeat and its answer (TCP)"
     );
     describe_gauge!("paxos_peer_refused", "1 if this node refuses the peer, or is refused by it");
     describe_counter!("paxos_peer_sent_frames_total", "Frames for the peer that the network has taken");
@@ -144,9 +165,9 @@ pub(crate) fn show_peer(status: &PeerStatus, is_refused: bool) {
         let since_1970 = since.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         set("paxos_peer_changed_timestamp_seconds", since_1970.as_secs_f64().round());
     }
-    if let Some(round_trip) = status.round_trip {
-        set("paxos_peer_round_trip_seconds", round_trip.as_secs_f64());
-    }
+    // As Prometheus has it, what is not known, or not any more, is not a number.
+    let round_trip = status.round_trip.map_or(f64::NAN, |round_trip| round_trip.as_secs_f64());
+    set("paxos_peer_round_trip_seconds", round_trip);
     let count = |name: &'static str, value: u64| counter!(name, "peer" => peer.clone()).absolute(value);
     let counters = &status.counters;
     count("paxos_peer_sent_frames_total", counters.sent.frames);
@@ -228,12 +249,15 @@ pub(crate) fn show(status: &Status, log_bytes: usize) {
 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
 pub(crate) fn show_lags(before: &[MemberProgress], now: &[MemberProgress], chosen: Slot) {
     let lag = |node: NodeId| gauge!("paxos_member_lag_slots", "member" => node.to_string());
+    let bytes = |node: NodeId| gauge!("paxos_member_lag_bytes", "member" => node.to_string());
     let is_known = |node: NodeId| now.iter().any(|progress| progress.node == node);
     for gone in before.iter().filter(|progress| !is_known(progress.node)) {
         lag(gone.node).set(0.0);
+        bytes(gone.node).set(0.0);
     }
     for progress in now {
         lag(progress.node).set(chosen.0.saturating_sub(progress.chosen.0) as f64);
+        bytes(progress.node).set(progress.lag_bytes.map_or(f64::NAN, |bytes| bytes as f64));
     }
 }
 
@@ -333,10 +357,7 @@ pub(crate) fn show_sessions(count: usize) {
 #[cfg(all(feature = "server", any(feature = "quic", feature = "tcp")))]
 pub(crate) fn describe_program() {
     use metrics::{Unit, describe_counter, describe_gauge};
-    describe_gauge!(
-        "paxos_node_info",
-        "1, with the node, its cluster and version, its transport and storage"
-    );
+    describe_gauge!("paxos_node_info", "1, with the node's cluster and version, its transport and storage");
     describe_gauge!(
         "paxos_sessions",
         "Sessions that the cluster keeps: one for each node, and those of clients"
@@ -357,9 +378,8 @@ pub(crate) fn describe_program() {
 
 /// Shows which node this is.
 #[cfg(all(feature = "server", any(feature = "quic", feature = "tcp")))]
-pub(crate) fn show_node(node: NodeId, cluster: &str, transport: &'static str, storage: &'static str) {
+pub(crate) fn show_node(cluster: &str, transport: &'static str, storage: &'static str) {
     let labels = [
-        ("node", node.to_string()),
         ("cluster", cluster.to_owned()),
         ("version", env!("CARGO_PKG_VERSION").to_owned()),
         ("transport", transport.to_owned()),

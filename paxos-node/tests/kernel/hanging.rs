@@ -74,3 +74,43 @@ fn a_node_whose_disk_hangs_says_so_goes_on_and_can_be_stopped() {
     drop(frozen);
     assert_eq!(nodes.process(1).wait_for_end(), Some(3), "its log: {}", nodes.cluster.log(1));
 }
+
+/// How long a node whose disk hangs may take to end.
+const ENDS_WITHIN: Duration = Duration::from_secs(1);
+
+#[test]
+fn a_node_whose_disk_hangs_ends_within_a_second_of_sigterm() {
+    let test = "a_node_whose_disk_hangs_ends_within_a_second_of_sigterm";
+    if !can_run(test, &["strace"]) {
+        return;
+    }
+    for is_leader in [false, true] {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let data = ["1", "2", "3"].map(|name| directory.path().join(name).display().to_string());
+        let mut nodes = Nodes::start(&data, &[]);
+        let leader = nodes.leader();
+        let hangs = if is_leader { leader } else { leader % 3 + 1 };
+        let others: Vec<usize> = nodes.ids().filter(|id| *id != hangs).collect();
+        let delay = "pwrite64,fdatasync:delay_enter=600000000";
+        let tracer = nodes.process(hangs).inject_into_thread("paxos-writer", delay);
+        set_somewhere(&nodes, &others, 0);
+        wait("its disk hangs", || {
+            let disk: serde_json::Value = serde_json::from_str(&nodes.cluster.status(hangs, "disk")?).ok()?;
+            disk["busy_milliseconds"].as_u64().filter(|busy| *busy > 100)
+        });
+        let since = Instant::now();
+        nodes.process(hangs).ask_to_stop();
+        wait("it gives up", || nodes.cluster.log(hangs).contains("without waiting any longer").then_some(()));
+        // A process ends with its last thread, and this one's would wait for strace, as it would for a disk.
+        drop(tracer);
+        let code = nodes.process(hangs).wait_for_end();
+        let took = since.elapsed();
+        assert_eq!(code, Some(3), "its log: {}", nodes.cluster.log(hangs));
+        assert!(
+            took < ENDS_WITHIN,
+            "it took {took:?}, leader: {is_leader}; its log: {}",
+            nodes.cluster.log(hangs)
+        );
+        set_somewhere(&nodes, &others, 1);
+    }
+}

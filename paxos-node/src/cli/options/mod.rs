@@ -127,7 +127,7 @@ pub(crate) struct ServeOptions {
     #[arg(long, env = "PAXOS_USERS", value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     users: Option<PathBuf>,
-    /// Where to serve /healthz, /readyz, /status and /metrics.
+    /// Where to serve /healthz, /readyz, /startedz, /status and /metrics.
     #[arg(long, env = "PAXOS_HTTP", value_name = "HOST:PORT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     http: Option<String>,

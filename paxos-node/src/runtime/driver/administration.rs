@@ -240,7 +240,8 @@ impl<S: StateMachine> Driver<S> {
         let is_leader = self.replica.role() == Role::Leader;
         let progress = |node: &NodeId| {
             let (chosen, is_heard) = self.replica.progress_of(*node)?;
-            Some(MemberProgress { node: *node, chosen, is_heard })
+            let lag_bytes = self.local_state.log_meter.bytes_after(chosen);
+            Some(MemberProgress { node: *node, chosen, lag_bytes, is_heard })
         };
         let members = self.replica.membership().members().iter();
         let now: Arc<[MemberProgress]> =

@@ -9,6 +9,7 @@ use paxos_core::{Membership, ReadId, Slot, SnapshotMeta, Time, Value};
 use super::Driver;
 use crate::error::NodeError;
 use crate::runtime::applier::{Applier, ApplyResult};
+use crate::runtime::log_meter::LogMeter;
 use crate::runtime::replicated::SharedState;
 use crate::runtime::snapshot_interval::{SnapshotInterval, Turn};
 use crate::runtime::snapshots::OwnSnapshots;
@@ -24,6 +25,7 @@ pub(super) struct LocalState<S> {
     pub(super) reads_behind: VecDeque<(Slot, ReadId, Time)>,
     pub(super) digest: Digest,
     pub(super) own_snapshots: OwnSnapshots,
+    pub(super) log_meter: LogMeter,
 }
 
 impl<S: StateMachine> LocalState<S> {
@@ -46,11 +48,13 @@ impl<S: StateMachine> LocalState<S> {
             reads_behind: VecDeque::new(),
             digest: Digest::default(),
             own_snapshots: OwnSnapshots::new(interval),
+            log_meter: LogMeter::beginning_after(applied),
         })
     }
 
     pub(super) fn on_tick(&mut self) -> Result<(), NodeError> {
         self.applier.watch();
+        self.log_meter.mark();
         if let Some(digest) = self.applier.digest_now()? {
             self.digest = digest;
         }
@@ -70,6 +74,7 @@ impl<S: StateMachine> Driver<S> {
             }
         })?;
         self.local_state.own_snapshots.on_applied(value_bytes);
+        self.local_state.log_meter.add(slot, value_bytes);
         self.take_snapshot_if_due();
         Ok(end)
     }

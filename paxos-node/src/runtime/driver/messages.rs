@@ -1,5 +1,7 @@
 //! Messages from peers and to them.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use paxos_core::{Body, Config, Input, Message, NodeId, Traffic};
 use paxos_transport::{Lane, Received, Transport};
@@ -65,6 +67,9 @@ impl<S: StateMachine> Driver<S> {
                 }
                 Ok(message) => {
                     self.metrics.received.increment(1);
+                    if let Body::HeartbeatAck(answer) = &message.body {
+                        self.peers.mesh.round_trips.on_answer(from, answer.round, Instant::now());
+                    }
                     let early = self.early_copy(&message);
                     self.step(Input::Receive { from, message })?;
                     if let Some(early) = early {

@@ -20,10 +20,11 @@
 //! | [`due`] | proposes what the state machine wants because time has come |
 //! | [`fetches`] | peers that catch up here, and this node's own catching up |
 //! | [`outputs`] | what the replica asks for |
-//! | [`turn_times`], [`thread_times`], [`status`] | what whoever runs the node gets to see |
+//! | [`clock_watch`], [`turn_times`], [`thread_times`], [`status`] | what whoever runs the node gets to see |
 
 mod administration;
 mod clients;
+mod clock_watch;
 mod disk;
 mod disk_watch;
 mod due;
@@ -67,6 +68,7 @@ use crate::status::{MemberProgress, Status};
 
 use self::administration::Administration;
 use self::clients::Clients;
+use self::clock_watch::ClockWatch;
 use self::disk::Disk;
 use self::gather::{Inbox, TurnInputs};
 use self::local_state::LocalState;
@@ -91,6 +93,7 @@ pub(crate) struct Driver<S> {
     /// What the present turn has to do before it ends.
     outputs: TurnOutputs,
     clock: Clock,
+    clock_watch: ClockWatch,
     disk: Disk,
     local_state: LocalState<S>,
     peers: Peers,
@@ -141,6 +144,7 @@ impl<S: StateMachine> Driver<S> {
             inbox,
             outputs: TurnOutputs::default(),
             clock: Clock::new(settings.tick),
+            clock_watch: ClockWatch::default(),
             disk: Disk::new(writer, &settings),
             local_state,
             peers: Peers::new(wiring.transport, introductions, wiring.checkpoints, replica.config()),
@@ -234,6 +238,7 @@ impl<S: StateMachine> Driver<S> {
 
     fn on_leader_changed(&mut self) {
         self.leader = self.replica.leader();
+        self.peers.mesh.round_trips.forget();
         self.metrics.leader_changes.increment(1);
         if let Some(leader) = self.leader {
             self.has_had_leader = true;

@@ -13,12 +13,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use paxos_core::{
-    ChangeRefusal, Epoch, HandoverRefusal, Membership, Message, NodeId, Output, ReadId, Refusal, RequestId,
-    Slot, SnapshotMeta, Time, Value, Write,
+    Body, ChangeRefusal, Epoch, HandoverRefusal, Membership, Message, NodeId, Output, ReadId, Refusal,
+    RequestId, Slot, SnapshotMeta, Time, Value, Write,
 };
 
 use super::Driver;
 use crate::error::NodeError;
+use crate::runtime::log_meter::LogMeter;
 use crate::runtime::writer::Job;
 use crate::settings::WriterMode;
 use crate::state_machine::StateMachine;
@@ -132,6 +133,9 @@ impl<S: StateMachine> paxos_core::Driver for Driver<S> {
     }
 
     fn broadcast(&mut self, message: Message) -> Result<(), NodeError> {
+        if let Body::Heartbeat(heartbeat) = &message.body {
+            self.peers.mesh.round_trips.on_sent(heartbeat.round, Instant::now());
+        }
         self.send_to_all(&message);
         self.outputs.has_sent = true;
         Ok(())
@@ -200,6 +204,7 @@ impl<S: StateMachine> paxos_core::Driver for Driver<S> {
 
     fn restore(&mut self, meta: SnapshotMeta) -> Result<(), NodeError> {
         let queries = self.clients.session_queries();
+        self.local_state.log_meter = LogMeter::beginning_after(meta.slot);
         self.local_state.applier.restore(meta, self.disk.writer.sender(), queries);
         Ok(())
     }

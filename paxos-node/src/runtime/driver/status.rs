@@ -35,6 +35,7 @@ impl<S: StateMachine> Driver<S> {
                 diverged: peers.checkpoints.diverged().collect(),
                 is_in_doubt: peers.checkpoints.is_in_doubt(replica.config().members().len()),
                 digest: self.local_state.digest,
+                clock_ahead_ms: self.clock_watch.ahead_ms,
                 misunderstood: peers.misunderstood.count(),
                 recovering: None,
                 peers: peers.mesh.peers(),

@@ -67,6 +67,7 @@ impl<S: StateMachine> Driver<S> {
         self.clients.due.on_tick();
         let refused: Vec<_> = self.peers.introductions.refused().collect();
         self.peers.mesh.look(self.peers.transport.as_ref(), &refused, now);
+        self.look_at_clock(now);
         metrics::show(&self.status.borrow(), self.replica.log_bytes());
         self.peers.misunderstood.ask(self.peers.transport.as_ref(), ticks);
         self.disk.watch.look(self.disk.writer.busy_for());

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use metrics::{Histogram, histogram};
+use metrics::{Histogram, gauge, histogram};
 
 /// A write that takes longer is slow: an election time-out has room for a few of them.
 const SLOW: Duration = Duration::from_millis(100);
@@ -18,13 +18,23 @@ pub(super) struct DiskPace {
     since: Instant,
     writes: u32,
     slow: u32,
+    total: Duration,
+    longest: Duration,
     is_told: bool,
 }
 
 impl DiskPace {
     pub(super) fn new(now: Instant) -> DiskPace {
         let seconds = histogram!("paxos_disk_write_seconds");
-        DiskPace { seconds, since: now, writes: 0, slow: 0, is_told: false }
+        DiskPace {
+            seconds,
+            since: now,
+            writes: 0,
+            slow: 0,
+            total: Duration::ZERO,
+            longest: Duration::ZERO,
+            is_told: false,
+        }
     }
 
     /// Counts a write; returns the line to log, if there is one.
@@ -33,10 +43,16 @@ impl DiskPace {
         self.seconds.record(took);
         self.writes += 1;
         self.slow += u32::from(took > SLOW);
+        self.total += took;
+        self.longest = self.longest.max(took);
         if ended.saturating_duration_since(self.since) < WINDOW || self.writes < MIN_WRITES {
             return None;
         }
         self.since = ended;
+        // Not shown before there is a value.
+        let (total, longest) = (std::mem::take(&mut self.total), std::mem::take(&mut self.longest));
+        gauge!("paxos_disk_write_mean_seconds").set((total / self.writes).as_secs_f64());
+        gauge!("paxos_disk_write_longest_seconds").set(longest.as_secs_f64());
         let (writes, slow) = (std::mem::take(&mut self.writes), std::mem::take(&mut self.slow));
         if slow * 2 > writes && !std::mem::replace(&mut self.is_told, true) {
             return Some(format!(
