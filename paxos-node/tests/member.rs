@@ -405,21 +405,17 @@ fn a_finalized_level_is_shown_and_a_program_that_is_too_old_for_it_ends_with_a_c
     }
     let directory = cluster.data(follower);
     wait("a snapshot", || {
-        let mut names =
-            std::fs::read_dir(&directory).expect("it is there").flatten().map(|file| file.file_name());
-        names
-            .any(|name| {
-                name.to_string_lossy().starts_with("snapshot-") && !name.to_string_lossy().ends_with(".new")
-            })
-            .then_some(())
+        let files = std::fs::read_dir(&directory).expect("it is there").flatten();
+        let mut names = files.map(|file| file.file_name().to_string_lossy().into_owned());
+        names.any(|name| name.starts_with("snapshot-") && !name.contains('.')).then_some(())
     });
     cluster.stop(follower);
     make_later(&cluster, follower);
     cluster.start(follower);
     assert_eq!(cluster.exit_code(follower), Some(6));
-    let log = cluster.log(follower);
+    let told = cluster.log(follower);
     assert!(
-        log.contains("is of format level 3, and this version of the program knows levels 1 to 2"),
-        "{log}"
+        told.contains("is of format level 3, and this version of the program knows levels 1 to 2"),
+        "{told}"
     );
 }

@@ -46,12 +46,9 @@ impl Named {
 
     /// Replaces what the file holds, and not the file, as the nodes have that one.
     fn write_hosts(&self) {
-        let mut text = String::from("127.0.0.1 localhost\n");
-        for (id, address) in (1..).zip(self.addresses) {
-            if let Some(address) = address {
-                text.push_str(&format!("127.0.0.{address} node-{id}.test\n"));
-            }
-        }
+        let line = |(id, address): (usize, u8)| format!("127.0.0.{address} node-{id}.test\n");
+        let known = (1..).zip(self.addresses).filter_map(|(id, address)| Some((id, address?)));
+        let text = format!("127.0.0.1 localhost\n{}", known.map(line).collect::<Vec<_>>().concat());
         std::fs::write(self.hosts(), text).expect("the file can be written");
     }
 

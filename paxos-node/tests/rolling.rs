@@ -105,10 +105,10 @@ impl Writer<'_> {
 /// Has clients write while the nodes are changed; returns what was acknowledged.
 fn under_load(cluster: &mut Cluster, change: impl FnOnce(&mut Cluster, &AtomicU64)) -> Vec<Acknowledged> {
     let addresses = Addresses((1..=3).map(|node| cluster.client_address(node)).collect());
-    let (stop, writes) = (AtomicBool::new(false), AtomicU64::new(0));
+    let (stop, written) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {
         let run = |number: usize| {
-            let (addresses, stop, writes) = (&addresses, &stop, &writes);
+            let (addresses, stop, written) = (&addresses, &stop, &written);
             move || {
                 let acknowledged = Acknowledged::default();
                 let mut writer =
@@ -118,17 +118,17 @@ fn under_load(cluster: &mut Cluster, change: impl FnOnce(&mut Cluster, &AtomicU6
                         break;
                     }
                     writer.write(round);
-                    writes.fetch_add(1, Ordering::Relaxed);
+                    written.fetch_add(1, Ordering::Relaxed);
                     std::thread::sleep(Duration::from_millis(1));
                 }
                 writer.acknowledged
             }
         };
-        let writers: Vec<_> = (0..WRITERS).map(|number| scope.spawn(run(number))).collect();
-        let changed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| change(cluster, &writes)));
+        let threads: Vec<_> = (0..WRITERS).map(|number| scope.spawn(run(number))).collect();
+        let changed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| change(cluster, &written)));
         stop.store(true, Ordering::Relaxed);
         let acknowledged =
-            writers.into_iter().map(|writer| writer.join().expect("it does not panic")).collect();
+            threads.into_iter().map(|thread| thread.join().expect("it does not panic")).collect();
         changed.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         acknowledged
     })

@@ -114,8 +114,11 @@ pub fn render(rows: &[Row]) -> String {
 /// With fewer clients a row says more of how a library wakes its threads than of its rate.
 const MANY_CLIENTS: usize = 64;
 
-/// The rows with many clients in which `paxos-node` is behind the best of the others, and by how much; an
-/// error if there is no such comparison.
+/// The rows with many clients in which `paxos-node` is behind the best of the others, a line for each.
+///
+/// # Errors
+///
+/// [`NothingCompared`] if no row has many clients, `paxos-node` and another library.
 pub fn behind(rows: &[Row]) -> Result<String, NothingCompared> {
     let many = rows.iter().filter(|row| row.clients >= MANY_CLIENTS);
     let ratios: Vec<(&Row, f64)> =

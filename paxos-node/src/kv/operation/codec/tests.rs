@@ -212,24 +212,23 @@ proptest! {
 #[cfg(all(feature = "server", feature = "file"))]
 #[test]
 fn commands_are_written_as_always_and_no_tag_is_new_without_a_level_of_its_own() {
-    use std::collections::BTreeMap;
+    use std::collections::BTreeSet;
 
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let witness = crate::formats::witness(1, "kv-commands.txt", sampled().as_bytes());
     let witness = String::from_utf8(witness).expect("it is text");
-    let mut tags = BTreeMap::new();
+    let mut tags = BTreeSet::new();
     for line in witness.lines() {
         let (tag, digits) = line.split_once(' ').expect("a tag, and the bytes of a command");
         let byte = |at| u8::from_str_radix(&digits[at..at + 2], 16).expect("hexadecimal digits");
         let command: Bytes = (0..digits.len()).step_by(2).map(byte).collect();
         let operations = decode(&command).unwrap_or_else(|error| panic!("{line}: {error}"));
-        assert_eq!(hex(&Operation::command(&operations)), digits, "tag {tag}");
-        tags.insert(tag.parse::<u8>().expect("a number"), ());
+        assert_eq!(format!("{:x}", Operation::command(&operations)), digits, "tag {tag}");
+        tags.insert(tag.parse::<u8>().expect("a number"));
     }
     let is_known =
         |tag: &u8| decode(&Bytes::copy_from_slice(&[VERSION, *tag])) != Err(UnreadableCommand::Unknown);
     let known: Vec<u8> = (0..=u8::MAX).filter(is_known).collect();
-    assert_eq!(known, tags.into_keys().collect::<Vec<_>>(), "see `guide::upgrade` on how a new tag comes");
+    assert_eq!(known, tags.into_iter().collect::<Vec<_>>(), "see `guide::upgrade` on how a new tag comes");
 }
 
 /// Commands of one operation each, drawn until there are some of each tag.
@@ -249,10 +248,7 @@ fn sampled() -> String {
             samples.push(command);
         }
     }
-    let line = |tag: u8, command: &Bytes| {
-        let digits: String = command.iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("{tag} {digits}\n")
-    };
+    let line = |tag: u8, command: &Bytes| format!("{tag} {command:x}\n");
     samples.iter().flat_map(|(tag, commands)| commands.iter().map(|command| line(*tag, command))).collect()
 }
 
