@@ -13,8 +13,8 @@
 //! - **The disk.** A lone command waits for one sync on a majority, so the disk's sync is the floor of its
 //!   latency: a lone SET takes 2.7 syncs where three nodes share a disk (*Beside whole servers*).
 //!   `paxos_disk_write_seconds` tells what yours takes.
-//! - **Many commands at once.** Commands that wait share a sync and a round: 3 005 SETs a second with one
-//!   client, 67 283 with 64, and 246 789 if each of these sends 16 at once (*Beside whole servers*). Use
+//! - **Many commands at once.** Commands that wait share a sync and a round: 3 141 SETs a second with one
+//!   client, 46 828 with 64, and 220 128 if each of these sends 16 at once (*Beside whole servers*). Use
 //!   pipelines, `MSET` or more connections before any setting below.
 //! - **The number of nodes.** A command on 3, 5 and 7 nodes takes 4, 8 and 12 messages and 3, 5 and 7 syncs,
 //!   side by side (*In a time of its own*). Five nodes survive two failures, three survive one.
@@ -30,8 +30,8 @@
 //! | `transport tcp` | less work for each message | long waits where packets are lost | on a network without loss 1.2 to 1.3 times the rate of QUIC with the log in memory, 1.05 to 1.1 times on disk (*All backends against each other*) |
 //! | `heartbeat`, shorter | a new watermark sooner at idle followers, fresher estimates of time | a message to each peer and its answer, each time | an idle cluster of three takes 0.9 % of a core at 50 ms (*Beside whole servers*) |
 //! | `election-timeout`, shorter | a dead leader is replaced sooner: others look for a new one after between one and two time-outs | leaders that are only slow are replaced, too: keep it ten times the heartbeat, and far above the longest turn and the slowest sync | turns are meant to stay below 5 ms, and have (*The longest turn*) |
-//! | `reads quorum` (default) | linearizable reads without trust in clocks | a round of heartbeats for all reads that wait | 148 757 GETs a second with 64 clients (*Beside whole servers*) |
-//! | `reads lease` | no round for a read at the leader | trust that clocks go at nearly the right speed; a machine that is suspended may serve a stale read when it wakes | 192 230 GETs a second with 64 clients, 5.2 µs of processor time each in place of 8.9 (*Beside whole servers*) |
+//! | `reads quorum` (default) | linearizable reads without trust in clocks | a round of heartbeats for all reads that wait | 133 534 GETs a second with 64 clients (*Beside whole servers*) |
+//! | `reads lease` | no round for a read at the leader | trust that clocks go at nearly the right speed; a machine that is suspended may serve a stale read when it wakes | with 64 clients 0.84 of the rate of one Redis in place of 0.65, 5.2 µs of processor time for each GET in place of 8.9 (*Beside whole servers*) |
 //! | `window-slots`, larger | more slots under way on a long way: a window of one slot for each command and 8 slots gives an eighth of the rate that 64 do, with 64 clients and a hop of 1 ms | memory for what is under way; more to prove for a new leader | with batches, as they are by default, one slot is enough for all clients that wait (*In a time of its own*) |
 //! | `found-without`, `peers`, `join`, `listen`, `cluster`, `id`, `certs` | - | - | nothing: they say who is who |
 //!

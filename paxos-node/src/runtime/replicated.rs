@@ -121,12 +121,14 @@ impl<S: StateMachine> Replicated<S> {
         let at = Applying::new(slot, self.time);
         let Replicated { state, sessions, is_broken, .. } = self;
         for (index, command) in (0..).zip(value.commands()).skip(first as usize) {
-            let Ok(request) = SessionCommand::decode(command.clone()) else {
-                if SessionCommand::is_of_unknown_kind(&command) {
+            let is_unknown = SessionCommand::is_of_unknown_kind(&command);
+            let request = match SessionCommand::decode(command) {
+                Ok(request) => request,
+                Err(_) if is_unknown => {
                     return Err(needs_newer(slot, is_broken, "a request of an unknown kind"));
                 }
                 // A program without sessions has proposed what is no request; all versions skip it alike.
-                continue;
+                Err(_) => continue,
             };
             let (key, command) = match &request {
                 SessionCommand::Apply { session, sequence, command, .. } => {
