@@ -7,11 +7,13 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::process::Command;
 use std::time::Duration;
 
 use support::{Cluster, wait};
 
 const ALERTS: &str = include_str!("../deploy/alerts.yaml");
+const ALERTS_TEST: &str = include_str!("../deploy/alerts-test.yaml");
 const DASHBOARD: &str = include_str!("../deploy/grafana-dashboard.json");
 const DESCRIBED: &str = include_str!("../src/runtime/metrics.rs");
 
@@ -131,6 +133,23 @@ fn the_alerts_and_the_dashboard_name_metrics_that_there_are() {
         seen.insert(family);
     }
     assert!(seen.len() > 30, "{seen:?}");
+}
+
+#[test]
+fn each_alert_fires_at_its_fault_and_none_in_a_cluster_that_is_well() {
+    for alert in ALERTS.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
+        assert!(ALERTS_TEST.contains(&format!("alertname=\"{alert}\"")), "nothing tests {alert}");
+    }
+    let deploy = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy");
+    let promtool = |arguments: &[&str]| Command::new("promtool").args(arguments).current_dir(deploy).output();
+    for arguments in [["check", "rules", "alerts.yaml"], ["test", "rules", "alerts-test.yaml"]] {
+        let Ok(output) = promtool(&arguments) else {
+            let _ = writeln!(std::io::stderr(), "skipped: tests/monitoring.rs: promtool is not installed");
+            return;
+        };
+        let told = [output.stdout, output.stderr].concat();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&told));
+    }
 }
 
 #[test]

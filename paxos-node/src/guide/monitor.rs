@@ -25,9 +25,9 @@
 //!
 //! # Alarms
 //!
-//! As rules for Prometheus they are in `deploy/alerts.yaml` of this crate; a dashboard for Grafana is beside
-//! it.
-//!
+//! As rules for Prometheus they are in `deploy/alerts.yaml` of this crate; beside it are a dashboard for Grafana, and
+//! `alerts-test.yaml`: `promtool test rules alerts-test.yaml` shows for each of them that it fires at its fault, and
+//! that none does in a cluster that is well. Run it when you change a bound.
 //!
 //! | alarm | condition, by node | what it means, and what to do |
 //! |---|---|---|
