@@ -64,12 +64,17 @@ fn registry() -> Registry {
     }
 }
 
-/// A directory that uses every part of the format.
-fn write_everything(directory: &Path) -> Outcome {
+/// A new directory of the node that all golden files are of.
+fn formatted(directory: &Path) -> Result<FileStorage, Error> {
     let identity =
         Identity::existing(String::from("golden"), NodeId(3), StorageId(0x0123_4567_89ab_cdef << 32));
     file::format(directory, &identity)?;
-    let mut storage = FileStorage::open(directory, FileSettings::default())?;
+    FileStorage::open(directory, FileSettings::default())
+}
+
+/// A directory that uses every part of the format.
+fn write_everything(directory: &Path) -> Outcome {
+    let mut storage = formatted(directory)?;
     storage.remember(&registry())?;
     storage.recover()?;
     for slot in 1..=3 {
@@ -183,10 +188,7 @@ fn what_version_4_has_written_is_read() -> Outcome {
 
 /// A log of values with times, which need no new version: an older program refuses them.
 fn write_times(directory: &Path) -> Outcome {
-    let identity =
-        Identity::existing(String::from("golden"), NodeId(3), StorageId(0x0123_4567_89ab_cdef << 32));
-    file::format(directory, &identity)?;
-    let mut storage = FileStorage::open(directory, FileSettings::default())?;
+    let mut storage = formatted(directory)?;
     storage.recover()?;
     let hard_state = HardState { promised: Ballot { round: 7, node: NodeId(2) }, chosen: Slot(1) };
     let _ = storage.persist(Write::new(WriteNumber(1), hard_state, entries_with_times()))?;
@@ -220,10 +222,7 @@ fn values_with_times_are_written_as_always_and_read_back() -> Outcome {
 
 /// A directory of which META and the log name format level 2.
 fn write_finalized(directory: &Path) -> Outcome {
-    let identity =
-        Identity::existing(String::from("golden"), NodeId(3), StorageId(0x0123_4567_89ab_cdef << 32));
-    file::format(directory, &identity)?;
-    let mut storage = FileStorage::open(directory, FileSettings::default())?;
+    let mut storage = formatted(directory)?;
     storage.remember(&registry())?;
     storage.recover()?;
     let hard_state = HardState { promised: Ballot { round: 7, node: NodeId(2) }, chosen: Slot(1) };
