@@ -2,8 +2,8 @@
 //!
 //! [`Applier`] is the driver's end. Its work is done in the order in which it was given, and results come
 //! back in that order. The driver itself applies only while nothing waits for the thread and nobody holds the
-//! state's lock; it waits for neither. Commands that take long go to the thread, and so does the rest of a
-//! slot that has taken long.
+//! state's lock; it waits for neither. Commands that take long go to the thread, and so do the rest of a slot
+//! that has taken long and the slot behind it, with all that follow before the thread is done.
 
 use std::sync::Arc;
 use std::sync::mpsc as blocking;
@@ -24,6 +24,9 @@ use crate::status::Digest;
 /// Once a slot has taken this long on the driver's thread, the rest of its commands are left to the
 /// applier's.
 const INLINE_TIME: Duration = Duration::from_millis(2);
+/// A slot that has taken this long on the driver's thread, though it was let go after [`INLINE_TIME`], has the
+/// next one applied on the applier's: it may be as slow. Longer than a thread waits for its processor as a rule.
+const LONG_SLOT: Duration = Duration::from_millis(10);
 /// With more values than this waiting to be applied the node takes on no more.
 const MAX_QUEUED_VALUES: usize = 1024;
 /// The same for their bytes.
@@ -82,6 +85,8 @@ pub(crate) struct Applier<S> {
     given: Slot,
     applied: Slot,
     digest_of: Slot,
+    /// The last slot that was applied on the driver's thread took [`LONG_SLOT`].
+    was_long: bool,
     /// Since when the thread has reported nothing, though it has work.
     silent_since: Instant,
     is_silence_told: bool,
@@ -111,6 +116,7 @@ impl<S: StateMachine> Applier<S> {
             given: applied,
             applied,
             digest_of: Slot::ZERO,
+            was_long: false,
             silent_since: Instant::now(),
             is_silence_told: false,
             slow: SlowApplies::default(),
@@ -161,6 +167,7 @@ impl<S: StateMachine> Applier<S> {
         let mut first = 0;
         if self.mode == ApplyMode::Inline
             && self.is_idle()
+            && !std::mem::take(&mut self.was_long)
             && let Ok(mut replicated) = self.shared.try_write()
         {
             let mut is_begun = false;
@@ -173,6 +180,7 @@ impl<S: StateMachine> Applier<S> {
             let Some(rest) = stopped_at else {
                 self.applied = slot;
                 let end = Instant::now();
+                self.was_long = end - now > LONG_SLOT;
                 self.slow.note(slot, end - now);
                 return Ok(Some(end));
             };
@@ -335,5 +343,65 @@ impl Work {
                 Ok(ApplyResult::Restored { slot: meta.slot, time: replicated.time, answers })
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use paxos_core::session::{SessionCommand, SessionLimits};
+    use tokio::sync::RwLock;
+
+    use super::*;
+    use crate::runtime::replicated::Replicated;
+    use crate::state_machine::Applying;
+
+    /// A state machine that takes its time.
+    struct Slow(Duration);
+
+    impl StateMachine for Slow {
+        fn apply(&mut self, _: Applying, _: &Bytes) -> Bytes {
+            std::thread::sleep(self.0);
+            Bytes::new()
+        }
+
+        fn snapshot(&self) -> SnapshotWriter {
+            Box::new(|_| Ok(()))
+        }
+
+        fn restore(&mut self, _: &mut dyn std::io::Read) -> std::io::Result<()> {
+            Ok(())
+        }
+
+        fn digest(&self) -> u64 {
+            0
+        }
+    }
+
+    #[tokio::test]
+    async fn the_slot_behind_a_long_one_is_left_to_the_thread() {
+        let shared = Arc::new(RwLock::new(Replicated::new(Slow(2 * LONG_SLOT), SessionLimits::default())));
+        let mut applier = Applier::start(shared, Slot::ZERO, ApplyMode::Inline).expect("it starts");
+        let value = || {
+            let command = SessionCommand::Repeatable { command: Bytes::from_static(b"anything") };
+            Value::batch(&[command.encode()])
+        };
+        let mut is_inline = |slot| {
+            let end = applier.apply(Slot(slot), value(), Instant::now(), |_| ()).expect("it is applied");
+            end.is_some()
+        };
+        assert!(is_inline(1), "nobody knows yet that it takes long");
+        assert!(!is_inline(2));
+        assert!(!is_inline(3), "the thread has work");
+        loop {
+            // The digest of the last slot is the last thing for which the thread looks at the state.
+            let result = poll_fn(|context| applier.poll_result(context)).await;
+            if matches!(result, ApplyResult::Digest(Digest { slot: Slot(3), .. })) {
+                break;
+            }
+        }
+        let end = applier.apply(Slot(4), value(), Instant::now(), |_| ()).expect("it is applied");
+        assert!(end.is_some(), "it may be quick again");
     }
 }
