@@ -10,7 +10,7 @@ mod support;
 use std::io::Write;
 use std::process::Command;
 
-use support::{Cluster, free_port, wait};
+use support::{Cluster, free_port, wait, wait_telling};
 
 const NODES: usize = 3;
 
@@ -66,9 +66,12 @@ impl Named {
     }
 
     fn wait_for(&self, id: usize, path: &str) {
-        wait(&format!("node {id} answers 200 to {path}; its log: {}", self.cluster.log(id)), || {
-            self.cluster.http(id, path).filter(|(code, _)| *code == 200)
-        });
+        let told = || {
+            let logs: Vec<String> = (1..=NODES).map(|node| self.cluster.log(node)).collect();
+            let answer = self.cluster.http(id, path);
+            format!("node {id} answers 200 to {path}, not {answer:?}; the logs:\n{}", logs.join("\n"))
+        };
+        wait_telling(told, || self.cluster.http(id, path).filter(|(code, _)| *code == 200));
     }
 
     fn is_connected(&self, id: usize, other: usize) -> Option<bool> {

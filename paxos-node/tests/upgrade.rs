@@ -92,7 +92,9 @@ async fn an_older_node_stops_before_a_command_that_it_does_not_know_and_goes_on_
     let cluster = Cluster::new();
     let newer: Vec<Node<Newer>> = vec![cluster.start(0), cluster.start(1)];
     let mut older: Node<Older> = cluster.start(2);
-    led(&newer).await;
+    for node in &newer {
+        until(node, "it is ready", Status::is_ready).await; // Any of the three may lead.
+    }
     until(&older, "it is ready", Status::is_ready).await;
     assert_eq!(older.client().propose(NEW_COMMAND).await.err(), Some(ClientError::UnknownCommand));
     older.client().propose(OLD_COMMAND).await.expect("all know it");
@@ -116,7 +118,9 @@ async fn an_older_node_stops_at_a_snapshot_that_it_does_not_know() {
     let cluster = Cluster::new();
     let newer: Vec<Node<Newer>> = vec![cluster.start(0), cluster.start(1)];
     let older: Node<Older> = cluster.start(2);
-    led(&newer).await;
+    for node in &newer {
+        until(node, "it is ready", Status::is_ready).await; // Any of the three may lead.
+    }
     until(&older, "it is ready", Status::is_ready).await;
     older.stop().await.expect("it stops");
     until(&newer[0], "one of the others leads", |status| status.leader.is_some_and(|one| one != MEMBERS[2]))

@@ -8,4 +8,4 @@ pub(crate) mod embedded;
 mod processes;
 
 pub(crate) use client::Client;
-pub(crate) use processes::{Cluster, PATIENCE, free_port, last_line, paxos_node, run, wait};
+pub(crate) use processes::{Cluster, PATIENCE, free_port, last_line, paxos_node, run, wait, wait_telling};

@@ -400,13 +400,18 @@ impl Drop for Cluster {
 }
 
 /// Tries until there is a result.
-pub(crate) fn wait<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait<T>(what: &str, attempt: impl FnMut() -> Option<T>) -> T {
+    wait_telling(|| what.to_owned(), attempt)
+}
+
+/// Tries until there is a result; tells what was waited for, and how things are, if there is none.
+pub(crate) fn wait_telling<T>(told: impl Fn() -> String, mut attempt: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(result) = attempt() {
             return result;
         }
-        assert!(Instant::now() < deadline, "not in time: {what}");
+        assert!(Instant::now() < deadline, "not in time: {}", told());
         std::thread::sleep(Duration::from_millis(20));
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! After a restart a peer does so once, before this node has noticed that the old process is gone. If it
 //! continues, two processes run under one id, and each takes the connection from the other. Then each keeps
-//! it for a minimal time, so that both are heard, and the operator is warned.
+//! it for a minimal time, so that both are heard, and the operator is warned. Connections that come before that
+//! time has passed are refused and do not count: one process opens several of them if the one before had just
+//! connected when it died.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -35,7 +37,7 @@ pub(crate) struct Rivals {
 pub(crate) struct Verdict {
     /// It replaces the one before.
     pub(crate) is_served: bool,
-    /// The one before still worked.
+    /// It does, though the one before still worked.
     pub(crate) is_rival: bool,
     /// If a warning is due: how many rivals there were, and from where.
     pub(crate) told: Option<(usize, Vec<IpAddr>)>,
@@ -48,23 +50,22 @@ impl Rivals {
             self.serve(now, address);
             return Verdict { is_served: true, is_rival: false, told: None };
         }
+        if self.served.is_some_and(|(since, _)| now.duration_since(since) < MIN_TENURE) {
+            return Verdict { is_served: false, is_rival: false, told: None };
+        }
         self.came_at.push_back(now);
         let has_passed = |came_at: &Instant| now.duration_since(*came_at) > WINDOW;
         while self.came_at.len() > MAX_REMEMBERED || self.came_at.front().is_some_and(has_passed) {
             self.came_at.pop_front();
         }
-        let is_served = self.served.is_none_or(|(since, _)| now.duration_since(since) >= MIN_TENURE);
-        self.note(address);
-        if is_served {
-            self.serve(now, address);
-        }
+        self.serve(now, address);
         let was_warned = self.warned_at.is_some_and(|warned_at| now.duration_since(warned_at) < WARN_AGAIN);
         let warns = self.came_at.len() >= WARN_FROM && !was_warned;
         if warns {
             self.warned_at = Some(now);
         }
         let hosts = || self.addresses.iter().map(|address| address.ip().to_canonical()).collect();
-        Verdict { is_served, is_rival: true, told: warns.then(|| (self.came_at.len(), hosts())) }
+        Verdict { is_served: true, is_rival: true, told: warns.then(|| (self.came_at.len(), hosts())) }
     }
 
     fn serve(&mut self, now: Instant, address: SocketAddr) {
@@ -106,8 +107,20 @@ mod tests {
         assert!(rivals.on_connection(start, address(1), false).is_served);
         let verdict = rivals.on_connection(start + MIN_TENURE, address(1), true);
         assert_eq!(verdict, Verdict { is_served: true, is_rival: true, told: None });
-        let verdict = rivals.on_connection(start + MIN_TENURE * 3 / 2, address(1), true);
-        assert!(!verdict.is_served, "a connection is kept for a while");
+    }
+
+    #[test]
+    fn a_peer_that_dies_just_after_it_has_connected_and_comes_back_is_no_rival_of_itself() {
+        let (mut rivals, start) = (Rivals::default(), Instant::now());
+        rivals.on_connection(start, address(1), false);
+        for milliseconds in (0..u32::try_from(MIN_TENURE.as_millis()).expect("it is short")).step_by(10) {
+            let verdict =
+                rivals.on_connection(start + Duration::from_millis(milliseconds.into()), address(2), true);
+            let refused = Verdict { is_served: false, is_rival: false, told: None };
+            assert_eq!(verdict, refused, "a connection is kept for a while, here {milliseconds} ms");
+        }
+        let verdict = rivals.on_connection(start + MIN_TENURE, address(2), true);
+        assert_eq!(verdict, Verdict { is_served: true, is_rival: true, told: None });
     }
 
     #[test]

@@ -16,7 +16,8 @@ const SPEAKS_TICKS: u128 = 150;
 const TOLD_FOR_TICKS: u128 = 150;
 /// A peer that was started again opens fewer than this many connections in place of ones that seem to work,
 const MANY_RIVALS: u64 = 6;
-/// within this time: more mean that two processes compete.
+/// within this time: more mean that two processes compete, or that one was started several times. Only if as
+/// many come while the last one waits, there are two.
 const RIVALS_TICKS: u128 = 1000;
 /// A start that was refused counts as refused for this long.
 const REFUSED_FOR_TICKS: u128 = 1000;
@@ -45,8 +46,8 @@ pub(super) struct Peer {
     pub(super) has_left: bool,
     /// A start that another peer hears, and when it last told so.
     pub(super) heard_elsewhere: Option<(Start, u128)>,
-    /// A later start that came while the admitted one was still heard, and when it first came.
-    beside: Option<(Start, u128)>,
+    /// A later start that came while the admitted one was still heard.
+    beside: Option<Beside>,
     pub(super) rivals: Rivals,
     /// Why the peer refuses this node.
     pub(super) refused_by: Option<PeerRefusal>,
@@ -84,6 +85,15 @@ impl Rivals {
     fn are_many(&self, now_ticks: u128) -> bool {
         self.many_at_ticks.is_some_and(|at_ticks| now_ticks < at_ticks + RIVALS_TICKS)
     }
+}
+
+/// A start that waits, as an earlier one may still run.
+#[derive(Clone, Copy, Debug)]
+struct Beside {
+    start: Start,
+    since_ticks: u128,
+    /// How many rivals there had been when it came.
+    rivals: u64,
 }
 
 /// A refused start.
@@ -196,25 +206,23 @@ impl Peer {
 
     /// Whether a start may replace the one that this node or another peer has heard.
     pub(super) fn precedence(&mut self, start: Start, now_ticks: u128) -> Precedence {
+        let is_other = |before: &Start| *before != start;
+        let admitted = self.admitted.filter(is_other);
+        let heard_here = admitted.filter(|_| self.is_heard(now_ticks));
+        let elsewhere = self.heard_elsewhere.filter(|(_, at_ticks)| now_ticks < at_ticks + TOLD_FOR_TICKS);
+        let heard_elsewhere = elsewhere.map(|(start, _)| start).filter(is_other).filter(|_| !self.has_left);
+        let heard = heard_here.or(heard_elsewhere);
         // A node that loses its connections to a rival again and again may seem silent.
         let is_fought_over = !self.has_left && self.rivals.are_many(now_ticks);
-        let heard_here = self.admitted.filter(|_| is_fought_over || self.is_heard(now_ticks));
-        let elsewhere = self.heard_elsewhere.filter(|(_, at_ticks)| now_ticks < at_ticks + TOLD_FOR_TICKS);
-        let heard_elsewhere = elsewhere.map(|(start, _)| start).filter(|_| !self.has_left);
-        let Some(before) =
-            [heard_here, heard_elsewhere].into_iter().flatten().find(|before| *before != start)
-        else {
-            return Precedence::Free;
-        };
-        let since_ticks = match self.beside {
-            Some((beside, since_ticks)) if beside == start => since_ticks,
-            _ => now_ticks,
-        };
-        self.beside = Some((start, since_ticks));
-        if now_ticks >= since_ticks + BESIDE_TICKS {
+        let Some(before) = heard.or(admitted.filter(|_| is_fought_over)) else { return Precedence::Free };
+        let comes = Beside { start, since_ticks: now_ticks, rivals: self.rivals.count };
+        let beside = *self.beside.insert(self.beside.filter(|beside| beside.start == start).unwrap_or(comes));
+        if now_ticks < beside.since_ticks + BESIDE_TICKS {
+            Precedence::Waits
+        } else if heard.is_some() || self.rivals.count >= beside.rivals + MANY_RIVALS {
             Precedence::RunsBeside(before)
         } else {
-            Precedence::Waits
+            Precedence::Free // The one before died after some quick restarts, and nobody competes any more.
         }
     }
 

@@ -129,6 +129,29 @@ fn messages_are_heard_once_both_have_welcomed_each_other() {
     assert!(hears(&mut one, &again) && !hears(&mut one, &two), "the later start has taken its place");
 }
 
+/// Node 2 was admitted, and has opened many connections in place of ones that seemed to work. Then a later
+/// start of it says hello for ten seconds, while as many more connections come with each tick. Returns whether
+/// it is heard at the end, and how often it was refused.
+fn started_again_after_many_rivals(rivals_per_tick: u64) -> (bool, usize) {
+    let (mut one, mut two) = (node(ONE, start(1, 1)), node(TWO, start(1, 2)));
+    meet(&mut one, &mut two, 0, 1);
+    one.note_rivals(TWO, 100);
+    let (mut again, mut refusals) = (node(TWO, start(2, 22)), 0);
+    for now in 1..1_000 {
+        one.note_rivals(TWO, 100 + rivals_per_tick * u64::try_from(now).expect("it is small"));
+        let [heard, _] = meet(&mut one, &mut again, now, 1);
+        refusals += heard.notices.len();
+    }
+    (hears(&mut one, &again), refusals)
+}
+
+#[test]
+fn a_node_that_was_killed_and_started_several_times_at_once_is_no_copy_of_itself() {
+    assert_eq!(started_again_after_many_rivals(0), (true, 0));
+    let (is_heard, refusals) = started_again_after_many_rivals(1);
+    assert!(!is_heard && refusals > 0, "another process competes with it");
+}
+
 #[test]
 fn settings_that_differ_are_told_on_both_sides_with_both_values_and_once() {
     let (mut one, mut two) = (node(ONE, start(1, 1)), node(TWO, start(1, 2)));

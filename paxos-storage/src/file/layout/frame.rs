@@ -368,7 +368,7 @@ fn take_record(version: u16, payload: &mut &[u8]) -> Result<(Slot, Entry), Unrea
 fn unreadable_value(kind: ValueKind, bytes: &[u8]) -> Unreadable {
     let level = if kind == ValueKind::Membership { Membership::peek_format_level(bytes) } else { None };
     match level {
-        Some(level) if !level.is_known() => Unreadable::UnknownLevel(level),
+        Some(level) if level > FormatLevel::NEWEST => Unreadable::UnknownLevel(level),
         _ => Unreadable::Unknown("a value with an unknown layout"),
     }
 }
