@@ -38,9 +38,11 @@
 //! ```
 //!
 //! That needs no cluster, and as much memory as a node with this state, for it builds the state. It shows of
-//! which cluster, slot and time the backup is, who the members were, how many keys there are, and a SHA-256,
-//! by which you may compare copies of the file. A file that was cut or altered is refused with the place, and
-//! exit code 4. Do it where the file is kept, not only where it was made.
+//! which cluster, slot and time the backup is, who the members were, how many keys there are, and the SHA-256
+//! that `backup` printed, too, so that you may compare copies of the file. `sha256sum` prints another one: it
+//! reads the end of the file as well, where this one stands. `format` is that of the file, not the level to
+//! which a cluster is [finalized](super::upgrade). A file that was cut or altered is refused with the place,
+//! and exit code 4. Do it where the file is kept, not only where it was made.
 //!
 //! The file is not encrypted: it holds all keys and values.
 //!
@@ -50,13 +52,24 @@
 //! #!/bin/sh
 //! # /usr/local/bin/paxos-backup
 //! set -eu
-//! file=/var/backups/paxos/$(date +%F).backup
-//! paxos-node backup --via a:9001,b:9001,c:9001 --certs /etc/paxos/certs --out "$file" --overwrite
+//! PATH=/usr/local/bin:/usr/bin:/bin       # cron may not look where paxos-node is
+//! cd /var/backups/paxos
+//! file=$(date +%F).backup
+//! paxos-node backup --via a:9001,b:9001,c:9001 --certs /etc/paxos-node/admin --out "$file" --overwrite
 //! paxos-node backup verify "$file"
-//! find /var/backups/paxos -name '*.backup' -mtime +30 -delete
+//! find . \( -name '*.backup' -mtime +30 -o -name '.*.backup.*.part' -mtime +1 \) -delete
 //! ```
 //!
-//! by a line of cron, `17 3 * * * root /usr/local/bin/paxos-backup`, or by a timer of systemd:
+//! Once, as root, with `ca.pem`, `admin.pem` and `admin-key.pem` at hand:
+//!
+//! ```sh
+//! install -d -m 700 /var/backups/paxos /etc/paxos-node/admin
+//! install -m 600 ca.pem admin.pem admin-key.pem /etc/paxos-node/admin
+//! chmod 755 /usr/local/bin/paxos-backup
+//! ```
+//!
+//! Then have it run by a line in `/etc/crontab`, `17 3 * * * root /usr/local/bin/paxos-backup`, or by a timer
+//! of systemd, which `systemctl enable --now paxos-backup.timer` starts:
 //!
 //! ```text
 //! # /etc/systemd/system/paxos-backup.service
@@ -75,7 +88,12 @@
 //! ```
 //!
 //! The script ends with an error if anything is wrong, and deletes old files only after a new one was
-//! checked.
+//! checked. Have somebody hear of errors: cron mails what the script prints, after good nights, too; with
+//! systemd the service has failed (`systemctl is-failed paxos-backup`), and its `OnFailure=` may start what
+//! tells you.
+//!
+//! A backup that is stopped leaves nothing behind. One that is killed, or whose machine is, leaves a hidden
+//! file that ends with `.part`, which the script deletes a day later.
 //!
 //! # Restore a backup
 //!
@@ -103,6 +121,9 @@
 //! - **Time** of the log: a key with a deadline that has passed since is gone at once. Deadlines that have
 //!   not passed stay as they are.
 //! - **Slots** are counted on. Sessions of programs that embed a node are not kept.
+//!
+//! Its epochs begin at 0, and its format level at the first, whatever the old cluster had: run
+//! [`member finalize`](super::upgrade) when all founders have met.
 //!
 //! # Replace a node
 //!
@@ -147,14 +168,23 @@
 //! paxos-node rescue apply plan.json                     # asks for the cluster's name
 //! ```
 //!
-//! makes a membership of the nodes that are left, in a later epoch, a part of the log. Start them as before.
-//! They serve as soon as they are a majority of themselves: one node alone does. Add new nodes one by one:
+//! makes a membership of the nodes that are left, in a later epoch, a part of the log. In a script,
+//! `--yes-i-am-sure NAME` gives the name. With any other name it changes nothing, and ends with exit code 2.
+//! The directories must still be where `plan` has seen them.
+//!
+//! Start the nodes as before. They serve as soon as they are a majority of themselves: one node alone does.
+//! Add new nodes one by one, under ids that were never used:
 //!
 //! ```sh
-//! paxos-node certs --out certs --add 4
-//! paxos-node format --id 4 --data data
+//! paxos-node certs --out certs --add 4                  # where the CA's key is
+//! paxos-node format --id 4 --data data                  # on the new machine, with its certificate
 //! paxos-node serve --id 4 --join a:9001 --listen d:9001 \
 //!     --client 0.0.0.0:6379 --http 0.0.0.0:8001 --data data --certs certs
+//! ```
+//!
+//! and while that runs, wherever the operator's certificate is:
+//!
+//! ```sh
 //! paxos-node member add --id 4 --address d:9001 --via a:9001 --certs certs
 //! paxos-node member promote --id 4 --via a:9001 --certs certs
 //! ```
@@ -163,8 +193,9 @@
 //! changed since the plan was made, for example because a node was started: make a new plan then.
 //!
 //! A lost node that comes back after all is refused by all that are left, whatever it knows, says that it was
-//! removed, and ends with exit code 5. But lost nodes that are a majority of the old cluster and reach each
-//! other first could serve clients as what they were. So empty their disks before they start, and give them
-//! new ids.
+//! removed, and ends with exit code 5. But lost nodes that are a majority of the old cluster, and reach each
+//! other first, serve clients as what they were. When those that are left refuse them, the logs of both tell
+//! it, but they go on until somebody stops them. So empty their disks before they start, and give them new
+//! ids.
 //!
 //! Take a backup first thing afterwards, and tell whoever relies on what may be lost.

@@ -4,7 +4,7 @@
 //! `/metrics` in the text format of Prometheus; a program that embeds the library installs a recorder of its
 //! own, before it starts a node. The [`Status`](crate::Status) has the state of the moment; the program shows
 //! it at `/status` and sums it up at `/readyz`, as [`Status::why_not_ready`](crate::Status::why_not_ready)
-//! does.
+//! does. In `/status`, `ready` is that reason: `null` if the node is ready.
 //!
 //! ```
 //! # use paxos_node::{Client, StateMachine};

@@ -6,8 +6,8 @@
 //!
 //! # Starting
 //!
-//! `paxos-node check --config FILE` reads all that `serve` would read, and starts nothing: it names what is
-//! wrong, with exit code 2. It may run beside the node, so check before you start anew.
+//! `paxos-node check --config FILE` reads all that `serve` would read, and starts nothing: it names the first
+//! thing that is wrong, with exit code 2. It may run beside the node, so check before you start anew.
 //!
 //! A node answers from its start on, whatever it is waiting for:
 //!
@@ -22,6 +22,8 @@
 //!
 //! A node that is ready may get no leader later, as its peers are gone: so let `/readyz` decide who gets
 //! clients, `/startedz` when the next node is started or updated, and `/healthz` alone who is started anew.
+//! When peers vanish without a word, by a power cut for example, `/startedz` says 503, too, until the node
+//! has noticed: for about five seconds. A node that joins says 503 there until it was added.
 //!
 //! # Stopping
 //!

@@ -29,8 +29,9 @@
 //! paxos-node member finalize --via a:9001 --certs certs    # epoch 5: 1 2 3, format level 2
 //! ```
 //!
-//! It raises the level to the newest that the programs of all members know, learners included. It names the
-//! node whose program is too old, or which is not heard: start it, or `member remove` it, first. Functions
+//! It raises the level to the newest that the programs of all members know, learners included. For 30 s it
+//! tries; then it ends with exit code 1 and names the node whose program is too old, or which is not heard:
+//! start it, or `member remove` it, first. Run once more, it says `already so`, with exit code 0. Functions
 //! of the new version that need the level work from then on. Nothing else forces you to finalize but the upgrade
 //! after the next one, since a version reads the level of the version before, not older ones.
 //!
