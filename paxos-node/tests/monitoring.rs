@@ -153,6 +153,15 @@ fn each_alert_fires_at_its_fault_and_none_in_a_cluster_that_is_well() {
 }
 
 #[test]
+fn counters_whose_increase_is_an_alarm_are_there_before_they_count_anything() {
+    let cluster = Cluster::started(1, &[]);
+    let (_, metrics) = cluster.http(1, "/metrics").expect("it answers");
+    let counters = ALERTS.split("increase(").skip(1).filter_map(|rest| rest.split('[').next());
+    let absent: Vec<&str> = counters.filter(|name| !metrics.contains(&format!("\n{name}{{"))).collect();
+    assert!(absent.is_empty(), "no {absent:?} in {metrics}");
+}
+
+#[test]
 fn the_page_needs_nothing_from_elsewhere_and_hears_of_the_node() {
     let cluster = Cluster::started(1, &[]);
     let (code, page) = cluster.http(1, "/").expect("it answers");

@@ -91,6 +91,9 @@ pub(crate) fn describe() {
         "Times that this node has found another leader, or lost the one it knew"
     );
     describe_counter!("paxos_elections_total", "Times that this node began to run for leader");
+    // An alarm at the increase of a counter would miss the first event if the counter came with it.
+    counter!("paxos_slow_applies_total").increment(0);
+    counter!("paxos_log_lines_dropped_total").increment(0);
     describe_disk();
     describe_peers();
     describe_gauge!(

@@ -18,7 +18,7 @@ pub(crate) enum Notice {
     /// Both listen to each other again.
     Admitted { peer: NodeId },
     /// A node that is no member says hello.
-    Stranger { node: NodeId },
+    Stranger { node: NodeId, was_removed: bool },
     /// The cluster is not founded: this node has not met some founders, or they have not met each other.
     WaitsForFounders { missing: Vec<NodeId>, is_founded_elsewhere: bool },
     /// The node has become a member of a cluster.
@@ -49,9 +49,14 @@ impl fmt::Display for Notice {
                 explain(formatter, refusal, "this node", &format!("node {peer}"))
             }
             Notice::Admitted { peer } => write!(formatter, "node {peer} is let in again"),
-            Notice::Stranger { node } => write!(
+            Notice::Stranger { node, was_removed: false } => write!(
                 formatter,
                 "node {node} says hello and is refused: it is no member; start all nodes with the same members"
+            ),
+            Notice::Stranger { node, was_removed: true } => write!(
+                formatter,
+                "node {node} says hello and is refused: it was removed from this cluster; stop it, and have its machine join \
+                 under a new id"
             ),
             Notice::WaitsForFounders { missing, is_founded_elsewhere: false } => write!(
                 formatter,

@@ -181,7 +181,7 @@ impl Introductions {
                 PeerRefusal::Settings(differences) if are_of_levels(differences) => {
                     Notice::Refuses { peer: from, refusal: refusal.clone() }
                 }
-                _ => Notice::Stranger { node: from },
+                _ => Notice::Stranger { node: from, was_removed: self.removed.0.contains(&from) },
             };
             self.actions.push_back(Action::Tell(notice));
         }

@@ -385,8 +385,19 @@ fn a_node_that_is_no_member_is_told_so() {
     let (mut one, mut four) = (node(ONE, start(1, 1)), node(NodeId(4), start(1, 4)));
     four.own.settings.insert(String::from("members"), String::from("1,2,3,4"));
     let heard = meet(&mut one, &mut four, 0, 500);
-    assert_eq!(heard[0].notices, [Notice::Stranger { node: NodeId(4) }]);
+    assert_eq!(heard[0].notices, [Notice::Stranger { node: NodeId(4), was_removed: false }]);
     assert!(!hears(&mut one, &four));
+}
+
+#[test]
+fn a_node_that_was_removed_and_has_come_back_on_another_disk_is_told_apart_from_one_that_never_was_a_member()
+{
+    let (mut one, mut four) = (node(ONE, start(1, 1)), node(NodeId(4), start(1, 4)));
+    one.set_removed(&[NodeId(4)], Epoch(3));
+    four.own.settings.insert(String::from("members"), String::from("1,2,3,4"));
+    let heard = meet(&mut one, &mut four, 0, 500);
+    assert_eq!(heard[0].notices, [Notice::Stranger { node: NodeId(4), was_removed: true }]);
+    assert!(heard[0].notices[0].to_string().contains("was removed from this cluster"), "{heard:?}");
 }
 
 /// The hellos to a node among what is to be done.
