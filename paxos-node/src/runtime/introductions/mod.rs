@@ -96,7 +96,7 @@ pub(crate) use self::reach::Reach;
 pub use self::refound::refound;
 pub(crate) use self::rules::{OwnNode, list};
 #[cfg(test)]
-pub(crate) use self::tests::{frames_of_every_kind, is_frame};
+pub(crate) use self::tests::frames::{frames_of_every_kind, is_frame};
 
 /// How often a node says hello to a peer until they are introduced.
 const HELLO_TICKS: u128 = 10;
