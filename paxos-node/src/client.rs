@@ -332,7 +332,8 @@ pub enum ClientError {
         /// The configured limit in bytes.
         limit_bytes: usize,
     },
-    /// The state machine does not [know](StateMachine::knows) the command. It was not and never will be applied.
+    /// The state machine does not [know](StateMachine::knows) the command. It was not and never will be
+    /// applied.
     #[error("this version of the program does not know the command: nothing was applied")]
     UnknownCommand,
     /// The command was sent, but no answer came in time: it may have been applied, or may be yet.

@@ -1,10 +1,10 @@
 //! Witnesses: small files of each format as a program of each format level has written it, which every later
 //! program reads, and today's still writes.
 //!
-//! They are in `tests/formats`, a directory for each level. Others are where their code is: directories of nodes
-//! in `paxos-storage/tests/golden`, messages of the protocol in `paxos-core/src/wire/tests.rs`, commands of the
-//! store in [`kv::operation`](crate::kv). `PAXOS_WRITE_GOLDEN=1 cargo test --package paxos-node --lib formats`
-//! writes those that are missing; one that is there never changes.
+//! They are in `tests/formats`, a directory for each level. Others are where their code is: directories of
+//! nodes in `paxos-storage/tests/golden`, messages of the protocol in `paxos-core/src/wire/tests.rs`,
+//! commands of the store in [`kv::operation`](crate::kv). `PAXOS_WRITE_GOLDEN=1 cargo test --package
+//! paxos-node --lib formats` writes those that are missing; one that is there never changes.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -57,9 +57,9 @@ pub trait StateMachine: Send + Sync + 'static {
     /// Whether this program knows a command, well-formed or not: `false` if only a newer version of it may.
     /// `true` by default.
     ///
-    /// A program that answers an unknown command with an error, while a newer one carries it out, makes states
-    /// differ. So a node stops before such a command ([`NodeError::NeedsNewerProgram`]), and refuses to propose
-    /// one. [The guide](crate::guide::upgrade) tells how a state machine gets new commands.
+    /// A program that answers an unknown command with an error, while a newer one carries it out, makes
+    /// states differ. So a node stops before such a command ([`NodeError::NeedsNewerProgram`]), and refuses
+    /// to propose one. [The guide](crate::guide::upgrade) tells how a state machine gets new commands.
     ///
     /// [`NodeError::NeedsNewerProgram`]: crate::NodeError::NeedsNewerProgram
     #[must_use]
@@ -106,8 +106,8 @@ pub trait StateMachine: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// An error of the reader, [`io::ErrorKind::Unsupported`] for a snapshot of a newer version of the program,
-    /// or [`io::ErrorKind::InvalidData`] for bytes that are no snapshot. The node stops then.
+    /// An error of the reader, [`io::ErrorKind::Unsupported`] for a snapshot of a newer version of the
+    /// program, or [`io::ErrorKind::InvalidData`] for bytes that are no snapshot. The node stops then.
     fn restore(&mut self, snapshot: &mut dyn io::Read) -> io::Result<()>;
 
     /// How many bytes of memory the state takes, overhead included; 0 if that is not known. Compared with

@@ -63,8 +63,8 @@ pub struct Status {
     /// A digest of the state, as of a slot that may lie a little behind `applied`.
     pub digest: Digest,
     /// By how many milliseconds the node's wall clock is ahead of the [cluster's time](crate::guide::time), a
-    /// second ago or less; negative if it is behind, `None` if the node knows no leader. It is too high by the
-    /// delay of the last heartbeat.
+    /// second ago or less; negative if it is behind, `None` if the node knows no leader. It is too high by
+    /// the delay of the last heartbeat.
     pub clock_ahead_ms: Option<i64>,
     /// How many messages and connections of peers could not be decoded since this node was started. Anything
     /// but 0 means that a node is faulty, or of a version that this one does not know.
@@ -227,8 +227,8 @@ impl Status {
 
 impl Status {
     /// What keeps the node from having started, in words: as [`why_not_ready`](Status::why_not_ready), but
-    /// without what only nodes could change that are not there. A node has started once it has recovered, even
-    /// if it is alone; but while a quorum is connected it has to have a leader and to catch up first.
+    /// without what only nodes could change that are not there. A node has started once it has recovered,
+    /// even if it is alone; but while a quorum is connected it has to have a leader and to catch up first.
     ///
     /// So nodes can be started one after the other, each when the one before has started. It does not mean
     /// that the node serves clients.

@@ -1,6 +1,7 @@
 //! A node whose wall clock is wrong says so: `src/runtime/driver/clock_watch.rs`.
 //!
-//! libfaketime puts the clock wrong while the node runs. Where it is not installed the test says that it skips.
+//! libfaketime puts the clock wrong while the node runs. Where it is not installed the test says that it
+//! skips.
 #![cfg(target_os = "linux")]
 
 mod support;

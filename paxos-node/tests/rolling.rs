@@ -1,6 +1,6 @@
 //! Three nodes go from the program of an older version to this one while clients work, one node after the
-//! other; one goes back before the new format level is finalized, and none can afterwards. `.ci/rolling` builds
-//! the older program and runs this.
+//! other; one goes back before the new format level is finalized, and none can afterwards. `.ci/rolling`
+//! builds the older program and runs this.
 
 mod support;
 

@@ -1,5 +1,5 @@
-//! Programs of different versions in one cluster: what only the newer one knows stops the older one before it is
-//! applied, and the format level is raised only once all programs know it.
+//! Programs of different versions in one cluster: what only the newer one knows stops the older one before it
+//! is applied, and the format level is raised only once all programs know it.
 
 #![cfg(feature = "memory")]
 

@@ -2,8 +2,9 @@
 //!
 //! The directories are numbered from 1 to 4. The versions of META in them are 1, 2, 3 and 3, those of
 //! segments and frames 1, 1, 2 and 3. Directory 5 has those of 4 and a log of values with times. Directory 6
-//! has META of version 4, as its cluster has finalized format level 2. META and segments lack the zeros at their ends. A changed format gets a new version, new files beside these, and
-//! code that still reads these. `PAXOS_WRITE_GOLDEN=1 cargo test -p paxos-storage --test golden` writes them.
+//! has META of version 4, as its cluster has finalized format level 2. META and segments lack the zeros at
+//! their ends. A changed format gets a new version, new files beside these, and code that still reads these.
+//! `PAXOS_WRITE_GOLDEN=1 cargo test -p paxos-storage --test golden` writes them.
 #![cfg(feature = "file")]
 
 mod support;

@@ -267,8 +267,8 @@ impl Replica {
     }
 
     /// The present time of the cluster as far as this replica knows: its own if it leads, else that of the
-    /// latest leader that it has heard of, carried on by its monotonic clock; [`Time::NONE`] if there is none.
-    /// It lags behind the leader's time by the delay of the last heartbeat.
+    /// latest leader that it has heard of, carried on by its monotonic clock; [`Time::NONE`] if there is
+    /// none. It lags behind the leader's time by the delay of the last heartbeat.
     #[must_use]
     pub fn heard_time(&self) -> Time {
         self.clock.leader_time()

@@ -58,8 +58,8 @@ impl SessionCommand {
     }
 
     /// Whether bytes that can't be [decoded](SessionCommand::decode) may be a command of a newer version: one
-    /// whose kind is not known. A node must not skip it, as a newer one does not. What has a known kind, or no
-    /// bytes, is malformed in all versions.
+    /// whose kind is not known. A node must not skip it, as a newer one does not. What has a known kind, or
+    /// no bytes, is malformed in all versions.
     #[must_use]
     pub fn is_of_unknown_kind(bytes: &[u8]) -> bool {
         bytes.first().is_some_and(|kind| !matches!(*kind, OPEN | APPLY | REPEATABLE))
@@ -111,7 +111,8 @@ impl Sessions {
         bytes.freeze()
     }
 
-    /// Whether bytes that can't be [decoded](Sessions::decode) are of a version that this program does not know.
+    /// Whether bytes that can't be [decoded](Sessions::decode) are of a version that this program does not
+    /// know.
     #[must_use]
     pub fn is_of_newer_version(bytes: &[u8]) -> bool {
         bytes.first().is_some_and(|version| *version > SNAPSHOT_VERSION)

@@ -96,8 +96,8 @@ pub struct StatusReport {
     pub repairs_through: Option<u64>,
     /// While the node starts: what it is doing.
     pub recovering: Option<String>,
-    /// By how many milliseconds the node's wall clock is ahead of the cluster's time, or behind if negative; none
-    /// while it knows no leader.
+    /// By how many milliseconds the node's wall clock is ahead of the cluster's time, or behind if negative;
+    /// none while it knows no leader.
     #[serde(default)]
     pub clock_ahead_milliseconds: Option<i64>,
     /// How many malformed messages and frames peers have sent: 0 unless a node is faulty.

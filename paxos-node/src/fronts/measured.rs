@@ -1,5 +1,5 @@
-//! What `/status` tells of the disk and of clients. It is read from the metrics, which are the only place where
-//! they are counted: so the answer, the page and a dashboard can't differ.
+//! What `/status` tells of the disk and of clients. It is read from the metrics, which are the only place
+//! where they are counted: so the answer, the page and a dashboard can't differ.
 
 use std::collections::BTreeMap;
 

@@ -46,8 +46,8 @@ impl MetricsHandle {
         self.handle.render()
     }
 
-    /// The values of all samples whose names begin like this, by name and labels; without the label `node`, as
-    /// that is the same in all.
+    /// The values of all samples whose names begin like this, by name and labels; without the label `node`,
+    /// as that is the same in all.
     pub(super) fn samples(&self, beginnings: &[&str]) -> BTreeMap<String, f64> {
         let (alone, first) = (format!("{{node=\"{}\"}}", self.node), format!("{{node=\"{}\",", self.node));
         let text = self.render();

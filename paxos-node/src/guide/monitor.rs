@@ -25,9 +25,9 @@
 //!
 //! # Alarms
 //!
-//! As rules for Prometheus they are in `deploy/alerts.yaml` of this crate; beside it are a dashboard for Grafana, and
-//! `alerts-test.yaml`: `promtool test rules alerts-test.yaml` shows for each of them that it fires at its fault, and
-//! that none does in a cluster that is well. Run it when you change a bound.
+//! As rules for Prometheus they are in `deploy/alerts.yaml` of this crate; beside it are a dashboard for
+//! Grafana, and `alerts-test.yaml`: `promtool test rules alerts-test.yaml` shows for each of them that it
+//! fires at its fault, and that none does in a cluster that is well. Run it when you change a bound.
 //!
 //! | alarm | condition, by node | what it means, and what to do |
 //! |---|---|---|
@@ -55,9 +55,9 @@
 //!
 //! # All metrics
 //!
-//! Each sample carries the label `node`, the node's id, so that queries and alarms name nodes by it and not by
-//! the address of the scrape. If Prometheus adds a label `node` of its own, as it may for the machine of a pod
-//! in Kubernetes, it calls this one `exported_node`; drop its own, or scrape with `honor_labels: true`.
+//! Each sample carries the label `node`, the node's id, so that queries and alarms name nodes by it and not
+//! by the address of the scrape. If Prometheus adds a label `node` of its own, as it may for the machine of a
+//! pod in Kubernetes, it calls this one `exported_node`; drop its own, or scrape with `honor_labels: true`.
 //!
 //! | metric | kind | what it counts |
 //! |---|---|---|

@@ -38,8 +38,8 @@
 //! (`EXTEND_TIMEOUT_USEC`). With `WatchdogSec` systemd kills a node that hangs; only the task that runs the
 //! protocol feeds it.
 //!
-//! The exit codes 2 (configuration), 4 (damaged data), 5 (removed) and 6 (the data needs a newer version) are no
-//! reason to start anew: a person is needed. The unit says so with `RestartPreventExitStatus`.
+//! The exit codes 2 (configuration), 4 (damaged data), 5 (removed) and 6 (the data needs a newer version) are
+//! no reason to start anew: a person is needed. The unit says so with `RestartPreventExitStatus`.
 //!
 //! # Containers and Kubernetes
 //!
@@ -51,12 +51,12 @@
 //!   another one, or have several, which are tried in turn. Have the node listen on all addresses
 //!   (`--listen 0.0.0.0:9001`), as its own name may come late.
 //! - A headless service needs `publishNotReadyAddresses`: nodes find each other before they are ready.
-//! - A `StatefulSet` makes each pod when the one before is ready (`OrderedReady`), but the first of three nodes
-//!   has no leader before it has met the second. So let its readiness probe ask `/startedz`, with
-//!   `minReadySeconds`, as a node that has just recovered has not met the others yet. Then an update goes on to
-//!   the next pod when this one has caught up, and pods that are lost, even most of them at once, are made
+//! - A `StatefulSet` makes each pod when the one before is ready (`OrderedReady`), but the first of three
+//!   nodes has no leader before it has met the second. So let its readiness probe ask `/startedz`, with
+//!   `minReadySeconds`, as a node that has just recovered has not met the others yet. Then an update goes on
+//!   to the next pod when this one has caught up, and pods that are lost, even most of them at once, are made
 //!   again one after the other.
-//! - A pod has one readiness, which also says whether a service leads clients to it: with `/startedz` they may
-//!   come to a node that the others do not reach. It answers `CLUSTERDOWN`, and the client tries another one. If
-//!   no client may ever come there, let the probe ask `/readyz`, with `podManagementPolicy: Parallel`, or have a
-//!   load balancer outside of Kubernetes ask `/readyz`.
+//! - A pod has one readiness, which also says whether a service leads clients to it: with `/startedz` they
+//!   may come to a node that the others do not reach. It answers `CLUSTERDOWN`, and the client tries another
+//!   one. If no client may ever come there, let the probe ask `/readyz`, with `podManagementPolicy:
+//!   Parallel`, or have a load balancer outside of Kubernetes ask `/readyz`.

@@ -13,9 +13,9 @@
 //! time, or what any node of its quorum has heard. See [`Time`](crate::Time) for how.
 //!
 //! A node compares its own wall clock with the cluster's time, and says at level `warn` if the two differ by
-//! more than [`CLOCK_TOLERANCE`](crate::CLOCK_TOLERANCE) beyond the round trip for five seconds, and again when
-//! they agree. If one node says so, its clock is wrong; if all but the leader do, the leader's is, or was when
-//! the cluster was started. `/status` and metrics have the difference.
+//! more than [`CLOCK_TOLERANCE`](crate::CLOCK_TOLERANCE) beyond the round trip for five seconds, and again
+//! when they agree. If one node says so, its clock is wrong; if all but the leader do, the leader's is, or
+//! was when the cluster was started. `/status` and metrics have the difference.
 //!
 //! # Keys that expire
 //!

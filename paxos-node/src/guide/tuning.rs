@@ -5,8 +5,8 @@
 //! compares transports, storages, value sizes and numbers of clients in one process.
 //!
 //! The figures are from `benches/README.md` of the source tree, which has the machine, the command and the
-//! whole table of each, under the heading that is named here. They were taken on two processors that three nodes and
-//! their clients shared: compare figures of one row, and expect others elsewhere.
+//! whole table of each, under the heading that is named here. They were taken on two processors that three
+//! nodes and their clients shared: compare figures of one row, and expect others elsewhere.
 //!
 //! # What decides most
 //!
@@ -63,8 +63,8 @@
 //!
 //! - Huge pages for the program's memory (`GLIBC_TUNABLES=glibc.malloc.hugetlb=1`, where the system allows
 //!   `madvise`): with a million keys SET at 16 at once 1.07 times, GET 1.28 (*Beside whole servers*).
-//! - The data directory on ext4 or xfs, which are level, as are sectors of 4 KiB and an overlay on ext4. On btrfs a
-//!   lone command took 4.6 times as long, mounted with `ssd`, and 29 times with `nossd`; 64 clients had 0.34 and
-//!   0.05 times the rate. tmpfs has 2.1 times the rate, and forgets (*File systems*).
+//! - The data directory on ext4 or xfs, which are level, as are sectors of 4 KiB and an overlay on ext4. On
+//!   btrfs a lone command took 4.6 times as long, mounted with `ssd`, and 29 times with `nossd`; 64 clients
+//!   had 0.34 and 0.05 times the rate. tmpfs has 2.1 times the rate, and forgets (*File systems*).
 //! - A disk of its own, as a sync waits for the writes of others.
 //! - Limits on open files (`ulimit -n`) above `max-clients` and about a hundred.

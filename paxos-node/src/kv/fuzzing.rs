@@ -27,8 +27,8 @@ pub fn command(bytes: &[u8]) {
     check(&store);
 }
 
-/// Takes the bytes for a snapshot. It is refused as invalid data or as that of a newer version, or is a complete
-/// state.
+/// Takes the bytes for a snapshot. It is refused as invalid data or as that of a newer version, or is a
+/// complete state.
 ///
 /// # Panics
 ///

@@ -24,8 +24,9 @@ use crate::status::Digest;
 /// Once a slot has taken this long on the driver's thread, the rest of its commands are left to the
 /// applier's.
 const INLINE_TIME: Duration = Duration::from_millis(2);
-/// A slot that has taken this long on the driver's thread, though it was let go after [`INLINE_TIME`], has the
-/// next one applied on the applier's: it may be as slow. Longer than a thread waits for its processor as a rule.
+/// A slot that has taken this long on the driver's thread, though it was let go after [`INLINE_TIME`], has
+/// the next one applied on the applier's: it may be as slow. Longer than a thread waits for its processor as
+/// a rule.
 const LONG_SLOT: Duration = Duration::from_millis(10);
 /// With more values than this waiting to be applied the node takes on no more.
 const MAX_QUEUED_VALUES: usize = 1024;

@@ -29,8 +29,8 @@ use crate::status::Digest;
 const MAX_SESSIONS_BYTES: u64 = 4 << 30;
 /// Set in the first number of a snapshot that has a time.
 const HAS_TIME: u64 = 1 << 63;
-/// The bits of that number that hold the length of the sessions. Those in between are zero: a snapshot in which
-/// one is set is of a newer version.
+/// The bits of that number that hold the length of the sessions. Those in between are zero: a snapshot in
+/// which one is set is of a newer version.
 const LENGTH_BITS: u64 = (1 << 48) - 1;
 /// What is not known if a state machine says that it does not know a command.
 const UNKNOWN_COMMAND: &str = "a command of an unknown kind";

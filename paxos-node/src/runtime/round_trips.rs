@@ -1,7 +1,7 @@
 //! How long a leader's heartbeat and its answer take, for transports that do not tell the round trip.
 //!
-//! One heartbeat in [`PROBE_INTERVAL`] is timed, and each member's first answer to it. Turns of both nodes are
-//! part of that time, so it is never less than what a packet takes. Only a leader sends heartbeats: other
+//! One heartbeat in [`PROBE_INTERVAL`] is timed, and each member's first answer to it. Turns of both nodes
+//! are part of that time, so it is never less than what a packet takes. Only a leader sends heartbeats: other
 //! nodes know no round trip by them.
 
 use std::collections::BTreeMap;

@@ -30,13 +30,13 @@
 //! # Versions of the format
 //!
 //! Segments and frames are written in version 3, and META, too; once the cluster has finalized a
-//! [format level](paxos_core::FormatLevel) above the first and a snapshot names it, META has version 4 and tells
-//! the level. Versions 1, the oldest, and 2 are still read: such a
+//! [format level](paxos_core::FormatLevel) above the first and a snapshot names it, META has version 4 and
+//! tells the level. Versions 1, the oldest, and 2 are still read: such a
 //! directory is opened, recovered and written on as it is. New frames go to new segments, since
 //! no segment holds frames of two versions, and older segments are removed when a snapshot covers them. A
 //! newer version is refused ([`Error::UnknownVersion`](crate::Error::UnknownVersion)), and so is a frame with
-//! content that only a newer one knows ([`Error::UnknownContent`](crate::Error::UnknownContent)), and what is of
-//! a level that is not known ([`Error::UnknownLevel`](crate::Error::UnknownLevel)). The same
+//! content that only a newer one knows ([`Error::UnknownContent`](crate::Error::UnknownContent)), and what is
+//! of a level that is not known ([`Error::UnknownLevel`](crate::Error::UnknownLevel)). The same
 //! holds for an older program once this one has written to a directory.
 //!
 //! A snapshot of version 1 has no membership. It gets the founding one of the

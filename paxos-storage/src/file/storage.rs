@@ -108,8 +108,8 @@ impl FileStorage {
     /// # Errors
     ///
     /// [`Error::NotFormatted`], [`Error::Locked`] if another process (or this one) has it open,
-    /// [`Error::UnknownVersion`], [`Error::UnknownLevel`], [`Error::Damaged`] if META can't be read, [`Error::VolumeTooSmall`] for
-    /// segments of the size in `settings`, [`Error::Io`].
+    /// [`Error::UnknownVersion`], [`Error::UnknownLevel`], [`Error::Damaged`] if META can't be read,
+    /// [`Error::VolumeTooSmall`] for segments of the size in `settings`, [`Error::Io`].
     pub fn open(directory: &Path, settings: FileSettings) -> Result<FileStorage, Error> {
         let segment_bytes = usize::try_from(settings.segment_bytes).unwrap_or(MAX_SEGMENT_BYTES);
         let segment_bytes = round_up(segment_bytes.clamp(MIN_SEGMENT_BYTES, MAX_SEGMENT_BYTES));

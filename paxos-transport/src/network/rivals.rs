@@ -2,9 +2,9 @@
 //!
 //! After a restart a peer does so once, before this node has noticed that the old process is gone. If it
 //! continues, two processes run under one id, and each takes the connection from the other. Then each keeps
-//! it for a minimal time, so that both are heard, and the operator is warned. Connections that come before that
-//! time has passed are refused and do not count: one process opens several of them if the one before had just
-//! connected when it died.
+//! it for a minimal time, so that both are heard, and the operator is warned. Connections that come before
+//! that time has passed are refused and do not count: one process opens several of them if the one before had
+//! just connected when it died.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};

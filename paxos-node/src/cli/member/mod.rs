@@ -122,9 +122,9 @@ enum Command {
     },
     /// Raise the format level: from then on no older version of the program can take part.
     ///
-    /// Raises it to the newest level that the programs of all members know; so have all run the version that is
-    /// to stay. Before that each node may go back to the version before. Afterwards that one is refused, by its
-    /// data directory and by the other nodes.
+    /// Raises it to the newest level that the programs of all members know; so have all run the version that
+    /// is to stay. Before that each node may go back to the version before. Afterwards that one is refused,
+    /// by its data directory and by the other nodes.
     Finalize {
         /// Finalize only in this epoch.
         #[arg(long, value_name = "EPOCH")]

@@ -11,8 +11,8 @@ use super::frame::Difference;
 use super::{Introductions, Peer};
 use crate::status::KnownLevels;
 
-/// The name of the difference by which a program is refused that does not know the level. Programs from before
-/// there were levels show it, too.
+/// The name of the difference by which a program is refused that does not know the level. Programs from
+/// before there were levels show it, too.
 pub(super) const FORMAT_LEVEL: &str = "format_level";
 
 /// What a node tells of levels.

@@ -210,8 +210,8 @@ impl SegmentReport {
 ///
 /// # Errors
 ///
-/// [`Error::NotFormatted`], [`Error::UnknownVersion`], [`Error::UnknownLevel`], [`Error::Io`]. Damage is not an error but part of the
-/// report.
+/// [`Error::NotFormatted`], [`Error::UnknownVersion`], [`Error::UnknownLevel`], [`Error::Io`]. Damage is not
+/// an error but part of the report.
 pub fn inspect(directory: &Path) -> Result<Inspection, Error> {
     inspect_entries(directory).map(|(inspection, _)| inspection)
 }

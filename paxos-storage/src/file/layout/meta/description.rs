@@ -41,8 +41,8 @@
 //! The membership of a snapshot follows its state in the file of the snapshot.
 //!
 //! The format level is the highest one of the memberships that META names. So a program that does not know
-//! version 4, or the level, refuses the directory before it reads anything else. What the log holds behind the
-//! newest snapshot is told by its records.
+//! version 4, or the level, refuses the directory before it reads anything else. What the log holds behind
+//! the newest snapshot is told by its records.
 //!
 //! Versions 1 and 2 are still read; see [`older`](super::older).
 
