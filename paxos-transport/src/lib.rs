@@ -78,6 +78,8 @@ pub mod certs;
 pub mod conformance;
 #[cfg(feature = "backend")]
 mod counters;
+#[cfg(feature = "emulator")]
+pub mod emulator;
 mod error;
 pub mod guide;
 #[cfg(feature = "backend")]
