@@ -58,16 +58,16 @@ impl Line {
 pub(super) struct Lines {
     network: Network,
     seed: u64,
-    lines: Mutex<BTreeMap<(NodeId, NodeId), Arc<Line>>>,
+    in_use: Mutex<BTreeMap<(NodeId, NodeId), Arc<Line>>>,
 }
 
 impl Lines {
     pub(super) fn new(network: Network, seed: u64) -> Lines {
-        Lines { network, seed, lines: Mutex::default() }
+        Lines { network, seed, in_use: Mutex::default() }
     }
 
     pub(super) fn line(&self, from: NodeId, to: NodeId) -> Arc<Line> {
-        let mut lines = lock(&self.lines);
+        let mut in_use = lock(&self.in_use);
         let new = || {
             let state = LinkState::new(self.network.link(from, to).clone(), self.seed_of(from, to));
             Arc::new(Line {
@@ -76,7 +76,7 @@ impl Lines {
                 datagram_room: Arc::new(Semaphore::new(MAX_DATAGRAM_BYTES_UNDER_WAY)),
             })
         };
-        Arc::clone(lines.entry((from, to)).or_insert_with(new))
+        Arc::clone(in_use.entry((from, to)).or_insert_with(new))
     }
 
     /// A seed for each link, which does not depend on the order in which links are first used.

@@ -279,5 +279,4 @@ fn from_nanos(nanos: u128) -> Duration {
 }
 
 #[cfg(test)]
-#[path = "link_tests.rs"]
 mod tests;

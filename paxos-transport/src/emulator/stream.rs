@@ -129,7 +129,11 @@ async fn write(
                 drop(room);
                 written
             }
-            Piece::End => return Ok(to.shutdown().await.unwrap_or(())),
+            Piece::End => {
+                // What fails here has failed at the reading side, too.
+                let _ = to.shutdown().await;
+                return Ok(());
+            }
             Piece::Cut => return Err(IsCut),
         };
         if written.is_err() {
