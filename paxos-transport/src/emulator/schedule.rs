@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use socket2::SockRef;
 use tokio::net::UdpSocket;
 use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot};
 
@@ -133,10 +134,12 @@ impl Schedule {
     fn deliver(&self, at: Duration, delivery: Delivery) {
         match delivery {
             Delivery::Datagram { socket, to, payload, room } => {
-                // Refused by a full buffer or an absent receiver, it is lost, as it would be elsewhere.
+                // Refused by a full buffer or an absent receiver, it is lost, as it would be elsewhere. `try_send` of
+                // tokio also refuses while it has not yet heard from the system that a new socket has room.
+                let socket = SockRef::from(&*socket);
                 let _ = match to {
-                    Some(to) => socket.try_send_to(&payload, to),
-                    None => socket.try_send(&payload),
+                    Some(to) => socket.send_to(&payload, &to.into()),
+                    None => socket.send(&payload),
                 };
                 drop(room);
             }
