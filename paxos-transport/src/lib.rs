@@ -28,7 +28,8 @@
 //! | `memory` | `memory` | queues within one process |
 //!
 //! The feature `certs`, which is off by default, adds the module `certs`: it makes the certificates of a
-//! cluster.
+//! cluster. The feature `emulator`, off by default as well, adds the module `emulator`: a network with delay, loss
+//! and a limited rate between the nodes of one machine, for any transport.
 //!
 //! ```
 //! # #[cfg(feature = "memory")]
@@ -57,7 +58,7 @@
 //! Requests with answers are no frames: `quic` and `tcp` carry the `calls` of operators and nodes on the same
 //! port, over connections of their own.
 //!
-//! Deliberately absent: retries, ordering, and fault injection, which belongs to a simulator.
+//! Deliberately absent: retries, ordering, and faults within a backend, which belong to a simulator.
 //!
 //! # Where things are
 //!
@@ -70,6 +71,7 @@
 //! | why a peer is not connected, and what the log says about it | `unreachable.rs`, `network/report.rs` |
 //! | calls of operators | `network/calls/` |
 //! | settings | `network/config.rs` |
+//! | delay, loss and a limited rate for measurements | `emulator/` |
 //! | what differs between the backends | `quic/`, `tcp.rs`, `memory.rs` |
 //! | partitions, loss and restarts as tests | `simulated/` |
 

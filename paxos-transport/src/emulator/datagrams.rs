@@ -81,7 +81,8 @@ fn make_room(sources: &mut BTreeMap<SocketAddr, Source>) {
     if sources.len() < MAX_SOURCES {
         return;
     }
-    let longest_silent = sources.iter().min_by_key(|(_, source)| *source.last_heard.borrow()).map(|(from, _)| *from);
+    let longest_silent =
+        sources.iter().min_by_key(|(_, source)| *source.last_heard.borrow()).map(|(from, _)| *from);
     if let Some(source) = longest_silent.and_then(|from| sources.remove(&from)) {
         source.answers.abort();
     }

@@ -54,16 +54,7 @@ impl DelayedTransport {
     ) -> DelayedTransport {
         let (inbox_sender, inbox) = inbox();
         let senders = BTreeMap::new();
-        DelayedTransport {
-            inner,
-            lines,
-            schedule,
-            inbox,
-            inbox_sender,
-            senders,
-            ended,
-            is_closed: false,
-        }
+        DelayedTransport { inner, lines, schedule, inbox, inbox_sender, senders, ended, is_closed: false }
     }
 
     /// Sends a frame that the transport has received over the link.

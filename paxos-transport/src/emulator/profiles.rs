@@ -47,11 +47,7 @@ pub(super) const PROFILES: &[Profile] = &[
         arguments: &[],
         description: "one access point: 1.5 ms with as much jitter, 0.1 % loss, 100 Mbit/s",
     },
-    Profile {
-        name: "metro",
-        arguments: &[],
-        description: "sites or zones within 100 km: 0.5 ms, 1 Gbit/s",
-    },
+    Profile { name: "metro", arguments: &[], description: "sites or zones within 100 km: 0.5 ms, 1 Gbit/s" },
     Profile {
         name: "wan",
         arguments: &["3-regions", "2-regions", "4-regions", "5-regions"],

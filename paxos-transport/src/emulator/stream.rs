@@ -96,10 +96,7 @@ async fn carry(mut near: TcpStream, target: SocketAddr, route: Route) {
         std::future::pending::<()>().await;
     };
     let writing = async {
-        tokio::try_join!(
-            write(forward_pieces, far_writer, &back),
-            write(back_pieces, near_writer, &forward)
-        )
+        tokio::try_join!(write(forward_pieces, far_writer, &back), write(back_pieces, near_writer, &forward))
     };
     let ended = tokio::select! {
         ended = writing => ended,
@@ -169,7 +166,9 @@ impl Direction {
             let permits = u32::try_from(read_bytes).expect("a read is bounded");
             let Ok(room) = Arc::clone(&self.room).acquire_many_owned(permits).await else { return };
             buffer.reserve(read_bytes);
-            match from.read_buf(&mut (&mut buffer).limit(read_bytes)).await {
+            let read = from.read_buf(&mut (&mut buffer).limit(read_bytes)).await;
+            self.route.line.wait_while_cut().await;
+            match read {
                 Ok(0) => return self.send(self.arrival(0), Piece::End),
                 Ok(_) => self.send_segments(buffer.split().freeze(), room),
                 Err(_) => return self.send_cut(),
@@ -180,7 +179,6 @@ impl Direction {
     /// Waits until the bottleneck has room, and returns how many bytes to read.
     async fn wait_for_room(&self) -> usize {
         loop {
-            self.route.line.wait_while_cut().await;
             let until = {
                 let line = self.route.line.state();
                 let queue_bytes = line.link().queue_bytes;

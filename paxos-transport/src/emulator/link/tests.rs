@@ -101,7 +101,10 @@ fn a_reordered_packet_is_overtaken_but_not_held_for_long() {
         overtaken += u32::from(at < latest);
         latest = latest.max(at);
     }
-    assert!(overtaken > 400, "a held packet is overtaken by those of up to 5 ms, so many see it: {overtaken}");
+    assert!(
+        overtaken > 400,
+        "a held packet is overtaken by those of up to 5 ms, so many see it: {overtaken}"
+    );
 }
 
 #[test]
