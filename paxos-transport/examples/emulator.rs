@@ -1,7 +1,8 @@
 //! Measures how exactly the emulator delays datagrams, streams and frames, alone and beside a load:
 //! `cargo run --release -p paxos-transport --features emulator --example emulator`
 //!
-//! Each line compares one way through the emulator with the same way without it.
+//! The first table has the times of one way, with the emulator and without it. The second one tells how much
+//! passes through the emulator.
 
 use std::error::Error;
 use std::io::{Read, Write};
@@ -23,6 +24,9 @@ const PACKET_BYTES: usize = 128;
 const LOAD_PACKET_BYTES: usize = 1200;
 const LOAD_BURST: usize = 10;
 const LOAD_PAUSE: Duration = Duration::from_millis(1);
+const FLOOD_TIME: Duration = Duration::from_secs(1);
+/// A flood is over when nothing arrives for this long.
+const FLOOD_END: Duration = Duration::from_millis(500);
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!(
@@ -41,6 +45,12 @@ fn main() -> Result<(), Box<dyn Error>> {
                 print(has_load, carrier, &format!("{millis} ms"), &times, Some(&emulator));
             }
         }
+    }
+    println!("\n{:<10} {:>8} {:>10}", "carrier", "asked", "MB/s");
+    for asked in ["delay=0s", "delay=10ms"] {
+        let emulator = Emulator::start(asked.parse()?, 1)?;
+        println!("{:<10} {asked:>8} {:>10.0}", "datagrams", datagram_flood(&emulator)?);
+        println!("{:<10} {asked:>8} {:>10.0}", "stream", stream_flood(&emulator)?);
     }
     Ok(())
 }
@@ -131,6 +141,50 @@ fn frames(emulator: Option<&Emulator>) -> Result<Vec<Duration>, Box<dyn Error>> 
         pause(round);
     }
     Ok(times)
+}
+
+/// How many MB/s of datagrams arrive if more are sent.
+fn datagram_flood(emulator: &Emulator) -> Result<f64, Box<dyn Error>> {
+    let target = UdpSocket::bind("127.0.0.1:0")?;
+    target.set_read_timeout(Some(FLOOD_END))?;
+    let dialed = emulator.datagrams(ONE, TWO, target.local_addr()?)?;
+    let sender = UdpSocket::bind("127.0.0.1:0")?;
+    let started = Instant::now();
+    let flood = thread::spawn(move || {
+        while started.elapsed() < FLOOD_TIME {
+            let _ = sender.send_to(&[0; LOAD_PACKET_BYTES], dialed);
+        }
+    });
+    let (mut buffer, mut bytes, mut last) = ([0; LOAD_PACKET_BYTES], 0, started);
+    while let Ok(length) = target.recv(&mut buffer) {
+        bytes += length;
+        last = Instant::now();
+    }
+    flood.join().map_err(|_| "the sender has panicked")?;
+    Ok(bytes as f64 / 1e6 / (last - started).as_secs_f64())
+}
+
+/// How many MB/s of a stream arrive.
+fn stream_flood(emulator: &Emulator) -> Result<f64, Box<dyn Error>> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let mut sender = TcpStream::connect(emulator.stream(ONE, TWO, listener.local_addr()?)?)?;
+    let (mut target, _) = listener.accept()?;
+    let started = Instant::now();
+    let flood =
+        thread::spawn(
+            move || {
+                while started.elapsed() < FLOOD_TIME && sender.write_all(&[0; 64 << 10]).is_ok() {}
+            },
+        );
+    let (mut buffer, mut bytes) = (vec![0; 64 << 10], 0);
+    loop {
+        match target.read(&mut buffer)? {
+            0 => break,
+            length => bytes += length,
+        }
+    }
+    flood.join().map_err(|_| "the sender has panicked")?;
+    Ok(bytes as f64 / 1e6 / started.elapsed().as_secs_f64())
 }
 
 /// Datagrams from node 3 to node 4.

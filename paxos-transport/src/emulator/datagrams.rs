@@ -116,8 +116,10 @@ async fn carry_answers(
 
 /// Sends a datagram over the link.
 fn pass_on(route: &Route, socket: &Arc<UdpSocket>, to: Option<SocketAddr>, payload: &[u8]) {
-    let now = route.schedule.now();
-    let fate = route.line.state().on_packet(now, payload.len() + HEADER_BYTES);
+    let fate = {
+        let mut state = route.line.state();
+        state.on_packet(route.schedule.now(), payload.len() + HEADER_BYTES)
+    };
     let cost = u32::try_from(payload.len().max(MIN_DATAGRAM_COST_BYTES)).expect("a datagram is short");
     let room = || Arc::clone(&route.line.datagram_room).try_acquire_many_owned(cost).ok();
     let Fate::Delivered { at, copy_at } = fate else {
@@ -159,4 +161,41 @@ fn socket(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use paxos_core::NodeId;
+    use tokio::time::sleep;
+
+    use super::super::lines::Lines;
+    use super::super::network::Network;
+    use super::super::schedule::Schedule;
+    use super::*;
+    use crate::emulator::Link;
+
+    fn route() -> Route {
+        let lines = Lines::new(Network::uniform(Link::default()), 1);
+        let line = |from, to| lines.line(NodeId(from), NodeId(to));
+        Route { line: line(1, 2), way_back: line(2, 1), schedule: Arc::new(Schedule::new()) }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sender_is_forgotten_when_both_sides_have_been_silent_for_long() {
+        let target = listening_socket().and_then(|target| target.local_addr()).expect("there is a free port");
+        let far = Arc::new(upstream_socket(target).expect("there is a free port"));
+        let near =
+            Arc::new(UdpSocket::from_std(listening_socket().expect("it is free")).expect("it is bound"));
+        let (last_heard, heard) = watch::channel(Instant::now());
+        let answers = tokio::spawn(carry_answers(far, near, target, route(), heard));
+        for _ in 0..10 {
+            sleep(MAX_IDLE / 2).await;
+            last_heard.send_replace(Instant::now());
+            assert!(!answers.is_finished(), "a sender that is heard is not forgotten");
+        }
+        sleep(2 * MAX_IDLE).await;
+        assert!(answers.is_finished(), "one that is not heard is");
+    }
 }

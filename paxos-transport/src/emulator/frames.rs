@@ -60,10 +60,12 @@ impl DelayedTransport {
     /// Sends a frame that the transport has received over the link.
     fn delay(&mut self, received: Received) {
         let Received { from, lane, frame } = received;
-        let now = self.schedule.now();
         let sender = self.sender(from);
-        let fate = sender.line.state().on_frame(now, frame.len());
-        let inbox = Arc::clone(&sender.lanes[lane as usize]);
+        let (line, inbox) = (Arc::clone(&sender.line), Arc::clone(&sender.lanes[lane as usize]));
+        let fate = {
+            let mut state = line.state();
+            state.on_frame(self.schedule.now(), frame.len())
+        };
         if let Fate::Delivered { at, copy_at } = fate {
             for at in [Some(at), copy_at].into_iter().flatten() {
                 let Some(reservation) = inbox.try_reserve(frame.len()) else {

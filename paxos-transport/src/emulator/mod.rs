@@ -119,7 +119,7 @@ use std::thread::JoinHandle;
 
 use paxos_core::NodeId;
 use tokio::net::{TcpListener, UdpSocket};
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::oneshot;
 
 use self::frames::DelayedTransport;
@@ -178,17 +178,9 @@ impl Emulator {
         };
         let (running, stopped) = oneshot::channel();
         let delivering = Arc::clone(&schedule);
-        let thread = std::thread::Builder::new().name("emulator".to_owned()).spawn(move || {
-            runtime.block_on(async {
-                tokio::select! {
-                    _ = stopped => {}
-                    failed = delivering.run(&timer) => drop(failed),
-                }
-            });
-            drop(timer);
-            drop(runtime);
-            delivering.clear();
-        })?;
+        let thread = std::thread::Builder::new()
+            .name("emulator".to_owned())
+            .spawn(move || carry_traffic(runtime, timer, &delivering, stopped))?;
         Ok(Emulator {
             lines: Arc::new(Lines::new(network, seed)),
             schedule,
@@ -270,6 +262,19 @@ impl Emulator {
             schedule: Arc::clone(&self.schedule),
         }
     }
+}
+
+/// Runs the thread of an emulator. What is under way when it stops is lost.
+fn carry_traffic(runtime: Runtime, timer: Timer, schedule: &Schedule, stopped: oneshot::Receiver<()>) {
+    runtime.block_on(async {
+        tokio::select! {
+            _ = stopped => {}
+            error = schedule.run(&timer) => panic!("the system keeps a timer that it has given: {error}"),
+        }
+    });
+    drop(timer);
+    drop(runtime); // Ends all tasks, and so closes their sockets.
+    schedule.clear();
 }
 
 impl Drop for Emulator {

@@ -105,8 +105,8 @@ impl Schedule {
         let _ = receiver.await;
     }
 
-    /// Delivers everything at its time, until the system refuses the timer.
-    pub(super) async fn run(&self, timer: &Timer) -> io::Result<()> {
+    /// Delivers everything at its time, until the timer fails.
+    pub(super) async fn run(&self, timer: &Timer) -> io::Error {
         loop {
             for _ in 0..DELIVERIES_PER_TURN {
                 let Some(due) = self.take_due() else { break };
@@ -117,7 +117,7 @@ impl Schedule {
                 Some(Duration::ZERO) => tokio::task::yield_now().await,
                 Some(wait) => tokio::select! {
                     biased;
-                    slept = timer.sleep(wait) => slept?,
+                    slept = timer.sleep(wait) => if let Err(error) = slept { return error },
                     () = self.is_sooner.notified() => {}
                 },
                 None => self.is_sooner.notified().await,

@@ -180,13 +180,13 @@ impl Direction {
     async fn wait_for_room(&self) -> usize {
         loop {
             let until = {
-                let line = self.route.line.state();
-                let queue_bytes = line.link().queue_bytes;
-                let free_bytes = queue_bytes.saturating_sub(line.waiting_bytes(self.route.schedule.now()));
+                let state = self.route.line.state();
+                let queue_bytes = state.link().queue_bytes;
+                let free_bytes = queue_bytes.saturating_sub(state.waiting_bytes(self.route.schedule.now()));
                 if free_bytes > 0 || queue_bytes == 0 {
                     return free_bytes.clamp(MIN_SEGMENT_BYTES, MAX_READ_BYTES);
                 }
-                line.drained_to(queue_bytes - queue_bytes / 4)
+                state.drained_to(queue_bytes - queue_bytes / 4)
             };
             self.route.schedule.sleep_until(until).await;
         }
@@ -219,9 +219,12 @@ impl Direction {
 
     /// When a segment arrives: not before those that were sent earlier.
     fn arrival(&self, segment_bytes: usize) -> Duration {
-        let now = self.route.schedule.now();
-        let round_trip = self.route.line.delay() + self.route.way_back.delay();
-        let segment = self.route.line.state().on_segment(now, segment_bytes + HEADER_BYTES, round_trip);
+        let delay_back = self.route.way_back.delay();
+        let segment = {
+            let mut state = self.route.line.state();
+            let round_trip = state.link().delay.saturating_add(delay_back);
+            state.on_segment(self.route.schedule.now(), segment_bytes + HEADER_BYTES, round_trip)
+        };
         if segment.retransmissions > 0 {
             self.route.schedule.record.on_lost(segment.retransmissions);
         }
