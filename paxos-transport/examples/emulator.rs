@@ -49,8 +49,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("\n{:<10} {:>8} {:>10}", "carrier", "asked", "MB/s");
     for asked in ["delay=0s", "delay=10ms"] {
         let emulator = Emulator::start(asked.parse()?, 1)?;
-        println!("{:<10} {asked:>8} {:>10.0}", "datagrams", datagram_flood(&emulator)?);
-        println!("{:<10} {asked:>8} {:>10.0}", "stream", stream_flood(&emulator)?);
+        println!("{:<10} {asked:>8} {:>10}", "datagrams", datagram_flood(&emulator)?);
+        println!("{:<10} {asked:>8} {:>10}", "stream", stream_flood(&emulator)?);
     }
     Ok(())
 }
@@ -144,7 +144,7 @@ fn frames(emulator: Option<&Emulator>) -> Result<Vec<Duration>, Box<dyn Error>> 
 }
 
 /// How many MB/s of datagrams arrive if more are sent.
-fn datagram_flood(emulator: &Emulator) -> Result<f64, Box<dyn Error>> {
+fn datagram_flood(emulator: &Emulator) -> Result<u128, Box<dyn Error>> {
     let target = UdpSocket::bind("127.0.0.1:0")?;
     target.set_read_timeout(Some(FLOOD_END))?;
     let dialed = emulator.datagrams(ONE, TWO, target.local_addr()?)?;
@@ -161,21 +161,20 @@ fn datagram_flood(emulator: &Emulator) -> Result<f64, Box<dyn Error>> {
         last = Instant::now();
     }
     flood.join().map_err(|_| "the sender has panicked")?;
-    Ok(bytes as f64 / 1e6 / (last - started).as_secs_f64())
+    // Bytes in a microsecond are megabytes in a second.
+    Ok(bytes as u128 / (last - started).as_micros().max(1))
 }
 
 /// How many MB/s of a stream arrive.
-fn stream_flood(emulator: &Emulator) -> Result<f64, Box<dyn Error>> {
+fn stream_flood(emulator: &Emulator) -> Result<u128, Box<dyn Error>> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let mut sender = TcpStream::connect(emulator.stream(ONE, TWO, listener.local_addr()?)?)?;
     let (mut target, _) = listener.accept()?;
     let started = Instant::now();
-    let flood =
-        thread::spawn(
-            move || {
-                while started.elapsed() < FLOOD_TIME && sender.write_all(&[0; 64 << 10]).is_ok() {}
-            },
-        );
+    let flood = thread::spawn(move || {
+        let piece = vec![0; 64 << 10];
+        while started.elapsed() < FLOOD_TIME && sender.write_all(&piece).is_ok() {}
+    });
     let (mut buffer, mut bytes) = (vec![0; 64 << 10], 0);
     loop {
         match target.read(&mut buffer)? {
@@ -184,7 +183,7 @@ fn stream_flood(emulator: &Emulator) -> Result<f64, Box<dyn Error>> {
         }
     }
     flood.join().map_err(|_| "the sender has panicked")?;
-    Ok(bytes as f64 / 1e6 / started.elapsed().as_secs_f64())
+    Ok(bytes as u128 / started.elapsed().as_micros().max(1))
 }
 
 /// Datagrams from node 3 to node 4.
