@@ -7,6 +7,7 @@
 use std::error::Error;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ use paxos_core::NodeId;
 use paxos_transport::emulator::{Emulator, Link, Network};
 use paxos_transport::memory::MemoryNetwork;
 use paxos_transport::{Lane, Transport, TransportExt};
+use socket2::SockRef;
 
 const ONE: NodeId = NodeId(1);
 const TWO: NodeId = NodeId(2);
@@ -25,6 +27,9 @@ const LOAD_PACKET_BYTES: usize = 1200;
 const LOAD_BURST: usize = 10;
 const LOAD_PAUSE: Duration = Duration::from_millis(1);
 const FLOOD_TIME: Duration = Duration::from_secs(1);
+/// So many datagrams of a flood are under way at most.
+const FLOOD_PACKETS: usize = 1500;
+const FLOOD_SOCKET_BUFFER_BYTES: usize = 4 << 20;
 /// A flood is over when nothing arrives for this long.
 const FLOOD_END: Duration = Duration::from_millis(500);
 
@@ -143,26 +148,36 @@ fn frames(emulator: Option<&Emulator>) -> Result<Vec<Duration>, Box<dyn Error>> 
     Ok(times)
 }
 
-/// How many MB/s of datagrams arrive if more are sent.
+/// How many MB/s of datagrams arrive if a bounded number of them is under way.
 fn datagram_flood(emulator: &Emulator) -> Result<u128, Box<dyn Error>> {
     let target = UdpSocket::bind("127.0.0.1:0")?;
     target.set_read_timeout(Some(FLOOD_END))?;
+    SockRef::from(&target).set_recv_buffer_size(FLOOD_SOCKET_BUFFER_BYTES)?;
     let dialed = emulator.datagrams(ONE, TWO, target.local_addr()?)?;
     let sender = UdpSocket::bind("127.0.0.1:0")?;
     let started = Instant::now();
-    let flood = thread::spawn(move || {
-        while started.elapsed() < FLOOD_TIME {
-            let _ = sender.send_to(&[0; LOAD_PACKET_BYTES], dialed);
+    let arrived = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut sent = 0;
+            while started.elapsed() < FLOOD_TIME {
+                if sent < arrived.load(Ordering::Relaxed) + FLOOD_PACKETS {
+                    let _ = sender.send_to(&[0; LOAD_PACKET_BYTES], dialed);
+                    sent += 1;
+                } else {
+                    thread::sleep(Duration::from_micros(100));
+                }
+            }
+        });
+        let (mut buffer, mut bytes, mut last) = ([0; LOAD_PACKET_BYTES], 0, started);
+        while let Ok(length) = target.recv(&mut buffer) {
+            arrived.fetch_add(1, Ordering::Relaxed);
+            bytes += length;
+            last = Instant::now();
         }
-    });
-    let (mut buffer, mut bytes, mut last) = ([0; LOAD_PACKET_BYTES], 0, started);
-    while let Ok(length) = target.recv(&mut buffer) {
-        bytes += length;
-        last = Instant::now();
-    }
-    flood.join().map_err(|_| "the sender has panicked")?;
-    // Bytes in a microsecond are megabytes in a second.
-    Ok(bytes as u128 / (last - started).as_micros().max(1))
+        // Bytes in a microsecond are megabytes in a second.
+        Ok(bytes as u128 / (last - started).as_micros().max(1))
+    })
 }
 
 /// How many MB/s of a stream arrive.
