@@ -28,8 +28,8 @@
 //! | `memory` | `memory` | queues within one process |
 //!
 //! The feature `certs`, which is off by default, adds the module `certs`: it makes the certificates of a
-//! cluster. The feature `emulator`, off by default as well, adds the module `emulator`: a network with delay, loss
-//! and a limited rate between the nodes of one machine, for any transport.
+//! cluster. The feature `emulator`, off by default as well, adds the module `emulator`: a network with delay,
+//! loss and a limited rate between the nodes of one machine, for any transport.
 //!
 //! ```
 //! # #[cfg(feature = "memory")]

@@ -1,5 +1,5 @@
-//! Sockets and transports on an emulated network. What becomes of single packets is tested without a clock, in
-//! `src/emulator/link/tests.rs`.
+//! Sockets and transports on an emulated network. What becomes of single packets is tested without a clock,
+//! in `src/emulator/link/tests.rs`.
 //!
 //! Nothing here fails because the machine is slow: a test asks that something takes no less than the network
 //! makes it take, and that it happens at all.

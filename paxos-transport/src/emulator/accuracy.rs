@@ -31,7 +31,8 @@ pub struct Accuracy {
     pub p99: Duration,
     /// The largest error.
     pub max: Duration,
-    /// How many packets and frames the links have lost. A segment of a stream counts each time that it is lost.
+    /// How many packets and frames the links have lost. A segment of a stream counts each time that it is
+    /// lost.
     pub lost: u64,
     /// How many arrived twice.
     pub doubled: u64,

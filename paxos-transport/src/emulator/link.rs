@@ -75,8 +75,8 @@ pub struct Link {
     /// The rate of the bottleneck, in bits per second. `None` for no limit.
     pub bits_per_second: Option<NonZeroU64>,
     /// How many bytes may wait at the bottleneck, with the packet that it is sending. A packet that does not
-    /// fit is dropped, unless it is alone. A stream is not read from while this much waits. Without a limit of
-    /// the rate nothing waits.
+    /// fit is dropped, unless it is alone. A stream is not read from while this much waits. Without a limit
+    /// of the rate nothing waits.
     pub queue_bytes: usize,
     /// The longest packet in bytes, with headers of IP and UDP or TCP. A longer datagram is dropped; a stream
     /// is cut into packets of this size.
@@ -143,7 +143,8 @@ pub struct LinkState {
     random: fastrand::Rng,
     /// When the bottleneck has sent all that it was given.
     free_at: Duration,
-    /// What rounding to nanoseconds left of the time that the bottleneck needs, in nanoseconds times the rate.
+    /// What rounding to nanoseconds left of the time that the bottleneck needs, in nanoseconds times the
+    /// rate.
     free_at_remainder: u128,
     /// When the last packet arrives that keeps its place in the order.
     last_arrival: Duration,

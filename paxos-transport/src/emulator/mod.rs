@@ -1,14 +1,14 @@
 //! An emulated network between nodes on one machine: delay, jitter, loss, a limited rate and more, for any
 //! transport, in user space and without privileges.
 //!
-//! An [`Emulator`] is given a [`Network`]: a [`Link`] for each ordered pair of nodes. Traffic passes over it in
-//! one of three ways:
+//! An [`Emulator`] is given a [`Network`]: a [`Link`] for each ordered pair of nodes. Traffic passes over it
+//! in one of three ways:
 //!
 //! | carrier | for | how |
 //! |---|---|---|
 //! | [`datagrams`](Emulator::datagrams) | UDP, QUIC | a proxy that a node dials in place of a peer |
 //! | [`stream`](Emulator::stream) | TCP | the same |
-//! | [`frames`](Emulator::frames) | memory, Unix sockets, others | wraps a [`Transport`](crate::Transport), and delays what it receives |
+//! | [`frames`](Emulator::frames) | memory, Unix sockets, others | delays what a wrapped [`Transport`] receives |
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -43,39 +43,39 @@
 //!
 //! # What is emulated
 //!
-//! A packet first waits for the bottleneck, which sends at the link's rate and drops what its queue can't hold.
-//! It is then lost, doubled or held back with the link's probabilities, and arrives after the delay and a drawn
-//! jitter. [`LinkState`] does all this. Everything that one node sends to another shares one bottleneck,
-//! whatever carries it.
+//! A packet first waits for the bottleneck, which sends at the link's rate and drops what its queue can't
+//! hold. It is then lost, doubled or held back with the link's probabilities, and arrives after the delay and
+//! a drawn jitter. [`LinkState`] does all this. Everything that one node sends to another shares one
+//! bottleneck, whatever carries it.
 //!
 //! Lengths count with the headers of IPv4 and UDP or TCP, except for frames, which count as they are, pass
 //! whole, and have no MTU.
 //!
-//! A stream can't lose bytes. It is cut into segments of the MTU, and a segment that the link loses arrives one
-//! round trip later for each loss, which is what a fast retransmission takes. Nothing of the same connection
-//! overtakes it. Connecting takes a round trip, too. A stream is not doubled or reordered, as TCP hides both,
-//! and while its link loses everything, it waits.
+//! A stream can't lose bytes. It is cut into segments of the MTU, and a segment that the link loses arrives
+//! one round trip later for each loss, which is what a fast retransmission takes. Nothing of the same
+//! connection overtakes it. Connecting takes a round trip, too. A stream is not doubled or reordered, as TCP
+//! hides both, and while its link loses everything, it waits.
 //!
-//! Links have seeds: the same seed and the same packets at the same times have the same fates. Real sockets do
-//! not send at the same times twice, so runs are alike but not equal. For runs that repeat to the letter, use
-//! a simulator.
+//! Links have seeds: the same seed and the same packets at the same times have the same fates. Real sockets
+//! do not send at the same times twice, so runs are alike but not equal. For runs that repeat to the letter,
+//! use a simulator.
 //!
 //! # How exact it is
 //!
-//! On Linux, packets are delivered by a timer that is exact to tens of microseconds if the machine has a core to
-//! spare, elsewhere to about a millisecond. No packet is early. [`Emulator::accuracy`] tells the errors of a run;
-//! look at it beside each measurement. The example `emulator` of this crate measures from outside, with all that
-//! the system adds. All packets pass one thread; when it or the machine is busy, packets are late, which shows
-//! as `p99` and `max`.
+//! On Linux, packets are delivered by a timer that is exact to tens of microseconds if the machine has a core
+//! to spare, elsewhere to about a millisecond. No packet is early. [`Emulator::accuracy`] tells the errors of
+//! a run; look at it beside each measurement. The example `emulator` of this crate measures from outside,
+//! with all that the system adds. All packets pass one thread; when it or the machine is busy, packets are
+//! late, which shows as `p99` and `max`.
 //!
 //! # What is deliberately absent
 //!
 //! - The queues of the kernel (`tc`, `netem`): they need privileges, and delay other traffic of the machine.
 //! - Congestion control of TCP on the link: the proxy acknowledges everything over the loopback interface at
-//!   once. So a lost segment delays its stream, but does not slow the sender down; over a long or lossy link a
-//!   stream has more throughput here than in reality, and its sender measures no round trip. QUIC runs end to
-//!   end through the proxy, so that its congestion control sees the link. Compare throughputs of `quic` and
-//!   `tcp` only where nothing is lost; what the emulator tells of both is latency.
+//!   once. So a lost segment delays its stream, but does not slow the sender down; over a long or lossy link
+//!   a stream has more throughput here than in reality, and its sender measures no round trip. QUIC runs end
+//!   to end through the proxy, so that its congestion control sees the link. Compare throughputs of `quic`
+//!   and `tcp` only where nothing is lost; what the emulator tells of both is latency.
 //! - Retransmission time-outs: a real TCP that loses the last segment of a burst waits 200 ms and more.
 //! - Loss in bursts, and delays that depend on the load of other nodes: each link is independent.
 //! - Nodes on several machines: proxies listen on 127.0.0.1.
@@ -85,10 +85,10 @@
 //! | what | bound |
 //! |---|---|
 //! | datagrams under way on one link | 64 MiB; further ones are dropped |
-//! | senders of datagrams to one proxy | 64; the one silent for longest is forgotten, and any after a minute |
+//! | senders of datagrams to one proxy | 64; one that is silent for a minute is forgotten |
 //! | connections of one stream proxy | 64; further ones wait |
 //! | bytes under way in one direction of a connection | 8 MiB; it is not read from meanwhile |
-//! | frames from one node on one lane, under way or not taken | as in [`LaneLimits`](crate::LaneLimits); further ones are dropped |
+//! | frames from a node on a lane | as by default in [`LaneLimits`](crate::LaneLimits); others are dropped |
 //!
 //! # Where things are
 //!

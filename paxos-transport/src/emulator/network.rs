@@ -87,9 +87,9 @@ impl Network {
         Network { text: link.to_string(), regions: vec![vec![link]], pairs: BTreeMap::new() }
     }
 
-    /// Nodes in regions. They are dealt to the regions in turn, by their ids: node 1 to the first region, node
-    /// 2 to the second one. `links[a][b]` is the link from a node of region `a` to one of region `b`, and
-    /// `links[a][a]` that within a region.
+    /// Nodes in regions. They are dealt to the regions in turn, by their ids: node 1 to the first region,
+    /// node 2 to the second one. `links[a][b]` is the link from a node of region `a` to one of region `b`,
+    /// and `links[a][a]` that within a region.
     ///
     /// # Errors
     ///

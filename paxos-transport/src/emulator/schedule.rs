@@ -134,8 +134,9 @@ impl Schedule {
     fn deliver(&self, at: Duration, delivery: Delivery) {
         match delivery {
             Delivery::Datagram { socket, to, payload, room } => {
-                // Refused by a full buffer or an absent receiver, it is lost, as it would be elsewhere. `try_send` of
-                // tokio also refuses while it has not yet heard from the system that a new socket has room.
+                // Refused by a full buffer or an absent receiver, it is lost, as it would be elsewhere.
+                // `try_send` of tokio also refuses while it has not yet heard from the system that a new
+                // socket has room.
                 let socket = SockRef::from(&*socket);
                 let _ = match to {
                     Some(to) => socket.send_to(&payload, &to.into()),

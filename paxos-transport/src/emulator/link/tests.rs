@@ -231,7 +231,8 @@ proptest! {
 
     #[test]
     fn the_rate_is_exact(
-        bits_per_second in 1_000..10_000_000_000_u64, lengths in proptest::collection::vec(0..1500_usize, 1..300),
+        bits_per_second in 1_000..10_000_000_000_u64,
+        lengths in proptest::collection::vec(0..1500_usize, 1..300),
     ) {
         let mut state = state(|link| {
             link.bits_per_second = rate(bits_per_second);

@@ -36,7 +36,7 @@ fn a_link_for_all_is_read_and_printed() {
     for text in [
         "delay=10ms",
         "delay=0s,rate=1500bit",
-        "delay=1ms500us,jitter=250us,loss=1%,duplication=0.05%,reordering=7%,rate=100mbit,queue=64KiB,mtu=1280",
+        "delay=1ms500us,jitter=250us,loss=1%,duplication=0.05%,reordering=7%,rate=100mbit,mtu=1280",
         "delay=1s,rate=2gbit,queue=0",
         "delay=10ms,rate=64kbit,queue=2MiB",
     ] {
