@@ -65,8 +65,9 @@
 //! | `memory`, `file` | the storages of `paxos-storage` (and the transport in memory) |
 //! | `quic`, `tcp` | the transports of `paxos-transport` |
 //! | `kv` | the key-value store, a state machine to start from |
-//! | `in-process` | whole clusters in one process |
-//! | `server` | the program `paxos-node`: the store behind fronts for Redis clients and HTTP; implies `kv` and `in-process` |
+//! | `in-process` | whole clusters in one process, over any backends |
+//! | `bench` | [measures](bench) any backends against each other; implies `kv` and `in-process` |
+//! | `server` | the program `paxos-node`: the store behind fronts for Redis clients and HTTP; implies `bench` |
 
 // A print may block until somebody reads it, or panic if nobody does: see `cli::terminal`.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
@@ -74,6 +75,8 @@
 pub mod backends;
 #[cfg(feature = "server")]
 pub mod backup;
+#[cfg(feature = "bench")]
+pub mod bench;
 #[cfg(feature = "server")]
 #[cfg_attr(
     not(any(feature = "quic", feature = "tcp")),
@@ -96,9 +99,6 @@ pub mod guide;
 pub mod in_process;
 #[cfg(feature = "kv")]
 pub mod kv;
-#[cfg(feature = "server")]
-#[doc(hidden)]
-pub mod load;
 mod lock;
 mod node;
 pub mod prelude;

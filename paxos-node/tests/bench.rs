@@ -99,6 +99,36 @@ fn a_full_round_costs_twice_the_messages_of_the_fast_path() {
 }
 
 #[test]
+fn an_emulated_network_puts_its_distance_between_nodes_on_every_transport() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("report.json");
+    let json = path.display().to_string();
+    let table = bench(&[
+        "--network",
+        "none",
+        "--network",
+        "delay=15ms",
+        "--storage",
+        "memory",
+        "--clients",
+        "1",
+        "--json",
+        &json,
+    ]);
+    let report = report(&path);
+    let rows = report["rows"].as_array().expect("the rows are a list");
+    let median = |row: usize| rows[row]["p50_milliseconds"].as_f64().expect("it was measured");
+    for near in 0..3 {
+        let far = near + 3;
+        assert_eq!(rows[far]["place"]["in-process"]["network"], "delay=15ms", "{table}");
+        assert!(median(near) < 15.0, "{table}");
+        // A round trip; the machine may be busy with other tests.
+        assert!((30.0..75.0).contains(&median(far)), "{table}");
+    }
+    assert_eq!(table.matches("late by").count(), 3, "the emulator tells its own error:\n{table}");
+}
+
+#[test]
 fn a_running_cluster_is_measured_by_its_client_ports() {
     let cluster = Cluster::started(1, &[]);
     let address = cluster.client_address(1);
@@ -118,6 +148,9 @@ fn what_can_not_be_measured_is_refused_in_one_line() {
         (["--html", "/"], "--html"),
         (["--charts", "/dev/null"], "--charts"),
         (["--transport", "pigeon"], "pigeon"),
+        (["--network", "pigeon"], "satellite"),
+        (["--network", "delay=10"], "delay"),
+        (["--network", "wan:0-regions"], "regions"),
         (["--pipeline", "4"], "--cluster"),
     ] {
         let output = run(&["bench", arguments[0], arguments[1]]);
@@ -136,8 +169,10 @@ fn interrupt_after(pause: Duration) {
     let data = directory.path().display().to_string();
     let mut command = paxos_node();
     command.args(["bench", "--storage", "file", "--clients", "1", "--time", "30s", "--data", &data]);
-    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+    let mut child =
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
     while std::fs::read_dir(&data).expect("it can be listed").count() == 0 {
+        assert!(child.try_wait().expect("it can be asked").is_none(), "it ended before it measured anything");
         std::thread::sleep(Duration::from_millis(1));
     }
     std::thread::sleep(pause);

@@ -15,7 +15,7 @@ use benches::loss::{LossRate, MTU_BYTES, Packets};
 use benches::nothing::Nothing;
 use benches::statistics::{median, percentile};
 use paxos_core::ProtocolSettings;
-use paxos_node::in_process::{Cluster, Setup, StorageKind, TransportKind};
+use paxos_node::in_process::{Cluster, Setup, StorageKind, TransportFactory, TransportKind};
 
 use self::load::{Measured, measure};
 
@@ -109,10 +109,11 @@ fn sample(contender: Contender, case: Case) -> Result<Sample, String> {
         Slots::OneEach => ProtocolSettings::default().with(|settings| settings.batch_bytes = 1),
         Slots::Batches => ProtocolSettings::default(),
     };
-    let setup = Setup::new(contender.transport, StorageKind::Memory).with(|setup| {
-        setup.protocol = protocol;
-        setup.log_streams = contender.log_streams;
-    });
+    let transport = match contender.log_streams {
+        Some(count) => TransportFactory::quic(contender.name, move |config| config.log_streams = count),
+        None => TransportFactory::from(contender.transport),
+    };
+    let setup = Setup::new(transport, StorageKind::Memory).with(|setup| setup.protocol = protocol);
     let cluster = Cluster::start(&setup, || Nothing).map_err(|error| error.to_string())?;
     let leader = cluster.leader().map_err(|error| error.to_string())?;
     let before = namespace::packets()?;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use paxos_node::load::Requester;
+use paxos_node::bench::load::Requester;
 use tokio::task::JoinSet;
 
 use super::contender::Contender;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use paxos_node::load::resp::{Connection, RawReply};
+use paxos_node::bench::load::resp::{Connection, RawReply};
 use tokio::task::JoinSet;
 
 use super::failure::Failure;

@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use paxos_node::load::Plan;
+use paxos_node::bench::load::Plan;
 
 mod arguments;
 mod bare;

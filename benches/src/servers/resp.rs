@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use paxos_node::load::resp::{Connection, RawReply};
+use paxos_node::bench::load::resp::{Connection, RawReply};
 
 use super::node::Node;
 use super::work::{KEY_BYTES, LEASE, VALUE_BYTES, Work, key};

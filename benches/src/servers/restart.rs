@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use paxos_node::load::resp::{Connection, RawReply};
+use paxos_node::bench::load::resp::{Connection, RawReply};
 
 use super::failure::Failure;
 use super::filling::{KEY_BYTES, Load, VALUE_BYTES, set_all, wait};

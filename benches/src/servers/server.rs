@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use paxos_node::load::{Measured, Plan, drive};
+use paxos_node::bench::load::{Measured, Plan, drive};
 
 use super::arguments::Arguments;
 use super::clients::{Client, RowClient, fill};

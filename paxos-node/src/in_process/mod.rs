@@ -1,5 +1,5 @@
-//! A whole cluster in this process, over any pair of the backends that come with the workspace: to measure
-//! them, and to try a state machine.
+//! A whole cluster in this process, over any transport and any storage: to measure them, and to try a state
+//! machine.
 //!
 //! ```
 //! # #[cfg(feature = "memory")] {
@@ -21,13 +21,22 @@
 //! # Ok::<(), paxos_node::in_process::Error>(())
 //! ```
 //!
-//! It counts what goes through the backends: messages, their bytes, and syncs. Certificates are made in
+//! A backend of your own takes part by a [`TransportFactory`] or a [`StorageFactory`], which is told about
+//! the [`Site`] of each node: where to listen, where the others are, where files may be put.
+//!
+//! A cluster counts what goes through the backends: messages, their bytes, and syncs. Certificates are made in
 //! memory, logs in a temporary directory that is removed with the cluster.
 //!
-//! Deliberately absent: faults (those are the simulator's, `paxos-core` with feature `sim`), and restarts.
+//! With [`Setup::network`] the nodes are as far from each other as you like: a network that is emulated
+//! delays, loses and reorders what they send, and tells how exactly it did so.
+//!
+//! Deliberately absent: crashes and lying disks (those are the simulator's, `paxos-core` with feature `sim`),
+//! and restarts.
 
-mod backends;
+mod built_in;
 mod counted;
+mod factory;
+mod site;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -36,12 +45,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use paxos_core::{NodeId, ProtocolSettings, Role};
-use tempfile::TempDir;
+pub use paxos_transport::emulator::{Accuracy, Network};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
-use self::backends::NodeParts;
-use self::counted::BackendCounters;
+use self::counted::{BackendCounters, Counted};
+pub use self::factory::{BoxError, Carriage, StorageFactory, TransportFactory};
+use self::site::ClusterSite;
+pub use self::site::Site;
 use crate::backends::BackendError;
 pub use crate::backends::{StorageKind, TransportKind};
 use crate::client::Client;
@@ -57,7 +68,7 @@ const ELECTION_POLL: Duration = Duration::from_millis(5);
 
 /// Which threads the nodes run on. Each thread has a current-thread runtime.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-#[cfg_attr(feature = "server", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
+#[cfg_attr(feature = "bench", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
 pub enum Threads {
     /// Each node has a thread of its own, as if it were a process.
     PerNode,
@@ -89,12 +100,13 @@ pub struct Setup {
     /// How many nodes it has, from 1 on.
     pub nodes: u64,
     /// What carries messages between them.
-    pub transport: TransportKind,
+    pub transport: TransportFactory,
     /// Where they keep their logs.
-    pub storage: StorageKind,
-    /// How many streams of QUIC accepts are spread over: see `log_streams` of
-    /// `paxos_transport::NetworkConfig`.
-    pub log_streams: Option<usize>,
+    pub storage: StorageFactory,
+    /// The network between them, which is emulated; `None` for that of this machine.
+    pub network: Option<Network>,
+    /// The seed of what the emulated network loses and delays.
+    pub network_seed: u64,
     /// Which threads they run on.
     pub threads: Threads,
     /// The settings of the protocol.
@@ -109,12 +121,13 @@ pub struct Setup {
 impl Setup {
     /// Three nodes with default settings, each on a thread of its own that also calls its state machine.
     #[must_use]
-    pub fn new(transport: TransportKind, storage: StorageKind) -> Setup {
+    pub fn new(transport: impl Into<TransportFactory>, storage: impl Into<StorageFactory>) -> Setup {
         Setup {
             nodes: 3,
-            transport,
-            storage,
-            log_streams: None,
+            transport: transport.into(),
+            storage: storage.into(),
+            network: None,
+            network_seed: 1,
             threads: Threads::PerNode,
             protocol: ProtocolSettings::default(),
             applying: ApplyMode::Inline,
@@ -160,8 +173,8 @@ pub struct Cluster<S> {
     members: Vec<Member<S>>,
     threads: Vec<Thread>,
     counters: Arc<BackendCounters>,
-    // Dropped last: the nodes write to it as long as they run.
-    _directory: Option<TempDir>,
+    // Dropped last: the nodes write to its directory as long as they run.
+    site: Arc<ClusterSite>,
 }
 
 /// A node of the cluster.
@@ -188,23 +201,23 @@ impl<S: StateMachine> Cluster<S> {
     ///
     /// # Errors
     ///
-    /// [`Error`] if a backend is not compiled in or can't be set up, or if the settings do not fit together.
+    /// [`Error`] if a backend can't be set up, or if the settings do not fit together.
     pub fn start(setup: &Setup, state_machine: impl Fn() -> S) -> Result<Cluster<S>, Error> {
-        let (parts, directory) = backends::prepare(setup)?;
+        let site = ClusterSite::new(setup)?;
         let counters = Arc::new(BackendCounters::default());
         let mut cluster =
-            Cluster { members: Vec::new(), threads: Vec::new(), counters, _directory: directory };
-        let ids: Vec<NodeId> = parts.iter().map(|parts| parts.node).collect();
-        let mut waiting = Vec::new();
-        for parts in parts {
-            let mut settings = NodeSettings::new(parts.node, ids.clone());
+            Cluster { members: Vec::new(), threads: Vec::new(), counters, site: Arc::clone(&site) };
+        let starting = |site: Site| {
+            let mut settings = NodeSettings::new(site.node(), site.nodes().to_vec());
             settings.protocol = setup.protocol.clone();
             settings.applying = setup.applying;
             if !setup.storage.blocks() {
                 settings.writer = WriterMode::Inline;
             }
-            waiting.push(Starting { settings, parts, state_machine: state_machine() });
-        }
+            let (transport, storage) = (setup.transport.clone(), setup.storage.clone());
+            Starting { settings, site, transport, storage, state_machine: state_machine() }
+        };
+        let waiting: Vec<_> = site.sites().into_iter().map(starting).collect();
         match setup.threads {
             Threads::PerNode => waiting.into_iter().try_for_each(|node| cluster.start_thread(vec![node]))?,
             Threads::Shared => cluster.start_thread(waiting)?,
@@ -262,6 +275,12 @@ impl<S: StateMachine> Cluster<S> {
         self.counters.counts()
     }
 
+    /// How exact the emulated network was until now, and what it has lost; `None` if there is none.
+    #[must_use]
+    pub fn accuracy(&self) -> Option<Accuracy> {
+        self.site.accuracy()
+    }
+
     /// Stops all nodes, and removes their logs.
     ///
     /// # Errors
@@ -311,7 +330,9 @@ impl Drop for Thread {
 /// A node before it runs.
 struct Starting<S> {
     settings: NodeSettings,
-    parts: NodeParts,
+    site: Site,
+    transport: TransportFactory,
+    storage: StorageFactory,
     state_machine: S,
 }
 
@@ -322,9 +343,13 @@ async fn run_nodes<S: StateMachine>(
     stopped: oneshot::Receiver<()>,
 ) -> Result<(), Error> {
     let mut nodes = Vec::new();
-    for Starting { settings, parts, state_machine } in starting {
-        let storage = parts.storage.open(parts.node, counters)?;
-        let transport = parts.transport.bind(parts.node, counters).await?;
+    for Starting { settings, site, transport, storage, state_machine } in starting {
+        let failed = |name: &str, error| Error::of_factory(name, error);
+        let backend = storage.open(&site).map_err(|error| failed(storage.name(), error))?;
+        let storage = Box::new(Counted { backend, counters: Arc::clone(counters) });
+        let backend = transport.bind(site.clone()).await.map_err(|error| failed(transport.name(), error))?;
+        let backend = site.emulated(backend);
+        let transport = Box::new(Counted { backend, counters: Arc::clone(counters) });
         nodes.push((settings.node, Node::start(settings, transport, storage, state_machine)?));
     }
     let member = |(id, node): &(NodeId, Node<S>)| Member {
@@ -345,9 +370,17 @@ async fn run_nodes<S: StateMachine>(
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A backend is not compiled in or can't be set up.
+    /// A backend that comes with the workspace is not compiled in or can't be set up.
     #[error(transparent)]
     Backend(#[from] BackendError),
+    /// A factory has failed.
+    #[error("can't set up {name} for a node: {error}")]
+    Factory {
+        /// The factory's name.
+        name: String,
+        /// What it said.
+        error: BoxError,
+    },
     /// The directory for the logs can't be made.
     #[error("can't make a directory for the logs in {}: {error}", directory.display())]
     Directory {
@@ -359,6 +392,9 @@ pub enum Error {
     /// A thread or its runtime could not be started.
     #[error("can't start a thread for a node: {0}")]
     Thread(std::io::Error),
+    /// The emulated network could not be started.
+    #[error("can't start the emulated network: {0}")]
+    Emulator(std::io::Error),
     /// A node can't be started, or has failed.
     #[error(transparent)]
     Node(#[from] NodeError),
@@ -380,14 +416,12 @@ pub enum Error {
     },
 }
 
-impl From<paxos_transport::Error> for Error {
-    fn from(error: paxos_transport::Error) -> Error {
-        Error::Backend(BackendError::Transport(error))
-    }
-}
-
-impl From<paxos_storage::Error> for Error {
-    fn from(error: paxos_storage::Error) -> Error {
-        Error::Backend(BackendError::Storage(error))
+impl Error {
+    /// The error with which the factory of this name has failed.
+    fn of_factory(name: &str, error: BoxError) -> Error {
+        match error.downcast::<BackendError>() {
+            Ok(error) => Error::Backend(*error),
+            Err(error) => Error::Factory { name: name.to_owned(), error },
+        }
     }
 }

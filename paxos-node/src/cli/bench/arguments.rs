@@ -2,37 +2,36 @@
 
 use std::fs::OpenOptions;
 use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
-use paxos_node::in_process::{Cluster, Setup, StorageKind, Threads, TransportKind};
-use paxos_node::kv::Store;
+use paxos_node::bench::{Bench, Protocol, Run, Work};
+use paxos_node::in_process::{Network, StorageKind, Threads, TransportKind};
+use paxos_transport::emulator::NetworkError;
 
-use super::case::{Case, Protocol, Work};
-use super::machine::Machine;
-use super::report::{Place, Report};
-use super::target::Target;
 use crate::cli::Failure;
 use crate::cli::choice::one_of;
 use crate::cli::options::Period;
-use paxos_node::load::Plan;
-
-/// More clients than this would measure the machine's memory.
-const MAX_CLIENTS: usize = 65_536;
-/// The longest value that a node takes by default.
-const MAX_VALUE_BYTES: usize = 1 << 20;
-const MAX_PIPELINE: usize = 1024;
 
 const EXAMPLES: &str = "\
 Examples:
   paxos-node bench                                       all backends, four sizes, three numbers of clients: about 5 minutes
   paxos-node bench --transport quic,tcp --storage file --clients 64 --value-bytes 256 --rounds 5
   paxos-node bench --protocol fast-path,full-rounds --transport memory --storage file --clients 1 --value-bytes 256
+  paxos-node bench --network wan:3-regions --protocol fast-path,full-rounds --clients 1 --value-bytes 256 --work set,get
   paxos-node bench --work set,get --html report.html     a page with charts, to open in a browser
   paxos-node bench --cluster 127.0.0.1:7001 --pipeline 16 --json report.json
 
 Clusters in this process use the library without its front for Redis clients; clients ask the leader, on its thread.
 Compare figures of one run only, and take several rounds if other programs use the machine.";
+
+/// A network that is emulated, or none.
+#[derive(Clone)]
+struct EmulatedNetwork(Option<Network>);
+
+fn network(text: &str) -> Result<EmulatedNetwork, NetworkError> {
+    let network = if text == "none" { None } else { Some(text.parse()?) };
+    Ok(EmulatedNetwork(network))
+}
 
 /// Compare transports and storages in this process, or measure a running cluster.
 ///
@@ -44,7 +43,7 @@ pub(crate) struct Arguments {
     /// Measure this running cluster, given by the addresses on which its nodes serve Redis clients. Naming
     /// only the leader saves a hop; `paxos-node status` shows which node that is.
     #[arg(long, value_name = "HOST:PORT,..", value_delimiter = ',')]
-    #[arg(conflicts_with_all = ["transport", "storage", "protocol", "threads", "nodes", "data"])]
+    #[arg(conflicts_with_all = ["transport", "storage", "network", "protocol", "threads", "nodes", "data"])]
     cluster: Vec<String>,
     /// What carries messages between nodes [default: all].
     #[arg(long, value_name = "KIND,..", value_delimiter = ',', value_parser = one_of(TransportKind::ALL, TransportKind::name))]
@@ -52,11 +51,16 @@ pub(crate) struct Arguments {
     /// Where nodes keep their logs [default: all].
     #[arg(long, value_name = "KIND,..", value_delimiter = ',', value_parser = one_of(StorageKind::ALL, StorageKind::name))]
     storage: Vec<StorageKind>,
+    /// The distance between nodes: a network that is emulated, by its profile (lan, wifi, metro, wan,
+    /// wan:3-regions, lossy, satellite) or its settings (delay=10ms,loss=1%,rate=100mbit; of one way). Can be
+    /// given several times; "none" is this machine's own network [default: none].
+    #[arg(long, value_name = "NETWORK", value_parser = network)]
+    network: Vec<EmulatedNetwork>,
     /// Settings of the protocol.
-    #[arg(long, value_name = "SETTING,..", value_delimiter = ',', default_value = "fast-path")]
+    #[arg(long, value_name = "SETTING,..", value_delimiter = ',', default_value = "fast-path", value_parser = one_of(Protocol::ALL, Protocol::name))]
     protocol: Vec<Protocol>,
     /// The requests of the clients.
-    #[arg(long, value_name = "WORK,..", value_delimiter = ',', default_value = "set")]
+    #[arg(long, value_name = "WORK,..", value_delimiter = ',', default_value = "set", value_parser = one_of(Work::ALL, Work::name))]
     work: Vec<Work>,
     /// How long values are.
     #[arg(long, value_name = "BYTES,..", value_delimiter = ',', default_value = "16,256,4096,65536")]
@@ -101,31 +105,40 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
-    pub(super) fn check(&self) -> Result<Plan, Failure> {
-        let within = |option: &str, values: &[usize], range: std::ops::RangeInclusive<usize>| match values
-            .iter()
-            .find(|value| !range.contains(value))
-        {
-            Some(value) => Err(Failure::usage(format!(
-                "--{option} {value}: must be in {}..={}",
-                range.start(),
-                range.end()
-            ))),
-            None => Ok(()),
-        };
-        within("clients", &self.clients, 1..=MAX_CLIENTS)?;
-        within("value-bytes", &self.value_bytes, 0..=MAX_VALUE_BYTES)?;
-        within("pipeline", &self.pipeline, 1..=MAX_PIPELINE)?;
-        if self.time.0.is_zero() {
-            return Err(Failure::usage("--time must be longer than 0"));
-        }
-        if !self.cluster.is_empty() && self.work.contains(&Work::GetThroughLog) {
-            return Err(Failure::usage(
-                "--work get-through-log is for clusters in this process: leave out --cluster",
-            ));
-        }
+    /// A run over what is asked for, which can be measured and written.
+    pub(super) fn prepare(&self) -> Result<Run, Failure> {
         self.check_files()?;
-        Ok(Plan { warm_up: self.warm_up.0, time: self.time.0 })
+        let command: Vec<String> = std::env::args().skip(1).collect();
+        let mut bench = match &self.cluster[..] {
+            [] => Bench::new(),
+            addresses => Bench::of_running(addresses.iter().cloned()),
+        };
+        if !self.transport.is_empty() {
+            bench = bench.transports(self.transport.iter().copied());
+        }
+        if !self.storage.is_empty() {
+            bench = bench.storages(self.storage.iter().copied());
+        }
+        if !self.network.is_empty() {
+            bench = bench.networks(self.network.iter().map(|network| network.0.clone()));
+        }
+        if let Some(data) = &self.data {
+            bench = bench.data(data.clone());
+        }
+        let bench = bench
+            .protocols(self.protocol.iter().copied())
+            .works(self.work.iter().copied())
+            .value_bytes(self.value_bytes.iter().copied())
+            .clients(self.clients.iter().copied())
+            .pipelines(self.pipeline.iter().copied())
+            .nodes(self.nodes)
+            .threads(self.threads)
+            .time(self.time.0)
+            .warm_up(self.warm_up.0)
+            .rounds(usize::from(self.rounds))
+            .seed(self.seed)
+            .command(format!("paxos-node {}", command.join(" ")));
+        Ok(bench.prepare()?)
     }
 
     /// Checks that all reports can be written before minutes are spent on measuring.
@@ -143,78 +156,5 @@ impl Arguments {
             made.map_err(|error| Failure::usage(format!("--charts {}: {error}", charts.display())))?;
         }
         Ok(())
-    }
-
-    pub(super) fn places(&self) -> Vec<Place> {
-        if !self.cluster.is_empty() {
-            return vec![Place::Running { addresses: self.cluster.clone() }];
-        }
-        let or_all = |given: &[_], all: &[_]| if given.is_empty() { all.to_vec() } else { given.to_vec() };
-        let transports = or_all(&self.transport, TransportKind::COMPILED);
-        let storages = if self.storage.is_empty() { StorageKind::COMPILED } else { &self.storage };
-        let mut places = Vec::new();
-        for transport in transports {
-            for &storage in storages {
-                for &protocol in &self.protocol {
-                    places.push(Place::InProcess { transport, storage, protocol, threads: self.threads });
-                }
-            }
-        }
-        places
-    }
-
-    pub(super) fn cases(&self) -> Vec<Case> {
-        let mut cases = Vec::new();
-        for &work in &self.work {
-            for &value_bytes in &self.value_bytes {
-                for &clients in &self.clients {
-                    for &pipeline in &self.pipeline {
-                        cases.push(Case { work, value_bytes, clients, pipeline });
-                    }
-                }
-            }
-        }
-        cases
-    }
-
-    pub(super) fn start(&self, place: &Place) -> Result<Target, Failure> {
-        match place {
-            Place::InProcess { transport, storage, protocol, threads } => {
-                let setup = Setup {
-                    nodes: self.nodes,
-                    threads: *threads,
-                    protocol: protocol.settings(),
-                    data: self.data.clone(),
-                    ..Setup::new(*transport, *storage)
-                };
-                Ok(Target::InProcess(Cluster::start(&setup, Store::default)?))
-            }
-            Place::Running { addresses } => Ok(Target::Running(addresses.clone())),
-        }
-    }
-
-    pub(super) fn report(&self, places: &[Place], plan: Plan) -> Report {
-        let uses = |kind: TransportKind| {
-            places
-                .iter()
-                .any(|place| matches!(place, Place::InProcess { transport, .. } if *transport == kind))
-        };
-        let writes =
-            places.iter().any(|place| matches!(place, Place::InProcess { storage: StorageKind::File, .. }));
-        let logs = self.data.clone().unwrap_or_else(std::env::temp_dir);
-        let command: Vec<String> = std::env::args().skip(1).collect();
-        Report {
-            version: env!("CARGO_PKG_VERSION"),
-            command: format!("paxos-node {}", command.join(" ")),
-            started_unix_seconds: SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .map_or(0, |time| time.as_secs()),
-            machine: Machine::look(writes.then_some(logs.as_path()), uses(TransportKind::Quic)),
-            nodes: self.cluster.is_empty().then_some(self.nodes),
-            warm_up_seconds: plan.warm_up.as_secs_f64(),
-            time_seconds: plan.time.as_secs_f64(),
-            rounds: usize::from(self.rounds),
-            rows: Vec::new(),
-        }
     }
 }

@@ -12,15 +12,19 @@ const PROBE_BYTES: usize = 4096;
 
 /// What the system tells about the machine.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Machine {
-    pub(super) processor: String,
-    pub(super) cores: usize,
-    pub(super) system: String,
+#[non_exhaustive]
+pub struct Machine {
+    /// The processor's name.
+    pub processor: String,
+    /// How many processors this process may use at once.
+    pub cores: usize,
+    /// The system and its version.
+    pub system: String,
     /// Median time to append 4 KiB to a file on the logs' disk, with fdatasync; `None` if no logs are on a
     /// disk.
-    pub(super) sync_microseconds: Option<f64>,
+    pub sync_microseconds: Option<f64>,
     /// The size of QUIC's packets, if QUIC is measured.
-    pub(super) quic_packets: Option<String>,
+    pub quic_packets: Option<String>,
 }
 
 impl Machine {
@@ -86,6 +90,14 @@ fn sync_time(directory: &Path) -> std::io::Result<Duration> {
 }
 
 fn quic_packets() -> Option<String> {
+    // The socket that is asked belongs to a runtime, and who measures may not be in one yet.
+    #[cfg(feature = "quic")]
+    let runtime = match tokio::runtime::Handle::try_current() {
+        Ok(_) => None,
+        Err(_) => Some(tokio::runtime::Builder::new_current_thread().enable_io().build().ok()?),
+    };
+    #[cfg(feature = "quic")]
+    let _entered = runtime.as_ref().map(tokio::runtime::Runtime::enter);
     #[cfg(feature = "quic")]
     if let Ok(packets) = paxos_transport::quic::packets() {
         return Some(format!("up to {} bytes, {} in one send (GSO)", packets.max_bytes, packets.segments));

@@ -3,7 +3,7 @@
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use super::case::{Work, name};
+use super::case::Work;
 use super::report::{Place, Report, Row};
 
 const SIZE: (u32, u32) = (860, 380);
@@ -24,22 +24,30 @@ const COLOURS: [RGBColor; 7] = [
 /// Charts that do not compare sizes show this one, if it was measured.
 const TYPICAL_VALUE_BYTES: usize = 256;
 
-/// A chart and the name of its file.
-pub(super) struct Chart {
-    pub(super) file: String,
-    pub(super) title: String,
-    pub(super) svg: String,
+/// A chart, as SVG.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Chart {
+    /// A name for its file.
+    pub file: String,
+    /// What it shows.
+    pub title: String,
+    /// The chart.
+    pub svg: String,
 }
 
-/// The charts that show most of a report.
-pub(super) fn charts(report: &Report) -> Vec<Chart> {
-    let mut works: Vec<Work> = Vec::new();
-    for row in &report.rows {
-        if !works.contains(&row.case.work) {
-            works.push(row.case.work);
+impl Report {
+    /// The charts that show most of it: four for each kind of work.
+    #[must_use]
+    pub fn charts(&self) -> Vec<Chart> {
+        let mut works: Vec<Work> = Vec::new();
+        for row in &self.rows {
+            if !works.contains(&row.case.work) {
+                works.push(row.case.work);
+            }
         }
+        works.into_iter().flat_map(|work| charts_of(self, work)).collect()
     }
-    works.into_iter().flat_map(|work| charts_of(report, work)).collect()
 }
 
 fn charts_of(report: &Report, work: Work) -> Vec<Chart> {
@@ -55,7 +63,7 @@ fn charts_of(report: &Report, work: Work) -> Vec<Chart> {
     let rate: Of = ("requests per second", |row| row.requests_per_second);
     let median: Of = ("median, ms", |row| row.p50_milliseconds);
     let slow: Of = ("99th percentile, ms", |row| row.p99_milliseconds);
-    let work = name(&work);
+    let work = work.name();
     let size = format!("{value_bytes}-byte values");
     [
         ("rate-by-clients", format!("{work}: rate by clients, {size}"), of_size.clone(), clients as By, rate),

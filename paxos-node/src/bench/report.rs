@@ -1,49 +1,103 @@
 //! The results, for people and for programs.
 
-use std::fmt::Write;
-
-use paxos_node::in_process::{StorageKind, Threads, TransportKind};
 use serde::Serialize;
 
-use super::case::{Case, Protocol, name};
+use super::case::{Case, Protocol};
 use super::machine::Machine;
 use super::target::Sample;
+use crate::in_process::{Setup, Threads};
 
 /// The results of one run, and the machine.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Report {
-    pub(super) version: &'static str,
+#[non_exhaustive]
+pub struct Report {
+    /// The version of this crate.
+    pub version: &'static str,
     /// The command that repeats it.
-    pub(super) command: String,
+    pub command: String,
     /// When it began, in seconds since 1970.
-    pub(super) started_unix_seconds: u64,
-    pub(super) machine: Machine,
-    pub(super) nodes: Option<u64>,
-    pub(super) warm_up_seconds: f64,
-    pub(super) time_seconds: f64,
-    pub(super) rounds: usize,
-    pub(super) rows: Vec<Row>,
+    pub started_unix_seconds: u64,
+    /// What it was measured on.
+    pub machine: Machine,
+    /// How many nodes the clusters in this process have.
+    pub nodes: Option<u64>,
+    /// Which threads they run on.
+    pub threads: Threads,
+    /// How long the load ran before anything was counted.
+    pub warm_up_seconds: f64,
+    /// How long requests were counted then.
+    pub time_seconds: f64,
+    /// How often everything was measured.
+    pub rounds: usize,
+    /// What was measured.
+    pub rows: Vec<Row>,
+    /// How exact each emulated network was, in the last round.
+    pub emulated: Vec<Emulated>,
+}
+
+/// How exact an emulated network was.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Emulated {
+    /// The cluster's place.
+    pub place: String,
+    /// How exact it was, in words: the error is that of each delivery, in one direction.
+    pub accuracy: String,
 }
 
 /// The cluster that a case is run on.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum Place {
+#[non_exhaustive]
+pub enum Place {
     /// A cluster in this process.
-    InProcess { transport: TransportKind, storage: StorageKind, protocol: Protocol, threads: Threads },
+    #[non_exhaustive]
+    InProcess {
+        /// The name of its transport.
+        transport: String,
+        /// The name of its storage.
+        storage: String,
+        /// The settings of the protocol.
+        protocol: Protocol,
+        /// Which threads its nodes run on.
+        threads: Threads,
+        /// The network between its nodes, if it is emulated.
+        network: Option<String>,
+        /// How its storage makes a write durable, if that is known.
+        #[serde(skip)]
+        sync: Option<&'static str>,
+    },
     /// One that runs elsewhere.
-    Running { addresses: Vec<String> },
+    #[non_exhaustive]
+    Running {
+        /// The addresses of its nodes for Redis clients.
+        addresses: Vec<String>,
+    },
 }
 
 impl Place {
+    pub(super) fn in_process(setup: &Setup, protocol: Protocol) -> Place {
+        Place::InProcess {
+            transport: setup.transport.name().to_owned(),
+            storage: setup.storage.name().to_owned(),
+            protocol,
+            threads: setup.threads,
+            network: setup.network.as_ref().map(ToString::to_string),
+            sync: setup.storage.sync(),
+        }
+    }
+
     /// A short name.
-    pub(super) fn label(&self) -> String {
+    #[must_use]
+    pub fn label(&self) -> String {
         match self {
-            Place::InProcess { transport, storage, protocol: Protocol::FastPath, .. } => {
-                format!("{} + {}", transport.name(), storage.name())
-            }
-            Place::InProcess { transport, storage, protocol, .. } => {
-                format!("{} + {}, {}", transport.name(), storage.name(), name(protocol))
+            Place::InProcess { transport, storage, protocol, network, .. } => {
+                let network = network.as_ref().map(|network| format!(", {network}")).unwrap_or_default();
+                let protocol = match protocol {
+                    Protocol::FastPath => String::new(),
+                    other => format!(", {other}"),
+                };
+                format!("{transport} + {storage}{network}{protocol}")
             }
             Place::Running { addresses } => addresses.join(","),
         }
@@ -52,8 +106,7 @@ impl Place {
     /// How writes are made durable there, if that is known.
     fn sync_mode(&self) -> Option<&'static str> {
         match self {
-            Place::InProcess { storage: StorageKind::File, .. } => Some("fdatasync"),
-            Place::InProcess { storage: StorageKind::Memory, .. } => Some("none"),
+            Place::InProcess { sync, .. } => *sync,
             Place::Running { .. } => None,
         }
     }
@@ -61,27 +114,44 @@ impl Place {
 
 /// One case; of several rounds, the one with the median rate.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Row {
-    pub(super) place: Place,
-    pub(super) case: Case,
-    pub(super) seed: u64,
-    pub(super) sync_mode: Option<&'static str>,
-    pub(super) requests: u64,
-    pub(super) errors: u64,
-    pub(super) first_error: Option<String>,
-    pub(super) requests_per_second: f64,
+#[non_exhaustive]
+pub struct Row {
+    /// Where it was measured.
+    pub place: Place,
+    /// What was measured.
+    pub case: Case,
+    /// The seed of the random keys.
+    pub seed: u64,
+    /// How writes are made durable there, if that is known.
+    pub sync_mode: Option<&'static str>,
+    /// Requests that were answered.
+    pub requests: u64,
+    /// How often a client had an error instead, in all rounds.
+    pub errors: u64,
+    /// The first of these errors.
+    pub first_error: Option<String>,
+    /// The rate.
+    pub requests_per_second: f64,
     /// The rate of each round, in the order in which they were run.
-    pub(super) rounds_per_second: Vec<f64>,
-    pub(super) p50_milliseconds: f64,
-    pub(super) p99_milliseconds: f64,
-    pub(super) p999_milliseconds: f64,
-    pub(super) max_milliseconds: f64,
-    pub(super) cpu_seconds: f64,
+    pub rounds_per_second: Vec<f64>,
+    /// How long half of the requests waited at most.
+    pub p50_milliseconds: f64,
+    /// How long 99 of 100 requests waited at most.
+    pub p99_milliseconds: f64,
+    /// How long 999 of 1000 requests waited at most.
+    pub p999_milliseconds: f64,
+    /// The longest wait.
+    pub max_milliseconds: f64,
+    /// Processor time of this process: of the clients alone if the cluster runs elsewhere.
+    pub cpu_seconds: f64,
     /// The part of all processors' time that the host of a virtual machine took away meanwhile.
-    pub(super) stolen: Option<f64>,
-    pub(super) messages_per_request: Option<f64>,
-    pub(super) message_bytes_per_request: Option<f64>,
-    pub(super) syncs_per_request: Option<f64>,
+    pub stolen: Option<f64>,
+    /// Messages of all nodes together.
+    pub messages_per_request: Option<f64>,
+    /// Bytes of messages of all nodes together.
+    pub message_bytes_per_request: Option<f64>,
+    /// Writes of all nodes together.
+    pub syncs_per_request: Option<f64>,
 }
 
 impl Row {
@@ -147,7 +217,7 @@ impl Row {
         };
         [
             self.place.label(),
-            name(&self.case.work),
+            self.case.work.name().to_owned(),
             self.case.value_bytes.to_string(),
             clients,
             thousands(self.requests_per_second),
@@ -162,27 +232,6 @@ impl Row {
             self.stolen.map_or_else(|| String::from("-"), |part| format!("{:.0}%", part * 100.0)),
             self.errors.to_string(),
         ]
-    }
-}
-
-/// A table that is printed line by line, so its columns have the widths that are likely to be needed.
-pub(super) struct Table {
-    place_width: usize,
-}
-
-impl Table {
-    pub(super) fn new(places: &[Place]) -> Table {
-        Table { place_width: places.iter().map(|place| place.label().len()).max().unwrap_or(0).max(5) }
-    }
-
-    pub(super) fn line<T: AsRef<str>>(&self, cells: &[T; 15]) -> String {
-        const WIDTHS: [usize; 13] = [7, 11, 10, 9, 9, 9, 9, 7, 8, 10, 9, 7, 7];
-        let mut line =
-            format!("{:<place$}  {:<15}", cells[0].as_ref(), cells[1].as_ref(), place = self.place_width);
-        for (cell, width) in cells[2..].iter().zip(WIDTHS) {
-            let _ = write!(line, "{:>width$}", cell.as_ref()); // Writing to a string can't fail.
-        }
-        line
     }
 }
 

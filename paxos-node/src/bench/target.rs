@@ -4,17 +4,26 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
-use paxos_node::Client;
-use paxos_node::in_process::{Cluster, Counts};
-use paxos_node::kv::{Operation, Store};
-use paxos_node::load::{Measured, Plan, Requester, drive};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::case::{Case, Work};
+use super::error::Error;
 use super::keys::Keys;
+use super::load::{Measured, Plan, Requester, drive};
 use super::machine::Stolen;
 use super::resp::{RespClient, misunderstood};
-use crate::cli::Failure;
+use crate::client::Client;
+use crate::in_process::{Accuracy, Cluster, Counts, Setup};
+use crate::kv::{Operation, Store};
+
+/// What is to be measured.
+#[derive(Debug)]
+pub(super) enum Subject {
+    /// A cluster to start in this process.
+    InProcess(Box<Setup>),
+    /// The client addresses of one that runs.
+    Running(Vec<String>),
+}
 
 /// The cluster that is put under load.
 pub(super) enum Target {
@@ -37,14 +46,22 @@ pub(super) struct Sample {
 }
 
 impl Target {
+    /// Starts the subject's cluster, if it does not run already.
+    pub(super) fn start(subject: &Subject) -> Result<Target, Error> {
+        match subject {
+            Subject::InProcess(setup) => Ok(Target::InProcess(Cluster::start(setup, Store::default)?)),
+            Subject::Running(addresses) => Ok(Target::Running(addresses.clone())),
+        }
+    }
+
     /// Measures a case.
-    pub(super) async fn measure(&self, case: Case, plan: Plan, seed: u64) -> Result<Sample, Failure> {
+    pub(super) async fn measure(&self, case: Case, plan: Plan, seed: u64) -> Result<Sample, Error> {
         let mut edges = Vec::with_capacity(2);
         let mut at_edge = || edges.push((cpu_time(), Stolen::until_now(), self.counts()));
         let keys = Keys::new(case.value_bytes);
         let measured = match self {
             Target::InProcess(cluster) => {
-                let leader = cluster.leader().map_err(Failure::other)?;
+                let leader = cluster.leader()?;
                 let requesters: Vec<_> = (0..case.clients as u64)
                     .map(|client| Caller::new(leader.client.clone(), case.work, keys, seed ^ client))
                     .collect();
@@ -60,7 +77,7 @@ impl Target {
                 while reached.recv().await.is_some() {
                     at_edge();
                 }
-                task.await.map_err(Failure::other)?
+                task.await.map_err(|error| Error::Panicked(error.to_string()))?
             }
             Target::Running(addresses) => {
                 let mut requesters = Vec::with_capacity(case.clients);
@@ -68,7 +85,7 @@ impl Target {
                     requesters.push(RespClient::open(address, case, keys, seed ^ client).await?);
                 }
                 if case.work != Work::Set {
-                    requesters[0].fill().await.map_err(Failure::other)?;
+                    requesters[0].fill().await.map_err(not_filled)?;
                 }
                 drive(requesters, plan, &mut at_edge).await
             }
@@ -83,21 +100,26 @@ impl Target {
 
     /// Stops a cluster in this process. Fails if nodes have received malformed messages, also in a cluster
     /// that runs elsewhere.
-    pub(super) async fn finish(self) -> Result<(), Failure> {
+    pub(super) async fn finish(self) -> Result<(), Error> {
         match self {
             Target::InProcess(cluster) => Ok(cluster.stop()?),
             Target::Running(addresses) => {
                 for address in &addresses {
                     let count = misunderstood(address).await?;
                     if count > 0 {
-                        return Err(Failure::other(format!(
-                            "the node at {address} did not understand its peers {count} times: what is measured is not right; \
-                             see its log"
-                        )));
+                        return Err(Error::Misunderstood { address: address.clone(), count });
                     }
                 }
                 Ok(())
             }
+        }
+    }
+
+    /// How exact the emulated network was, if there is one.
+    pub(super) fn accuracy(&self) -> Option<Accuracy> {
+        match self {
+            Target::InProcess(cluster) => cluster.accuracy(),
+            Target::Running(_) => None,
         }
     }
 
@@ -109,13 +131,10 @@ impl Target {
     }
 }
 
-async fn fill(client: &Client<Store>, keys: Keys) -> Result<(), Failure> {
+async fn fill(client: &Client<Store>, keys: Keys) -> Result<(), Error> {
     for chunk in keys.chunks() {
         let pairs = chunk.into_iter().map(|key| (key, keys.value())).collect();
-        client
-            .propose_known(Operation::command(&[Operation::MSet { pairs }]))
-            .await
-            .map_err(Failure::other)?;
+        client.propose_known(Operation::command(&[Operation::MSet { pairs }])).await.map_err(not_filled)?;
     }
     Ok(())
 }
@@ -150,6 +169,10 @@ impl Requester for Caller {
         self.client.propose_known(Operation::command(&[operation])).await.map_err(text)?;
         Ok(1)
     }
+}
+
+fn not_filled(error: impl fmt::Display) -> Error {
+    Error::Request { what: String::from("can't set the keys"), error: error.to_string() }
 }
 
 fn text(error: impl fmt::Display) -> String {

@@ -1,13 +1,13 @@
-//! What is measured: one case for each combination of the options.
+//! What is measured: one case for each combination of what was asked for.
 
-use clap::ValueEnum;
 use paxos_core::{AnnounceChosen, PhaseOne, ProtocolSettings, ReadMode};
 use serde::Serialize;
 
 /// The requests of the clients.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum Work {
+#[non_exhaustive]
+pub enum Work {
     /// SET of a random key.
     Set,
     /// Linearizable GET of a random key.
@@ -17,9 +17,10 @@ pub(super) enum Work {
 }
 
 /// A setting of the protocol, to be compared with others.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum Protocol {
+#[non_exhaustive]
+pub enum Protocol {
     /// As a node runs by default: a stable leader skips phase 1.
     FastPath,
     /// Both phases for every batch.
@@ -29,23 +30,64 @@ pub(super) enum Protocol {
     /// A slot for each command.
     NoBatches,
     /// A slot for each command, 64 in flight.
-    #[value(name = "window-64")]
     #[serde(rename = "window-64")]
     Window64,
     /// A slot for each command, 8 in flight.
-    #[value(name = "window-8")]
     #[serde(rename = "window-8")]
     Window8,
     /// A slot for each command, one after the other.
-    #[value(name = "window-1")]
     #[serde(rename = "window-1")]
     Window1,
     /// Reads by a leader lease.
     LeaseReads,
 }
 
+impl Work {
+    /// All of them.
+    pub const ALL: &[Work] = &[Work::Set, Work::Get, Work::GetThroughLog];
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Work::Set => "set",
+            Work::Get => "get",
+            Work::GetThroughLog => "get-through-log",
+        }
+    }
+}
+
 impl Protocol {
-    pub(super) fn settings(self) -> ProtocolSettings {
+    /// All of them.
+    pub const ALL: &[Protocol] = &[
+        Protocol::FastPath,
+        Protocol::FullRounds,
+        Protocol::WatermarkAtOnce,
+        Protocol::NoBatches,
+        Protocol::Window64,
+        Protocol::Window8,
+        Protocol::Window1,
+        Protocol::LeaseReads,
+    ];
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Protocol::FastPath => "fast-path",
+            Protocol::FullRounds => "full-rounds",
+            Protocol::WatermarkAtOnce => "watermark-at-once",
+            Protocol::NoBatches => "no-batches",
+            Protocol::Window64 => "window-64",
+            Protocol::Window8 => "window-8",
+            Protocol::Window1 => "window-1",
+            Protocol::LeaseReads => "lease-reads",
+        }
+    }
+
+    /// The settings of the protocol that it stands for.
+    #[must_use]
+    pub fn settings(self) -> ProtocolSettings {
         let default = ProtocolSettings::default();
         // A batch is full at its first command, so each has a slot of its own.
         let window = |window_slots| {
@@ -74,19 +116,21 @@ impl Protocol {
     }
 }
 
-/// The name by which the command line knows a value.
-pub(super) fn name(value: &impl ValueEnum) -> String {
-    value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
-}
+crate::backends::named!(Work);
+crate::backends::named!(Protocol);
 
 /// Requests of one kind, by a number of clients.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
-pub(super) struct Case {
-    pub(super) work: Work,
-    pub(super) value_bytes: usize,
-    pub(super) clients: usize,
+#[non_exhaustive]
+pub struct Case {
+    /// What clients ask for.
+    pub work: Work,
+    /// How long values are.
+    pub value_bytes: usize,
+    /// How many clients there are.
+    pub clients: usize,
     /// How many requests a client of a running cluster sends before it waits for the answers.
-    pub(super) pipeline: usize,
+    pub pipeline: usize,
 }
 
 #[cfg(test)]
@@ -97,10 +141,10 @@ mod tests {
 
     #[test]
     fn every_protocol_has_options_that_fit_together() {
-        for protocol in Protocol::value_variants() {
+        for protocol in Protocol::ALL {
             let alone = Membership::new(&[NodeId(1)]).expect("one member is a cluster");
             let config = Config::new(NodeId(1), alone, protocol.settings());
-            assert!(config.is_ok(), "{}: {config:?}", name(protocol));
+            assert!(config.is_ok(), "{protocol}: {config:?}");
         }
     }
 }

@@ -1,12 +1,12 @@
 //! The Redis clients of a running cluster.
 
 use bytes::Bytes;
-use paxos_node::load::Requester;
-use paxos_node::load::resp::{Connection, RawReply};
 
 use super::case::{Case, Work};
+use super::error::Error;
 use super::keys::Keys;
-use crate::cli::Failure;
+use super::load::Requester;
+use super::load::resp::{Connection, RawReply};
 
 /// A client of one node.
 pub(super) struct RespClient {
@@ -18,12 +18,7 @@ pub(super) struct RespClient {
 }
 
 impl RespClient {
-    pub(super) async fn open(
-        address: &str,
-        case: Case,
-        keys: Keys,
-        seed: u64,
-    ) -> Result<RespClient, Failure> {
+    pub(super) async fn open(address: &str, case: Case, keys: Keys, seed: u64) -> Result<RespClient, Error> {
         let connection = connect(address).await?;
         let random = fastrand::Rng::with_seed(seed);
         Ok(RespClient { connection, case, keys, value: keys.value(), random })
@@ -63,7 +58,7 @@ fn unless_error(reply: RawReply<'_>) -> Result<(), String> {
 }
 
 /// How often a node has not understood its peers; 0 for a server of another kind, which does not tell.
-pub(super) async fn misunderstood(address: &str) -> Result<u64, Failure> {
+pub(super) async fn misunderstood(address: &str) -> Result<u64, Error> {
     let mut connection = connect(address).await?;
     connection.add_request(&[b"INFO"]);
     let mut count = None;
@@ -76,12 +71,11 @@ pub(super) async fn misunderstood(address: &str) -> Result<u64, Failure> {
         Ok(())
     };
     let exchanged = connection.exchange(1, read_count).await;
-    exchanged.map_err(|error| Failure::other(format!("{address}: {error}")))?;
+    exchanged.map_err(|error| Error::Request { what: address.to_owned(), error })?;
     Ok(count.unwrap_or(0))
 }
 
-async fn connect(address: &str) -> Result<Connection, Failure> {
-    Connection::open(address).await.map_err(|error| {
-        Failure::other(format!("--cluster {address}: {error}; is this an address given to --client?"))
-    })
+async fn connect(address: &str) -> Result<Connection, Error> {
+    let opened = Connection::open(address).await;
+    opened.map_err(|error| Error::NotConnected { address: address.to_owned(), error })
 }

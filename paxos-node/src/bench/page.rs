@@ -2,7 +2,6 @@
 
 use std::fmt::Write;
 
-use super::plot::charts;
 use super::report::{Report, Row};
 
 const STYLE: &str = "\
@@ -24,20 +23,26 @@ th:nth-child(-n+2), td:nth-child(-n+2) { text-align: left; }
 tr:hover td { background: #8881; }
 p.note { opacity: .75; max-width: 80ch; }";
 
-/// The whole page.
-pub(super) fn page(report: &Report) -> String {
-    let mut page = String::new();
-    // Writing to a string can't fail.
-    let _ = write!(
-        page,
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+impl Report {
+    /// It as a page that opens in any browser, with charts, all in one file.
+    #[must_use]
+    pub fn page(&self) -> String {
+        format!(
+            "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width\">\n<title>paxos-node bench</title>\n\
          <style>\n{STYLE}\n</style>\n</head>\n<body>\n<h1>paxos-node bench</h1>\n{}{}{}</body>\n</html>\n",
-        facts(report),
-        plots(report),
-        table(report)
-    );
-    page
+            facts(self),
+            plots(self),
+            table(self)
+        )
+    }
+
+    /// It as JSON, for programs.
+    #[must_use]
+    #[expect(clippy::missing_panics_doc, reason = "names and numbers can always be written")]
+    pub fn json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("names and numbers can be written as JSON")
+    }
 }
 
 fn facts(report: &Report) -> String {
@@ -60,6 +65,9 @@ fn facts(report: &Report) -> String {
     }
     if let Some(nodes) = report.nodes {
         facts.push(("nodes", nodes.to_string()));
+    }
+    for emulated in &report.emulated {
+        facts.push(("emulated", escape(&format!("{}: {}", emulated.place, emulated.accuracy))));
     }
     facts.push((
         "each row",
@@ -84,7 +92,8 @@ fn begun(report: &Report) -> String {
 }
 
 fn plots(report: &Report) -> String {
-    let plots: Vec<String> = charts(report)
+    let plots: Vec<String> = report
+        .charts()
         .iter()
         .map(|chart| {
             format!("<figure role=\"img\" aria-label=\"{}\">\n{}</figure>\n", escape(&chart.title), chart.svg)
