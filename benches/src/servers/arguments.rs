@@ -32,6 +32,12 @@ pub struct Arguments {
     /// Which servers to measure [default: all].
     #[arg(long, value_name = "SERVER,..", value_delimiter = ',')]
     only: Vec<Contender>,
+    /// Measure the longest waits of paxos-node and Redis instead, over minutes of writing.
+    #[arg(long, conflicts_with_all = ["seconds", "rounds", "only", "json", "plots"])]
+    pub(super) tail: bool,
+    /// Fail if one of these is above its bound.
+    #[arg(long, requires = "tail")]
+    pub(super) check: bool,
     /// Write all results to this file, as JSON.
     #[arg(long, value_name = "FILE")]
     pub(super) json: Option<PathBuf>,

@@ -41,6 +41,7 @@ mod restart;
 mod row;
 mod server;
 mod shared_arguments;
+mod tail;
 mod work;
 
 pub use self::arguments::Arguments;
@@ -72,7 +73,19 @@ const TRIAL: Duration = Duration::from_secs(1);
 /// interrupted.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     arguments.check()?;
-    until_stopped(async { measure(arguments).await?.tell(arguments) })
+    until_stopped(async {
+        if arguments.tail {
+            return tail::run(arguments, directory(arguments)?.path()).await;
+        }
+        measure(arguments).await?.tell(arguments)
+    })
+}
+
+/// A directory for all data, which is removed at the end.
+fn directory(arguments: &Arguments) -> Result<tempfile::TempDir, Failure> {
+    let fail = |error: std::io::Error| Failure::new(format!("{}: {error}", arguments.data().display()));
+    std::fs::create_dir_all(arguments.data()).map_err(fail)?;
+    tempfile::Builder::new().prefix("servers-").tempdir_in(arguments.data()).map_err(fail)
 }
 
 /// Runs this on one thread, until it is done or the program is asked to stop.
@@ -89,9 +102,7 @@ fn until_stopped<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T,
 }
 
 async fn measure(arguments: &Arguments) -> Result<Report, Failure> {
-    let fail = |error: std::io::Error| Failure::new(format!("{}: {error}", arguments.data().display()));
-    std::fs::create_dir_all(arguments.data()).map_err(fail)?;
-    let directory = tempfile::Builder::new().prefix("servers-").tempdir_in(arguments.data()).map_err(fail)?;
+    let directory = directory(arguments)?;
     let mut disk = Disk::look(directory.path())?;
     let mut versions = BTreeMap::new();
     let mut servers = Vec::new();

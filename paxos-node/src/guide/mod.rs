@@ -3,7 +3,8 @@
 //! If you embed a node:
 //!
 //! - [`embed`]: embed a state machine of your own, on three machines;
-//! - [`simulate`]: run your state machine in the simulator.
+//! - [`simulate`]: run your state machine in the simulator;
+//! - [`measure`]: measure transports and storages of your own beside ours, near and far.
 //!
 //! If you run one:
 //!
@@ -24,6 +25,7 @@ pub mod backup;
 pub mod clients;
 pub mod embed;
 pub mod faults;
+pub mod measure;
 pub mod monitor;
 pub mod run;
 pub mod simulate;
