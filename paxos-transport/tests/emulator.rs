@@ -354,6 +354,21 @@ fn each_end_of_a_stream_hears_what_the_other_does() {
 }
 
 #[test]
+fn a_cut_reaches_an_end_that_does_not_read() {
+    let emulator = start("delay=1ms");
+    let (mut near, far) = tcp_connection(&emulator);
+    near.set_write_timeout(Some(SILENCE)).expect("it is not zero");
+    while near.write(&[7; 16 << 10]).is_ok() {}
+    socket2::SockRef::from(&near).set_linger(Some(Duration::ZERO)).expect("the option is there");
+    drop(near);
+    let deadline = Instant::now() + PATIENCE;
+    while far.take_error().expect("the option is there").is_none() {
+        assert!(Instant::now() < deadline, "the other end is reset");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
 fn a_connection_to_a_target_that_does_not_listen_is_cut() {
     let emulator = start("delay=1ms");
     let target = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
