@@ -65,8 +65,8 @@
 //! On Linux, packets are delivered by a timer that is exact to tens of microseconds if the machine has a core
 //! to spare, elsewhere to about a millisecond. No packet is early. [`Emulator::accuracy`] tells the errors of
 //! a run; look at it beside each measurement. The example `emulator` of this crate measures from outside,
-//! with all that the system adds. All packets pass one thread; when it or the machine is busy, packets are
-//! late, which shows as `p99` and `max`.
+//! with all that the system adds. All packets pass one thread, which takes some microseconds for each; when
+//! it or the machine is busy, packets are late, which shows as `p99` and `max`.
 //!
 //! # What is deliberately absent
 //!
@@ -87,7 +87,7 @@
 //! | datagrams under way on one link | 64 MiB; further ones are dropped |
 //! | senders of datagrams to one proxy | 64; one that is silent for a minute is forgotten |
 //! | connections of one stream proxy | 64; further ones wait |
-//! | bytes under way in one direction of a connection | 8 MiB; it is not read from meanwhile |
+//! | bytes under way in one direction of a connection | 8 MiB; no more is read meanwhile |
 //! | frames from a node on a lane | as by default in [`LaneLimits`](crate::LaneLimits); others are dropped |
 //!
 //! # Where things are

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use socket2::SockRef;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -39,12 +39,10 @@ pub(super) enum Piece {
     Bytes(Bytes, OwnedSemaphorePermit),
     /// The sender has ended this direction.
     End,
-    /// The connection was cut.
-    Cut,
 }
 
-/// The connection is cut.
-struct IsCut;
+/// Cuts a connection, once, after all that was sent before; the other direction ends with it.
+type CutSender = Mutex<Option<oneshot::Sender<()>>>;
 
 /// Where a node dials.
 pub(super) fn listening_socket() -> std::io::Result<std::net::TcpListener> {
@@ -73,8 +71,10 @@ pub(super) async fn serve(listener: TcpListener, target: SocketAddr, route: Rout
 async fn carry(mut near: TcpStream, target: SocketAddr, route: Route) {
     let (forward_writer, forward_pieces) = mpsc::unbounded_channel();
     let (back_writer, back_pieces) = mpsc::unbounded_channel();
-    let forward = Direction::new(route.clone(), forward_writer);
-    let back = Direction::new(route.reversed(), back_writer);
+    let (cut_sender, cut_arrived) = oneshot::channel();
+    let cut_sender = Mutex::new(Some(cut_sender));
+    let forward = Direction::new(route.clone(), forward_writer, &cut_sender);
+    let back = Direction::new(route.reversed(), back_writer, &cut_sender);
     // The three packets with which TCP connects, although the system has accepted the connection already.
     forward.pass_empty_segment().await;
     let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(target)).await;
@@ -96,13 +96,16 @@ async fn carry(mut near: TcpStream, target: SocketAddr, route: Route) {
         std::future::pending::<()>().await;
     };
     let writing = async {
-        tokio::try_join!(write(forward_pieces, far_writer, &back), write(back_pieces, near_writer, &forward))
+        tokio::join!(write(forward_pieces, far_writer, &back), write(back_pieces, near_writer, &forward))
     };
-    let ended = tokio::select! {
-        ended = writing => ended,
+    // In this order, so that what has arrived before a cut is written.
+    let is_cut = tokio::select! {
+        biased;
+        ((), ()) = writing => false,
+        _ = cut_arrived => true,
         () = reading => unreachable!("reading waits for the end of writing"),
     };
-    if let Err(IsCut) = ended {
+    if is_cut {
         cut(&near);
         cut(&far);
     }
@@ -114,59 +117,48 @@ fn cut(stream: &TcpStream) {
 }
 
 /// Writes what arrives. If that fails, tells the other end, as a reset packet would.
-async fn write(
-    mut pieces: mpsc::UnboundedReceiver<Piece>,
-    mut to: WriteHalf<'_>,
-    back: &Direction,
-) -> Result<(), IsCut> {
-    while let Some(piece) = pieces.recv().await {
-        let written = match piece {
-            Piece::Bytes(bytes, room) => {
-                let written = to.write_all(&bytes).await;
-                drop(room);
-                written
-            }
-            Piece::End => {
-                // What fails here has failed at the reading side, too.
-                let _ = to.shutdown().await;
-                return Ok(());
-            }
-            Piece::Cut => return Err(IsCut),
-        };
-        if written.is_err() {
+async fn write(mut pieces: mpsc::UnboundedReceiver<Piece>, mut to: WriteHalf<'_>, back: &Direction<'_>) {
+    while let Some(Piece::Bytes(bytes, room)) = pieces.recv().await {
+        if to.write_all(&bytes).await.is_err() {
             back.send_cut();
-            break;
+            // The task ends when the cut arrives.
+            return std::future::pending().await;
         }
+        drop(room);
     }
-    // The task ends when the cut arrives.
-    std::future::pending().await
+    // What fails here has failed at the reading side, too.
+    let _ = to.shutdown().await;
 }
 
 /// One direction of a connection, up to the link.
-struct Direction {
+struct Direction<'a> {
     route: Route,
     writer: mpsc::UnboundedSender<Piece>,
+    cut: &'a CutSender,
     /// The rest of [`MAX_BYTES_UNDER_WAY`].
     room: Arc<Semaphore>,
     /// When the last byte arrives that was read.
     last_arrival: Mutex<Duration>,
 }
 
-impl Direction {
-    fn new(route: Route, writer: mpsc::UnboundedSender<Piece>) -> Direction {
+impl<'a> Direction<'a> {
+    fn new(route: Route, writer: mpsc::UnboundedSender<Piece>, cut: &'a CutSender) -> Direction<'a> {
         let room = Arc::new(Semaphore::new(MAX_BYTES_UNDER_WAY));
-        Direction { route, writer, room, last_arrival: Mutex::default() }
+        Direction { route, writer, cut, room, last_arrival: Mutex::default() }
     }
 
     /// Reads until the end, and sends everything over the link.
     async fn read(&self, mut from: ReadHalf<'_>) {
         let mut buffer = BytesMut::new();
         loop {
-            let read_bytes = self.wait_for_room().await;
-            let permits = u32::try_from(read_bytes).expect("a read is bounded");
-            let Ok(room) = Arc::clone(&self.room).acquire_many_owned(permits).await else { return };
-            buffer.reserve(read_bytes);
-            let read = from.read_buf(&mut (&mut buffer).limit(read_bytes)).await;
+            let room = tokio::select! {
+                biased;
+                room = self.reserve() => room,
+                // A reset is noticed without reading, too.
+                _ = from.ready(Interest::ERROR) => return self.send_cut(),
+            };
+            buffer.reserve(room.num_permits());
+            let read = from.read_buf(&mut (&mut buffer).limit(room.num_permits())).await;
             self.route.line.wait_while_cut().await;
             match read {
                 Ok(0) => return self.send(self.arrival(0), Piece::End),
@@ -174,6 +166,13 @@ impl Direction {
                 Err(_) => return self.send_cut(),
             }
         }
+    }
+
+    /// Waits until there is room for some bytes under way, and returns their number as permits.
+    async fn reserve(&self) -> OwnedSemaphorePermit {
+        let read_bytes = u32::try_from(self.wait_for_room().await).expect("a read is bounded");
+        let room = Arc::clone(&self.room).acquire_many_owned(read_bytes).await;
+        room.expect("the semaphore is never closed")
     }
 
     /// Waits until the bottleneck has room, and returns how many bytes to read.
@@ -241,7 +240,9 @@ impl Direction {
     }
 
     fn send_cut(&self) {
-        self.send(self.arrival(0), Piece::Cut);
+        if let Some(cut) = lock(self.cut).take() {
+            self.route.schedule.add(self.arrival(0), Delivery::Wake(cut));
+        }
     }
 
     fn send(&self, at: Duration, piece: Piece) {
