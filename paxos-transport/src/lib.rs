@@ -73,15 +73,13 @@
 //! | what differs between the backends | `quic/`, `tcp.rs`, `memory.rs` |
 //! | partitions, loss and restarts as tests | `simulated/` |
 
+#[cfg(feature = "backend")]
+pub mod backend;
 #[cfg(feature = "certs")]
 pub mod certs;
 pub mod conformance;
-#[cfg(feature = "backend")]
-mod counters;
 mod error;
 pub mod guide;
-#[cfg(feature = "backend")]
-mod inbox;
 mod lane;
 #[cfg(feature = "backend")]
 mod lock;

@@ -1,0 +1,27 @@
+//! Building blocks for a transport of your own; the backends of this crate are made of the same.
+//!
+//! | block | what it does |
+//! |---|---|
+//! | [`Inbox`], [`LaneInbox`] | frames that have arrived, with a bound for each peer and lane; urgent ones go first |
+//! | [`Outbox`] | frames that wait to be sent on one lane; says what becomes of each, and counts it |
+//! | [`Counters`] | the counters behind [`PeerCounters`](crate::PeerCounters) |
+//! | [`Roster`] | who is a peer and who a guest, and what changes when the peers are set |
+//! | [`write_frames`], [`FrameReader`] | frames on a stream of bytes |
+//!
+//! Guaranteed: every queue has a bound, and so have the guests; what is dropped is counted; a connection that
+//! was replaced by a later one neither sends nor disconnects the peer any more.
+//!
+//! Deliberately absent: encryption, and the proof of who a peer is. A backend has them from its protocol, or
+//! says in its documentation that it does without.
+
+mod counters;
+mod inbox;
+mod outbox;
+mod roster;
+mod streams;
+
+pub use counters::Counters;
+pub use inbox::{Inbox, InboxSender, LaneInbox, Reservation, inbox};
+pub use outbox::Outbox;
+pub use roster::{Changes, GUEST_IDLE_TIMEOUT, GUEST_LANES, MAX_GUESTS, Roster, guest_has_left};
+pub use streams::{FrameReader, Pulse, StreamError, wait_for_any, write_frames};
