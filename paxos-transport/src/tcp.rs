@@ -21,8 +21,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
-use crate::calls::{self, CallDialer, CallError, CallIdentity, CallProblem, Caller};
 use crate::backend::{Outbox, Pulse, inbox, write_frames};
+use crate::calls::{self, CallDialer, CallError, CallIdentity, CallProblem, Caller};
 use crate::network::connection::Connection;
 use crate::network::dialing::Dialer;
 use crate::network::frames::read_all;

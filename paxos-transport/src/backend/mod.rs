@@ -1,5 +1,8 @@
 //! Building blocks for a transport of your own; the backends of this crate are made of the same.
 //!
+//! [The guide](crate::guide) builds a transport with them, and `examples/` has three more: over Unix sockets,
+//! plain UDP, and another QUIC library.
+//!
 //! | block | what it does |
 //! |---|---|
 //! | [`Inbox`], [`LaneInbox`] | frames that have arrived, with a bound for each peer and lane; urgent ones go first |
@@ -7,6 +10,10 @@
 //! | [`Counters`] | the counters behind [`PeerCounters`](crate::PeerCounters) |
 //! | [`Roster`] | who is a peer and who a guest, and what changes when the peers are set |
 //! | [`write_frames`], [`FrameReader`] | frames on a stream of bytes |
+//! | [`fragments`], [`Reassembler`] | frames in datagrams |
+//! | [`Hub`], [`Link`], [`Claim`] | all of the above for every peer and guest, and the tasks that serve them |
+//! | [`HubTransport`], [`Dialer`] | a whole [`Transport`](crate::Transport) over a hub: a backend adds how to connect |
+//! | `tls` (with `quic` or `tcp`) | the certificates of the cluster, for a protocol over rustls |
 //!
 //! Guaranteed: every queue has a bound, and so have the guests; what is dropped is counted; a connection that
 //! was replaced by a later one neither sends nor disconnects the peer any more.
@@ -15,13 +22,23 @@
 //! says in its documentation that it does without.
 
 mod counters;
+mod fragments;
+mod hub;
 mod inbox;
+mod link;
 mod outbox;
 mod roster;
 mod streams;
+#[cfg(feature = "network")]
+pub mod tls;
+mod transport;
 
 pub use counters::Counters;
+pub use fragments::{FRAGMENT_HEADER_BYTES, FragmentError, Reassembler, fragments};
+pub use hub::{Hub, HubConfig, Refused};
 pub use inbox::{Inbox, InboxSender, LaneInbox, Reservation, inbox};
+pub use link::{Claim, Link};
 pub use outbox::Outbox;
 pub use roster::{Changes, GUEST_IDLE_TIMEOUT, GUEST_LANES, MAX_GUESTS, Roster, guest_has_left};
 pub use streams::{FrameReader, Pulse, StreamError, wait_for_any, write_frames};
+pub use transport::{Dialer, HubTransport};
