@@ -16,27 +16,28 @@ fn main() {
 #[cfg(unix)]
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    support::check_and_measure("unix", &mut unix::Cluster::new(), false).await;
+    support::check_and_measure("unix", &mut unix::cluster(), false).await;
 }
 
 #[cfg(unix)]
 pub(crate) mod unix {
-    use std::collections::BTreeMap;
     use std::io;
     use std::path::Path;
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
     use async_trait::async_trait;
     use paxos_core::NodeId;
     use paxos_transport::backend::{Claim, Dialer, Hub, HubConfig, HubTransport, Pulse};
-    use paxos_transport::conformance::{Backend, NODES};
-    use paxos_transport::{Error, Lane, Peer, Transport, Unreachable};
+    use paxos_transport::{Error, Lane, Peer, Unreachable};
     use tempfile::TempDir;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{UnixListener, UnixStream};
     use tokio::sync::Semaphore;
     use tokio::time::{sleep, timeout};
+
+    use super::support::{Bind, Cluster};
 
     /// How many connections may be about to say who they are; further ones are closed.
     const MAX_GREETINGS: usize = 64;
@@ -114,39 +115,26 @@ pub(crate) mod unix {
         claim.carry(&mut reader, &mut writer, PULSE).await
     }
 
-    /// The nodes of the conformance suite, each with a socket in a directory.
-    pub(crate) struct Cluster {
+    /// Gives each node a socket in a directory.
+    pub(crate) struct UnixSockets {
         directory: TempDir,
-        sockets: BTreeMap<NodeId, String>,
-        moves: usize,
+        given: AtomicUsize,
     }
 
-    impl Cluster {
-        pub(crate) fn new() -> Cluster {
-            let directory = tempfile::tempdir().expect("there is room for temporary files");
-            let socket = |node| (node, directory.path().join(format!("{node}")).display().to_string());
-            let sockets = NODES.map(socket).into();
-            Cluster { directory, sockets, moves: 0 }
-        }
+    pub(crate) fn cluster() -> Cluster<UnixSockets> {
+        let directory = tempfile::tempdir().expect("there is room for temporary files");
+        Cluster::new(UnixSockets { directory, given: AtomicUsize::new(0) }, 5 << 20)
     }
 
     #[async_trait]
-    impl Backend for Cluster {
-        async fn start(&mut self, node: NodeId) -> Box<dyn Transport> {
-            let config = HubConfig::new(node).with(|config| config.max_frame_bytes = 5 << 20);
-            let peers: Vec<_> = self.sockets.iter().map(|(node, socket)| Peer::new(*node, socket)).collect();
-            Box::new(bind(config, Path::new(&self.sockets[&node]), &peers).expect("the socket can be bound"))
+    impl Bind for UnixSockets {
+        async fn bind(&self, config: HubConfig, path: &str, peers: &[Peer]) -> Result<HubTransport, Error> {
+            bind(config, Path::new(path), peers)
         }
 
-        fn address(&self, node: NodeId) -> String {
-            self.sockets[&node].clone()
-        }
-
-        async fn start_elsewhere(&mut self, node: NodeId) -> Box<dyn Transport> {
-            self.moves += 1;
-            let moved = self.directory.path().join(format!("{node}-{}", self.moves));
-            self.sockets.insert(node, moved.display().to_string());
-            self.start(node).await
+        fn free_address(&self) -> String {
+            let name = format!("{}.sock", self.given.fetch_add(1, Ordering::Relaxed));
+            self.directory.path().join(name).display().to_string()
         }
     }
 }

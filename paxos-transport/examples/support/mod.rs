@@ -1,4 +1,7 @@
 //! What the examples share: the conformance suite on a backend, then its speed beside that of others.
+#![allow(dead_code, reason = "each example uses a part of it")]
+
+pub(crate) mod lossy;
 
 use std::collections::BTreeMap;
 use std::net::UdpSocket;
@@ -8,10 +11,12 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use bytes::Bytes;
 use paxos_core::NodeId;
+use paxos_transport::backend::{HubConfig, HubTransport};
 use paxos_transport::conformance::{self, Backend, NODES};
 use paxos_transport::memory::MemoryNetwork;
 use paxos_transport::{
-    Lane, NetworkConfig, NetworkTransport, TlsIdentity, Transport, TransportExt, certs, quic, tcp,
+    Error, Lane, NetworkConfig, NetworkTransport, Peer, TlsIdentity, Transport, TransportExt, certs, quic,
+    tcp,
 };
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
@@ -21,9 +26,12 @@ const ROUND_TRIPS: usize = 10_000;
 const ROUND_TRIP_BYTES: usize = 128;
 /// After this time a frame counts as lost.
 const LOST_AFTER: Duration = Duration::from_millis(100);
+const SOCKET_PATIENCE: Duration = Duration::from_secs(5);
 const SENDING_TIME: Duration = Duration::from_secs(2);
 const SMALL_BYTES: usize = 256;
 const LARGE_BYTES: usize = 64 << 10;
+/// How long a sender waits for the receiver.
+const PAUSE: Duration = Duration::from_millis(1);
 /// How many frames are sent before the receiver has a turn.
 const BURST: usize = 64;
 
@@ -31,7 +39,10 @@ const BURST: usize = 64;
 pub(crate) async fn check_and_measure(name: &str, backend: &mut dyn Backend, with_quic: bool) {
     conformance::check(backend).await;
     println!("{name} conforms");
-    heading();
+    println!(
+        "{:<10} {:>20} {:>10} {:>16} {:>14}",
+        "backend", "128 B there and back", "p99", "256 B frames/s", "64 KiB, MiB/s"
+    );
     measure("memory", &mut Memory(MemoryNetwork::new())).await;
     measure("tcp", &mut Secure::new(Carrier::Tcp)).await;
     if with_quic {
@@ -40,20 +51,11 @@ pub(crate) async fn check_and_measure(name: &str, backend: &mut dyn Backend, wit
     measure(name, backend).await;
 }
 
-pub(crate) fn heading() {
-    println!(
-        "{:<10} {:>14} {:>10} {:>16} {:>14}",
-        "backend", "128 B there and back", "p99", "256 B frames/s", "64 KiB, MiB/s"
-    );
-}
-
 /// Measures round trips and throughput between two nodes of this process, on one thread; prints a line.
 pub(crate) async fn measure(name: &str, backend: &mut dyn Backend) {
     let mut one = backend.start(NODES[0]).await;
     let mut two = backend.start(NODES[1]).await;
-    while !(one.is_connected(NODES[1]) && two.is_connected(NODES[0])) {
-        sleep(Duration::from_millis(1)).await;
-    }
+    wait_until_connected(one.as_ref(), two.as_ref()).await;
     let mut round_trips = Vec::new();
     for _ in 0..ROUND_TRIPS {
         let started = Instant::now();
@@ -63,11 +65,21 @@ pub(crate) async fn measure(name: &str, backend: &mut dyn Backend) {
     }
     round_trips.sort_unstable();
     let (median, p99) = (round_trips[round_trips.len() / 2], round_trips[round_trips.len() * 99 / 100]);
-    let small = throughput(one.as_ref(), two.as_mut(), SMALL_BYTES).await;
-    let mib = throughput(one.as_ref(), two.as_mut(), LARGE_BYTES).await * LARGE_BYTES as f64 / 1_048_576.0;
-    println!("{name:<10} {:>20.1?} {:>10.1?} {small:>16.0} {mib:>14.0}", median, p99);
+    let [small, large] = [SMALL_BYTES, LARGE_BYTES].map(|bytes| Bytes::from(vec![7; bytes]));
+    let small = throughput(one.as_ref(), two.as_mut(), &small, SENDING_TIME).await;
+    // What is queued is not part of the next measurement.
+    while timeout(LOST_AFTER, two.receive()).await.is_ok() {}
+    let large = throughput(one.as_ref(), two.as_mut(), &large, SENDING_TIME).await;
+    let mib = large * LARGE_BYTES as f64 / 1_048_576.0;
+    println!("{name:<10} {median:>20.1?} {p99:>10.1?} {small:>16.0} {mib:>14.0}");
     one.close().await;
     two.close().await;
+}
+
+async fn wait_until_connected(one: &dyn Transport, two: &dyn Transport) {
+    while !(one.is_connected(NODES[1]) && two.is_connected(NODES[0])) {
+        sleep(Duration::from_millis(1)).await;
+    }
 }
 
 async fn there_and_back(one: &mut dyn Transport, two: &mut dyn Transport) {
@@ -79,25 +91,22 @@ async fn there_and_back(one: &mut dyn Transport, two: &mut dyn Transport) {
     one.receive().await;
 }
 
-/// Frames of this length that arrive in a second, if always as many are queued as fit.
-async fn throughput(one: &dyn Transport, two: &mut dyn Transport, bytes: usize) -> f64 {
-    let (frame, mut frames, mut count) = (Bytes::from(vec![7; bytes]), Vec::new(), 0);
+/// How often this frame arrives in a second, if always as many are queued as fit.
+async fn throughput(from: &dyn Transport, to: &mut dyn Transport, frame: &Bytes, time: Duration) -> f64 {
+    let (mut frames, mut count) = (Vec::new(), 0_u32);
     let started = Instant::now();
-    while started.elapsed() < SENDING_TIME {
+    while started.elapsed() < time {
         for _ in 0..BURST {
-            if !one.send(NODES[1], Lane::Log, frame.clone()).is_queued() {
+            if !from.send(to.local_node(), Lane::Log, frame.clone()).is_queued() {
                 break;
             }
         }
-        count += timeout(LOST_AFTER, two.receive_many(&mut frames, BURST)).await.unwrap_or_default();
-        frames.clear();
+        if timeout(PAUSE, to.receive_many(&mut frames, BURST)).await.is_ok() {
+            count += u32::try_from(frames.len()).expect("a burst is short");
+            frames.clear();
+        }
     }
-    let seconds = started.elapsed().as_secs_f64();
-    // What is queued is not part of the next measurement.
-    while timeout(LOST_AFTER, two.receive_many(&mut frames, BURST)).await.is_ok() {
-        frames.clear();
-    }
-    f64::from(u32::try_from(count).expect("no computer receives as many in this time")) / seconds
+    f64::from(count) / started.elapsed().as_secs_f64()
 }
 
 struct Memory(MemoryNetwork);
@@ -119,16 +128,20 @@ pub(crate) enum Carrier {
 pub(crate) struct Secure {
     carrier: Carrier,
     certs: TempDir,
+    /// Where each node listens.
+    own: BTreeMap<NodeId, String>,
+    /// Where the others reach it.
     addresses: BTreeMap<NodeId, String>,
 }
 
 impl Secure {
     pub(crate) fn new(carrier: Carrier) -> Secure {
-        Secure { carrier, certs: certificates(), addresses: addresses() }
+        let own = addresses();
+        Secure { carrier, certs: certificates(), addresses: own.clone(), own }
     }
 
     async fn bind(&self, node: NodeId) -> NetworkTransport {
-        let listen = self.addresses[&node].parse().expect("it is an address");
+        let listen = self.own[&node].parse().expect("it is an address");
         let identity = identity(self.certs.path(), node);
         let config = NetworkConfig::new(node, listen, self.addresses.clone(), identity);
         let bound = match self.carrier {
@@ -146,18 +159,78 @@ impl Backend for Secure {
     }
 }
 
+/// How an example binds a node to an address.
+#[async_trait]
+pub(crate) trait Bind: Send + Sync {
+    async fn bind(&self, config: HubConfig, address: &str, peers: &[Peer]) -> Result<HubTransport, Error>;
+
+    /// An address that no node has had.
+    fn free_address(&self) -> String {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("there is a free port");
+        socket.local_addr().expect("it is bound").to_string()
+    }
+}
+
+/// The nodes of the conformance suite on a transport of an example.
+pub(crate) struct Cluster<B> {
+    binder: B,
+    max_frame_bytes: usize,
+    /// Where each node listens.
+    own: BTreeMap<NodeId, String>,
+    /// Where the others reach it.
+    pub(crate) addresses: BTreeMap<NodeId, String>,
+}
+
+impl<B: Bind> Cluster<B> {
+    pub(crate) fn new(binder: B, max_frame_bytes: usize) -> Cluster<B> {
+        let mut own = BTreeMap::new();
+        for node in NODES {
+            let is_taken = |address: &String| own.values().any(|other| other == address);
+            let mut address = binder.free_address();
+            while is_taken(&address) {
+                address = binder.free_address();
+            }
+            own.insert(node, address);
+        }
+        Cluster { binder, max_frame_bytes, addresses: own.clone(), own }
+    }
+}
+
+#[async_trait]
+impl<B: Bind> Backend for Cluster<B> {
+    async fn start(&mut self, node: NodeId) -> Box<dyn Transport> {
+        let peers: Vec<_> = self.addresses.iter().map(|(node, address)| Peer::new(*node, address)).collect();
+        let started = Instant::now();
+        loop {
+            let config = HubConfig::new(node).with(|config| config.max_frame_bytes = self.max_frame_bytes);
+            match self.binder.bind(config, &self.own[&node], &peers).await {
+                Ok(transport) => return Box::new(transport),
+                // Tasks of a closed transport hold its sockets for a moment longer.
+                Err(error) => assert!(started.elapsed() < SOCKET_PATIENCE, "node {node}: {error}"),
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    fn address(&self, node: NodeId) -> String {
+        self.addresses[&node].clone()
+    }
+
+    async fn start_elsewhere(&mut self, node: NodeId) -> Box<dyn Transport> {
+        let address = self.binder.free_address();
+        self.own.insert(node, address.clone());
+        self.addresses.insert(node, address);
+        self.start(node).await
+    }
+}
+
 /// A free address of this machine for each node of the suite.
-pub(crate) fn addresses() -> BTreeMap<NodeId, String> {
+fn addresses() -> BTreeMap<NodeId, String> {
     let bind = |node| (node, UdpSocket::bind("127.0.0.1:0").expect("there is a free port"));
     // All are bound before the first is free again, so that each is another.
     let sockets = NODES.map(bind);
     let address = |socket: &UdpSocket| socket.local_addr().expect("it is bound").to_string();
     sockets.iter().map(|(node, socket)| (*node, address(socket))).collect()
-}
-
-/// A free address of this machine.
-pub(crate) fn another_address() -> String {
-    addresses().remove(&NODES[0]).expect("there is one for each node")
 }
 
 /// A directory with the certificates of the nodes.

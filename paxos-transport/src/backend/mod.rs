@@ -11,6 +11,7 @@
 //! | [`Roster`] | who is a peer and who a guest, and what changes when the peers are set |
 //! | [`write_frames`], [`FrameReader`] | frames on a stream of bytes |
 //! | [`fragments`], [`Reassembler`] | frames in datagrams |
+//! | [`Window`] | how much is on the way to a peer |
 //! | [`Hub`], [`Link`], [`Claim`] | all of the above for every peer and guest, and the tasks that serve them |
 //! | [`HubTransport`], [`Dialer`] | a whole [`Transport`](crate::Transport) over a hub: a backend adds how to connect |
 //! | `tls` (with `quic` or `tcp`) | the certificates of the cluster, for a protocol over rustls |
@@ -32,6 +33,7 @@ mod streams;
 #[cfg(feature = "network")]
 pub mod tls;
 mod transport;
+mod window;
 
 pub use counters::Counters;
 pub use fragments::{FRAGMENT_HEADER_BYTES, FragmentError, Reassembler, fragments};
@@ -42,3 +44,4 @@ pub use outbox::Outbox;
 pub use roster::{Changes, GUEST_IDLE_TIMEOUT, GUEST_LANES, MAX_GUESTS, Roster, guest_has_left};
 pub use streams::{FrameReader, Pulse, StreamError, wait_for_any, write_frames};
 pub use transport::{Dialer, HubTransport};
+pub use window::Window;
