@@ -2,7 +2,7 @@
 //! `cargo run --release -p paxos-transport --features certs --example noq`
 //!
 //! Of the two candidates this is noq 1.4.0 (minimum Rust 1.88; dual MIT and Apache-2.0): a fork of quinn with
-//! QUIC Multipath and BBRv3, whose TLS is rustls with ring. It needs no more of a C compiler than quinn does.
+//! multipath and the third version of BBR, whose TLS is rustls with ring. It needs no more of a C compiler than quinn does.
 //! s2n-quic (1.83.0 is the last that Rust 1.89 builds, of 1.91.0) takes its packet protection from aws-lc-rs,
 //! whichever TLS is chosen: a second crypto provider, which this workspace keeps out, and a C library to build.
 //!
@@ -11,7 +11,8 @@
 
 mod support;
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,9 +20,13 @@ use async_trait::async_trait;
 use noq::congestion::{Bbr3Config, ControllerFactory, CubicConfig};
 use noq::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
 use noq::rustls::pki_types::CertificateDer;
-use noq::{ClientConfig, Connection, Endpoint, IdleTimeout, Incoming, ServerConfig, TransportConfig};
+use noq::{
+    ClientConfig, Connection, Endpoint, EndpointConfig, IdleTimeout, Incoming, ServerConfig, TokioRuntime,
+    TransportConfig,
+};
 use paxos_transport::backend::{Claim, Dialer, Hub, HubConfig, HubTransport, Pulse, tls};
 use paxos_transport::{Error, Lane, Peer, TlsIdentity, Unreachable};
+use socket2::{Domain, Protocol, Socket, Type};
 use support::lossy::measure_with_losses;
 use tempfile::TempDir;
 use tokio::net::lookup_host;
@@ -37,12 +42,16 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(1);
 const INITIAL_RTT: Duration = Duration::from_millis(10);
 const MAX_HANDSHAKES: usize = 64;
 const WINDOW_BYTES: u32 = 4 << 20;
+const SOCKET_BUFFER_BYTES: usize = 4 << 20;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     support::check_and_measure("noq", &mut cluster(Congestion::Cubic), true).await;
-    let cubic: fn() -> _ = || cluster(Congestion::Cubic);
-    measure_with_losses([("noq, cubic", cubic), ("noq, bbr3", || cluster(Congestion::Bbr3))]).await;
+    measure_with_losses(&[
+        ("noq, cubic", || cluster(Congestion::Cubic)),
+        ("noq, bbr3", || cluster(Congestion::Bbr3)),
+    ])
+    .await;
 }
 
 pub(crate) fn cluster(congestion: Congestion) -> support::Cluster<Noq> {
@@ -70,13 +79,25 @@ impl support::Bind for Noq {
         let tls = QuicServerConfig::try_from(tls).map_err(Error::foreign)?;
         let mut server = ServerConfig::with_crypto(Arc::new(tls));
         server.transport_config(Arc::clone(&transport)).max_incoming(MAX_HANDSHAKES);
-        let listen = |error| Error::foreign(format!("can't listen on {address}: {error}"));
-        let endpoint = Endpoint::server(server, address).map_err(listen)?;
+        let socket = socket(address);
+        let socket = socket.map_err(|error| Error::foreign(format!("can't listen on {address}: {error}")))?;
+        let (config_of_all, runtime) = (EndpointConfig::default(), Arc::new(TokioRuntime));
+        let endpoint = Endpoint::new(config_of_all, Some(server), socket, runtime).map_err(Error::foreign)?;
         let (hub, inbox) = Hub::new(config);
         hub.spawn(accept(Arc::clone(&hub), endpoint.clone(), Arc::clone(&identity)));
         let dialer = NoqDialer { endpoint, identity, transport };
         HubTransport::start(hub, inbox, dialer, peers).map_err(Error::foreign)
     }
+}
+
+/// noq leaves the buffers of its sockets as they are; those of most systems lose a part of each burst.
+fn socket(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    socket.bind(&address.into())?;
+    // If the system grants less, bursts lose packets a little earlier.
+    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
+    let _ = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);
+    Ok(socket.into())
 }
 
 fn transport_config(congestion: Congestion) -> Arc<TransportConfig> {

@@ -1,25 +1,24 @@
 //! A transport over plain UDP:
 //! `cargo run --release -p paxos-transport --features certs --example udp`
 //!
-//! **It neither encrypts nor authenticates: whoever can send packets can claim to be any node. It is for closed
-//! networks only.** Frames are cut into datagrams; none is sent again, so a lost datagram is a lost frame. A
-//! node says every 100 ms that it is there, and how much it has received: that bounds what is on the way.
-//!
-//! A datagram is its kind, the sender's id, the start of the sender's process, and then the bytes received so
-//! far or a piece of a frame.
+//! **It neither encrypts nor authenticates: whoever can send packets can claim to be any node. It is for
+//! closed networks only.** Frames are cut into datagrams; none is sent again, so a lost datagram is a lost
+//! frame. A node says every 100 ms that it is there, and how much it has received: that bounds what is on the
+//! way. A datagram is its kind, the sender's id, the start of the sender's process, and then the bytes
+//! received so far or a piece of a frame.
 
 mod support;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use paxos_core::NodeId;
 use paxos_transport::backend::{
-    Claim, Dialer, Hub, HubConfig, HubTransport, Link, Reassembler, Window, fragments, wait_for_any,
+    Claim, Dialer, Hub, HubConfig, HubTransport, Link, Reassembler, Window, fragments, pop_any, wait_for_any,
 };
 use paxos_transport::{Error, Lane, Peer, Unreachable};
 use tokio::net::{UdpSocket, lookup_host};
@@ -80,10 +79,9 @@ struct Node {
 struct Session {
     link: Arc<Link>,
     address: SocketAddr,
-    /// The start of the peer's process; 0 until it has said it.
-    start: AtomicU64,
+    /// The start of the peer's process, once it has said it.
+    start: OnceLock<u64>,
     heard: Notify,
-    is_over: Notify,
     window: Window,
     reassembler: Mutex<Reassembler>,
     received: AtomicU64,
@@ -99,11 +97,10 @@ impl Dialer for UdpDialer {
 
     async fn connect(&self, claim: &Claim) -> Unreachable {
         let name = claim.link().address();
-        match lookup_host(&name).await.map(|mut found| found.next()) {
-            Ok(Some(address)) => self.0.carry(claim, &self.0.start_session(claim, address, 0)).await,
-            Ok(None) => Unreachable::NameUnknown { name, problem: String::from("it has no address") },
-            Err(error) => Unreachable::NameUnknown { name, problem: error.to_string() },
-        }
+        let Some(address) = lookup_host(&name).await.ok().and_then(|mut found| found.next()) else {
+            return Unreachable::NameUnknown { name, problem: String::from("it has no address") };
+        };
+        self.0.carry(claim, &self.0.start_session(claim, address, OnceLock::new())).await
     }
 }
 
@@ -112,34 +109,28 @@ async fn receive_all(node: Arc<Node>) {
     loop {
         // An error is about something that was sent before.
         let Ok((length, from)) = node.socket.recv_from(&mut datagram).await else { continue };
-        let Some((header, content)) = datagram[..length].split_first_chunk::<HEADER_BYTES>() else {
-            continue;
-        };
+        let Some((header, rest)) = datagram[..length].split_first_chunk::<HEADER_BYTES>() else { continue };
         let (kind, sender, start) = (header[0], NodeId(number(&header[1..9])), number(&header[9..]));
-        let session =
-            node.sessions.lock().expect("nobody panics with it").get(&sender).and_then(Weak::upgrade);
-        match session {
-            Some(session) if session.address == from => {
-                let _ = session.start.compare_exchange(0, start, Relaxed, Relaxed);
-                match kind {
-                    _ if session.start.load(Relaxed) != start => session.is_over.notify_one(),
-                    PIECE => node.receive_piece(&session, content),
-                    _ => {
-                        session.heard.notify_one();
-                        session.window.on_received(number(content));
-                    }
-                }
+        let session = node.sessions.lock().expect("never poisoned").get(&sender).and_then(Weak::upgrade);
+        match (session, kind) {
+            (Some(session), _) if session.address != from => {}
+            // Of a process that was started again nothing is heard, so that the session ends.
+            (Some(session), _) if *session.start.get_or_init(|| start) != start => {}
+            (Some(session), PIECE) => node.receive_piece(&session, rest),
+            (Some(session), _) => {
+                session.heard.notify_one();
+                session.window.on_received(number(rest));
             }
-            None if kind == HELLO => {
+            (None, HELLO) => {
                 let serving = Arc::clone(&node);
                 // One that is refused is not answered.
                 let _ = node.hub.serve(sender, &Lane::ALL, |claim| {
-                    let session = serving.start_session(&claim, from, start);
+                    let session = serving.start_session(&claim, from, start.into());
                     session.heard.notify_one();
                     async move { serving.carry(&claim, &session).await }
                 });
             }
-            _ => {}
+            (None, _) => {}
         }
     }
 }
@@ -149,14 +140,12 @@ fn number(bytes: &[u8]) -> u64 {
 }
 
 impl Node {
-    fn start_session(&self, claim: &Claim, address: SocketAddr, start: u64) -> Arc<Session> {
-        let (link, start) = (Arc::clone(claim.link()), start.into());
+    fn start_session(&self, claim: &Claim, address: SocketAddr, start: OnceLock<u64>) -> Arc<Session> {
+        let (link, heard, received) = (Arc::clone(claim.link()), Notify::new(), AtomicU64::new(0));
         let reassembler = Mutex::new(Reassembler::new(MAX_FRAME_BYTES, MAX_WAITING_BYTES));
-        let (heard, is_over, received) = Default::default();
         let window = Window::new(WINDOW_BYTES, LOST_AFTER);
-        let session =
-            Arc::new(Session { link, address, start, heard, is_over, window, reassembler, received });
-        let mut sessions = self.sessions.lock().expect("nobody panics with it");
+        let session = Arc::new(Session { link, address, start, heard, window, reassembler, received });
+        let mut sessions = self.sessions.lock().expect("never poisoned");
         sessions.retain(|_, session| session.strong_count() > 0);
         sessions.insert(session.link.node(), Arc::downgrade(&session));
         session
@@ -172,23 +161,18 @@ impl Node {
                     heard_at = Instant::now();
                     claim.opened();
                 }
-                () = session.is_over.notified() => break,
                 _ = hellos.tick() => self.say_hello(session),
                 () = wait_for_any(&outboxes) => {}
             }
-            let Some((lane, frame)) = outboxes.iter().find_map(|outbox| Some((outbox.lane(), outbox.pop()?)))
-            else {
-                continue;
-            };
-            outboxes.iter().for_each(|outbox| outbox.wake_another());
-            for (header, piece) in fragments(lane, self.numbers.fetch_add(1, Relaxed), &frame, DATAGRAM_BYTES)
-            {
+            let Some((lane, frame)) = pop_any(&outboxes) else { continue };
+            let number = self.numbers.fetch_add(1, Relaxed);
+            for (header, piece) in fragments(lane, number, &frame, DATAGRAM_BYTES) {
                 session.window.send(header.len() + piece.len()).await;
                 let datagram = self.datagram(PIECE, &header, piece);
                 let _ = self.socket.send_to(&datagram, session.address).await; // It may get lost anyway.
             }
         }
-        Unreachable::Lost { problem: String::from("it is silent, or was started again") }
+        Unreachable::Lost { problem: String::from("no sign of life") }
     }
 
     fn receive_piece(&self, session: &Session, piece: &[u8]) {
@@ -196,7 +180,7 @@ impl Node {
         if (before + piece.len() as u64) / (WINDOW_BYTES / 4) > before / (WINDOW_BYTES / 4) {
             self.say_hello(session);
         }
-        match session.reassembler.lock().expect("nobody panics with it").put(piece) {
+        match session.reassembler.lock().expect("never poisoned").put(piece) {
             Ok(Some((lane, frame))) => session.link.receive(lane, frame),
             Ok(None) => {}
             Err(_) => session.link.counters().on_nonsense(),

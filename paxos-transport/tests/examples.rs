@@ -1,6 +1,7 @@
 //! The transports in `examples/` pass the conformance suite.
 #![cfg(all(feature = "certs", feature = "memory", feature = "quic", feature = "tcp"))]
 #![allow(dead_code, reason = "what the examples measure is not run here")]
+#![allow(clippy::duplicate_mod, reason = "each example has the module that they share")]
 
 #[path = "../examples/noq.rs"]
 mod noq_example;

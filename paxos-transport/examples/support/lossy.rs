@@ -9,7 +9,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use paxos_transport::conformance::{Backend, NODES};
 
-use super::{Bind, Carrier, Cluster, Secure, there_and_back, throughput, wait_until_connected};
+use super::{
+    Bind, Carrier, Cluster, LARGE_BYTES, LARGE_FRAMES_PER_MIB, Secure, there_and_back, throughput,
+    wait_until_connected,
+};
 
 /// How long a packet takes in each direction.
 const DELAY: Duration = Duration::from_millis(5);
@@ -19,11 +22,13 @@ const MAX_PACKET_BYTES: usize = 2048;
 const LOSSES_PERCENT: [f64; 4] = [0.0, 0.1, 1.0, 5.0];
 const ROUND_TRIPS: usize = 300;
 const SENDING_TIME: Duration = Duration::from_secs(5);
-const LARGE_BYTES: usize = 64 << 10;
 const SEED: u64 = 1;
 
-/// Measures `quic`, and two clusters of an example, where packets get lost.
-pub(crate) async fn measure_with_losses<B: Bind>(others: [(&str, fn() -> Cluster<B>); 2]) {
+/// Makes a cluster of which no node was started yet.
+type MakeCluster<B> = fn() -> Cluster<B>;
+
+/// Measures `quic`, and some clusters of an example, where packets get lost.
+pub(crate) async fn measure_with_losses<B: Bind>(others: &[(&str, MakeCluster<B>)]) {
     println!("\npackets take {DELAY:?} in each direction, and get lost at random, seed {SEED}");
     println!(
         "{:<12} {:>6} {:>20} {:>10} {:>14}",
@@ -54,8 +59,8 @@ async fn measure(name: &str, percent: f64, backend: &mut dyn Backend) {
     round_trips.sort_unstable();
     let (median, p99) = (round_trips[ROUND_TRIPS / 2], round_trips[ROUND_TRIPS * 99 / 100]);
     let frame = Bytes::from(vec![7; LARGE_BYTES]);
-    let frames = throughput(two.as_ref(), one.as_mut(), &frame, SENDING_TIME).await;
-    let mib = frames * LARGE_BYTES as f64 / 1_048_576.0;
+    let (frames, _) = throughput(two.as_ref(), one.as_mut(), &frame, SENDING_TIME).await;
+    let mib = frames / LARGE_FRAMES_PER_MIB;
     println!("{name:<12} {percent:>4} % {median:>20.1?} {p99:>10.1?} {mib:>14.2}");
 }
 

@@ -30,6 +30,7 @@ const SOCKET_PATIENCE: Duration = Duration::from_secs(5);
 const SENDING_TIME: Duration = Duration::from_secs(2);
 const SMALL_BYTES: usize = 256;
 const LARGE_BYTES: usize = 64 << 10;
+const LARGE_FRAMES_PER_MIB: f64 = 16.0;
 /// How long a sender waits for the receiver.
 const PAUSE: Duration = Duration::from_millis(1);
 /// How many frames are sent before the receiver has a turn.
@@ -39,9 +40,10 @@ const BURST: usize = 64;
 pub(crate) async fn check_and_measure(name: &str, backend: &mut dyn Backend, with_quic: bool) {
     conformance::check(backend).await;
     println!("{name} conforms");
+    println!("of frames with 256 B and 64 KiB: in a second, and in a second of this thread's time on a core");
     println!(
-        "{:<10} {:>20} {:>10} {:>16} {:>14}",
-        "backend", "128 B there and back", "p99", "256 B frames/s", "64 KiB, MiB/s"
+        "{:<8} {:>20} {:>9} {:>12} {:>12} {:>12} {:>12}",
+        "backend", "128 B there and back", "p99", "256 B/s", "/core s", "64 KiB MiB/s", "/core s"
     );
     measure("memory", &mut Memory(MemoryNetwork::new())).await;
     measure("tcp", &mut Secure::new(Carrier::Tcp)).await;
@@ -66,12 +68,14 @@ pub(crate) async fn measure(name: &str, backend: &mut dyn Backend) {
     round_trips.sort_unstable();
     let (median, p99) = (round_trips[round_trips.len() / 2], round_trips[round_trips.len() * 99 / 100]);
     let [small, large] = [SMALL_BYTES, LARGE_BYTES].map(|bytes| Bytes::from(vec![7; bytes]));
-    let small = throughput(one.as_ref(), two.as_mut(), &small, SENDING_TIME).await;
+    let (small, small_core) = throughput(one.as_ref(), two.as_mut(), &small, SENDING_TIME).await;
     // What is queued is not part of the next measurement.
     while timeout(LOST_AFTER, two.receive()).await.is_ok() {}
-    let large = throughput(one.as_ref(), two.as_mut(), &large, SENDING_TIME).await;
-    let mib = large * LARGE_BYTES as f64 / 1_048_576.0;
-    println!("{name:<10} {median:>20.1?} {p99:>10.1?} {small:>16.0} {mib:>14.0}");
+    let (large, large_core) = throughput(one.as_ref(), two.as_mut(), &large, SENDING_TIME).await;
+    let (mib, mib_core) = (large / LARGE_FRAMES_PER_MIB, large_core / LARGE_FRAMES_PER_MIB);
+    println!(
+        "{name:<8} {median:>20.1?} {p99:>9.1?} {small:>12.0} {small_core:>12.0} {mib:>12.0} {mib_core:>12.0}"
+    );
     one.close().await;
     two.close().await;
 }
@@ -91,10 +95,16 @@ async fn there_and_back(one: &mut dyn Transport, two: &mut dyn Transport) {
     one.receive().await;
 }
 
-/// How often this frame arrives in a second, if always as many are queued as fit.
-async fn throughput(from: &dyn Transport, to: &mut dyn Transport, frame: &Bytes, time: Duration) -> f64 {
+/// How often this frame arrives in a second, and in a second of this thread's time on a core, if always as
+/// many are queued as fit.
+async fn throughput(
+    from: &dyn Transport,
+    to: &mut dyn Transport,
+    frame: &Bytes,
+    time: Duration,
+) -> (f64, f64) {
     let (mut frames, mut count) = (Vec::new(), 0_u32);
-    let started = Instant::now();
+    let (started, busy_before) = (Instant::now(), busy_time());
     while started.elapsed() < time {
         for _ in 0..BURST {
             if !from.send(to.local_node(), Lane::Log, frame.clone()).is_queued() {
@@ -106,7 +116,15 @@ async fn throughput(from: &dyn Transport, to: &mut dyn Transport, frame: &Bytes,
             frames.clear();
         }
     }
-    f64::from(count) / started.elapsed().as_secs_f64()
+    let (elapsed, count) = (started.elapsed(), f64::from(count));
+    let busy = busy_time().zip(busy_before).map_or(elapsed, |(after, before)| after - before);
+    (count / elapsed.as_secs_f64(), count / busy.as_secs_f64())
+}
+
+/// How long this thread has had a core; `None` on systems that do not tell it there.
+fn busy_time() -> Option<Duration> {
+    let told = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    told.split(' ').next()?.parse().ok().map(Duration::from_nanos)
 }
 
 struct Memory(MemoryNetwork);

@@ -132,18 +132,9 @@ impl Reassembler {
         }
         let piece_bytes = usize::from(header.piece_bytes);
         if !self.waiting.contains_key(&header.number) {
-            let new = Waiting {
-                lane: header.lane,
-                piece_bytes,
-                frame: vec![0; header.frame_bytes as usize],
-                has_arrived: vec![false; place.count],
-                missing: place.count,
-            };
-            self.make_room(new.cost());
-            self.waiting_bytes += new.cost();
-            self.waiting.insert(header.number, new);
+            self.start(header, place.count);
         }
-        let waiting = self.waiting.get_mut(&header.number).expect("it was just made, unless it existed");
+        let Some(waiting) = self.waiting.get_mut(&header.number) else { return Ok(None) };
         let (lane, frame_bytes) = (waiting.lane, waiting.frame.len());
         if (lane, frame_bytes, waiting.piece_bytes) != (header.lane, header.frame_bytes as usize, piece_bytes)
         {
@@ -158,6 +149,20 @@ impl Reassembler {
             return Ok(None);
         }
         Ok(self.remove(header.number).map(|whole| (whole.lane, Bytes::from(whole.frame))))
+    }
+
+    /// Makes room for a frame, and waits for its pieces.
+    fn start(&mut self, header: Header, count: usize) {
+        let new = Waiting {
+            lane: header.lane,
+            piece_bytes: usize::from(header.piece_bytes),
+            frame: vec![0; header.frame_bytes as usize],
+            has_arrived: vec![false; count],
+            missing: count,
+        };
+        self.make_room(new.cost());
+        self.waiting_bytes += new.cost();
+        self.waiting.insert(header.number, new);
     }
 
     fn make_room(&mut self, cost: usize) {
@@ -202,14 +207,17 @@ impl Header {
     }
 
     fn decode(encoded: &[u8; FRAGMENT_HEADER_BYTES]) -> Result<Header, FragmentError> {
-        let [a, b, c, d, e, f, g, h, length @ .., i, j, k, l, p, q, lane] = *encoded;
+        let (number, rest) = encoded.split_first_chunk().expect("the header has 19 bytes");
+        let (length, rest) = rest.split_first_chunk().expect("of which 11 are left");
+        let (index, rest) = rest.split_first_chunk().expect("of which 7 are left");
+        let (piece, lane) = rest.split_first_chunk().expect("of which 3 are left");
         let unknown = FragmentError::Wrong { problem: "an unknown lane" };
         Ok(Header {
-            number: u64::from_le_bytes([a, b, c, d, e, f, g, h]),
-            frame_bytes: u32::from_le_bytes(length),
-            index: u32::from_le_bytes([i, j, k, l]),
-            piece_bytes: u16::from_le_bytes([p, q]),
-            lane: *Lane::ALL.get(usize::from(lane)).ok_or(unknown)?,
+            number: u64::from_le_bytes(*number),
+            frame_bytes: u32::from_le_bytes(*length),
+            index: u32::from_le_bytes(*index),
+            piece_bytes: u16::from_le_bytes(*piece),
+            lane: *Lane::ALL.get(usize::from(lane[0])).ok_or(unknown)?,
         })
     }
 

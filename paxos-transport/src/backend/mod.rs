@@ -40,8 +40,8 @@ pub use fragments::{FRAGMENT_HEADER_BYTES, FragmentError, Reassembler, fragments
 pub use hub::{Hub, HubConfig, Refused};
 pub use inbox::{Inbox, InboxSender, LaneInbox, Reservation, inbox};
 pub use link::{Claim, Link};
-pub use outbox::Outbox;
+pub use outbox::{Outbox, pop_any, wait_for_any};
 pub use roster::{Changes, GUEST_IDLE_TIMEOUT, GUEST_LANES, MAX_GUESTS, Roster, guest_has_left};
-pub use streams::{FrameReader, Pulse, StreamError, wait_for_any, write_frames};
+pub use streams::{FrameReader, Pulse, StreamError, write_frames};
 pub use transport::{Dialer, HubTransport};
 pub use window::Window;

@@ -160,6 +160,37 @@ impl Outbox {
     }
 }
 
+/// Takes a frame of the first of the outboxes that has one, and counts it as sent. A task that has
+/// [waited](wait_for_any) calls this; if frames are left, it or another one is woken again.
+pub fn pop_any(outboxes: &[&Outbox]) -> Option<(Lane, Bytes)> {
+    let popped = outboxes.iter().find_map(|outbox| Some((outbox.lane(), outbox.pop()?)));
+    for outbox in outboxes {
+        outbox.wake_another();
+    }
+    popped
+}
+
+/// Waits until one of the outboxes may have a frame, or is closed. Cancel-safe.
+///
+/// # Panics
+///
+/// If there are no outboxes, or more than one for each lane.
+pub async fn wait_for_any(outboxes: &[&Outbox]) {
+    match outboxes {
+        [only] => only.filled().await,
+        [first, second] => tokio::select! {
+            () = first.filled() => {}
+            () = second.filled() => {}
+        },
+        [first, second, third] => tokio::select! {
+            () = first.filled() => {}
+            () = second.filled() => {}
+            () = third.filled() => {}
+        },
+        _ => panic!("a connection carries one lane, two or three"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::inbox::Reservation;
-use super::{Counters, LaneInbox, Outbox};
+use super::{Counters, LaneInbox, Outbox, wait_for_any};
 use crate::Lane;
 
 /// How a stream shows that it is alive, for protocols that do not do so themselves. The default does nothing.
@@ -109,27 +109,6 @@ async fn write_waiting<W: AsyncWrite + Unpin>(
     Ok(true)
 }
 
-/// Waits until one of the outboxes may have a frame, or is closed. Cancel-safe.
-///
-/// # Panics
-///
-/// If there are no outboxes, or more than one for each lane.
-pub async fn wait_for_any(outboxes: &[&Outbox]) {
-    match outboxes {
-        [only] => only.filled().await,
-        [first, second] => tokio::select! {
-            () = first.filled() => {}
-            () = second.filled() => {}
-        },
-        [first, second, third] => tokio::select! {
-            () = first.filled() => {}
-            () = second.filled() => {}
-            () = third.filled() => {}
-        },
-        _ => panic!("a connection carries one lane, two or three"),
-    }
-}
-
 /// Moves frames from the streams of one node to its inboxes.
 #[derive(Clone, Copy, Debug)]
 pub struct FrameReader<'a> {
@@ -154,6 +133,10 @@ impl<'a> FrameReader<'a> {
     /// # Errors
     ///
     /// [`StreamError`]. The stream can't be used any further.
+    ///
+    /// # Panics
+    ///
+    /// Never: the decoder announces each frame before it hands it out.
     pub async fn read<R: AsyncRead + Unpin>(
         self,
         stream: &mut R,
@@ -172,8 +155,8 @@ impl<'a> FrameReader<'a> {
                     announced = Some((inbox, reservation));
                 }
                 Some(Decoded::Frame { frame, .. }) => {
-                    let (inbox, reservation) =
-                        announced.take().expect("a frame is announced before it comes");
+                    let announced = announced.take();
+                    let (inbox, reservation) = announced.expect("a frame is announced before it comes");
                     self.counters.on_received(frame.len());
                     if !inbox.put(reservation, frame) {
                         return Err(StreamError::Closed);
