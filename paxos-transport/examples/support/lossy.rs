@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use paxos_transport::conformance::{Backend, NODES};
+use socket2::SockRef;
 
 use super::{
     Bind, Carrier, Cluster, LARGE_BYTES, LARGE_FRAMES_PER_MIB, Secure, there_and_back, throughput,
@@ -22,6 +23,7 @@ const MAX_PACKET_BYTES: usize = 2048;
 const LOSSES_PERCENT: [f64; 4] = [0.0, 0.1, 1.0, 5.0];
 const ROUND_TRIPS: usize = 300;
 const SENDING_TIME: Duration = Duration::from_secs(5);
+const SOCKET_BUFFER_BYTES: usize = 4 << 20;
 const SEED: u64 = 1;
 
 /// Makes a cluster of which no node was started yet.
@@ -66,8 +68,7 @@ async fn measure(name: &str, percent: f64, backend: &mut dyn Backend) {
 
 /// The address of a new relay, for one client, to the node at `address`.
 fn relay_to(address: &str, percent: f64) -> String {
-    let front = Arc::new(UdpSocket::bind("127.0.0.1:0").expect("there is a free port"));
-    let back = Arc::new(UdpSocket::bind("127.0.0.1:0").expect("there is a free port"));
+    let (front, back) = (socket(), socket());
     let node: SocketAddr = address.parse().expect("it is an address");
     let relay = front.local_addr().expect("it is bound").to_string();
     let client = Arc::new(OnceLock::new());
@@ -78,6 +79,13 @@ fn relay_to(address: &str, percent: f64) -> String {
     });
     pass(&back, &front, percent, SEED + 1, move |_| client.get().copied());
     relay
+}
+
+/// A socket that loses nothing by itself, as long as the threads behind it have a core now and then.
+fn socket() -> Arc<UdpSocket> {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("there is a free port");
+    let _ = SockRef::from(&socket).set_recv_buffer_size(SOCKET_BUFFER_BYTES);
+    Arc::new(socket)
 }
 
 /// Passes packets from one socket on through another, to where `towards` says.

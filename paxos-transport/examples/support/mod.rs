@@ -117,7 +117,7 @@ async fn throughput(
         }
     }
     let (elapsed, count) = (started.elapsed(), f64::from(count));
-    let busy = busy_time().zip(busy_before).map_or(elapsed, |(after, before)| after - before);
+    let busy = busy_time().zip(busy_before).map_or(elapsed, |(after, before)| after.saturating_sub(before));
     (count / elapsed.as_secs_f64(), count / busy.as_secs_f64())
 }
 

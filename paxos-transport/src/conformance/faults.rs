@@ -133,10 +133,10 @@ impl Transport for FaultyTransport {
                 return if is_gone { SendOutcome::Queued } else { outcome };
             }
             Fault::CloseDropsQueued if frame.starts_with(b"last words") => {
-                let late = Arc::clone(&self.inner);
+                let network = Arc::clone(&self.inner);
                 drop(tokio::spawn(async move {
                     sleep(Duration::from_millis(1)).await;
-                    let _ = lock(&late).send(to, lane, frame);
+                    let _ = lock(&network).send(to, lane, frame);
                 }));
                 return SendOutcome::Queued;
             }
