@@ -1,10 +1,14 @@
 //! A transport over a second QUIC library, noq, to compare it with `quic`, which is over quinn:
 //! `cargo run --release -p paxos-transport --features certs --example noq`
 //!
-//! Of the two candidates this is noq 1.4.0 (minimum Rust 1.88; dual MIT and Apache-2.0): a fork of quinn with
-//! multipath and the third version of BBR, whose TLS is rustls with ring. It needs no more of a C compiler than quinn does.
-//! s2n-quic (1.83.0 is the last that Rust 1.89 builds, of 1.91.0) takes its packet protection from aws-lc-rs,
-//! whichever TLS is chosen: a second crypto provider, which this workspace keeps out, and a C library to build.
+//! Chosen, of two: noq 1.4.0, a fork of quinn with multipath and the third version of BBR. It builds with Rust
+//! 1.88, its TLS is rustls with ring, and it needs no more of a C compiler than quinn does. s2n-quic 1.91.0
+//! needs Rust 1.95, and 1.83.0, the last for this workspace, always takes its packet protection from
+//! aws-lc-rs, whichever TLS it is given: a second crypto provider, which CI refuses here, and a C library to
+//! build. noq leaves the buffers of its sockets as the system has them; this example asks for larger ones, as
+//! `quic` does.
+//!
+//! What it measures, beside quinn and with BBR where packets get lost, is in the README of the crate.
 //!
 //! A node has a connection for each lane with each peer, where `quic` has two with several streams. The
 //! certificates of the cluster prove who the peer is. Multipath stays off: a node has one address.

@@ -5,7 +5,7 @@
 //!
 //! | block | what it does |
 //! |---|---|
-//! | [`Inbox`], [`LaneInbox`] | frames that have arrived, with a bound for each peer and lane; urgent ones go first |
+//! | [`Inbox`], [`LaneInbox`] | frames that have arrived, bounded for each peer and lane, urgent ones first |
 //! | [`Outbox`] | frames that wait to be sent on one lane; says what becomes of each, and counts it |
 //! | [`Counters`] | the counters behind [`PeerCounters`](crate::PeerCounters) |
 //! | [`Roster`] | who is a peer and who a guest, and what changes when the peers are set |
@@ -13,7 +13,7 @@
 //! | [`fragments`], [`Reassembler`] | frames in datagrams |
 //! | [`Window`] | how much is on the way to a peer |
 //! | [`Hub`], [`Link`], [`Claim`] | all of the above for every peer and guest, and the tasks that serve them |
-//! | [`HubTransport`], [`Dialer`] | a whole [`Transport`](crate::Transport) over a hub: a backend adds how to connect |
+//! | [`HubTransport`], [`Dialer`] | a whole transport over a hub: a backend adds how to connect |
 //! | `tls` (with `quic` or `tcp`) | the certificates of the cluster, for a protocol over rustls |
 //!
 //! Guaranteed: every queue has a bound, and so have the guests; what is dropped is counted; a connection that
