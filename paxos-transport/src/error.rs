@@ -59,6 +59,12 @@ pub enum Error {
         /// The system's error.
         source: io::Error,
     },
+    /// An error of a backend outside this crate; made by [`Error::foreign`].
+    #[error("{source}")]
+    Foreign {
+        /// The backend's own error.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A certificate or key could not be replaced.
     #[error("{}: {source}; the old file is still there", file.display())]
     Replace {
@@ -67,6 +73,21 @@ pub enum Error {
         /// The system's error.
         source: io::Error,
     },
+}
+
+impl Error {
+    /// Wraps what keeps a backend outside this crate from being set up. Its text should say what to do.
+    ///
+    /// ```
+    /// use paxos_transport::Error;
+    ///
+    /// let error = Error::foreign("there is no device of this name");
+    /// assert_eq!(error.to_string(), "there is no device of this name");
+    /// ```
+    #[must_use]
+    pub fn foreign(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+        Error::Foreign { source: source.into() }
+    }
 }
 
 /// Why the peers of a transport could not be changed.

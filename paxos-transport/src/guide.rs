@@ -15,317 +15,181 @@
 //! - **Follow the members**, if it can: [`set_peers`](crate::Transport::set_peers) adds, removes and moves
 //!   peers while the transport runs, and leaves the connections of all others alone.
 //!
+//! The blocks in `paxos_transport::backend` (feature `backend`) do most of that. A
+//! [`Hub`](crate::backend::Hub) has the bounded queues and the counters of each peer and guest, and a
+//! [`HubTransport`](crate::backend::HubTransport) over it is a whole [`Transport`](crate::Transport). Left to
+//! a backend: to dial, to accept, and to find out who the peer is.
+//!
 //! # A whole backend
 //!
-//! Each node keeps three connections to each peer, one for each lane, and sends on them only. A connection
-//! starts with the id of the node that dials and the lane; then each frame follows its length. Part 1 has the
-//! tasks that send and receive, part 2 the transport, and part 3 runs the conformance suite on three nodes.
+//! A node has three connections with each peer, one for each lane. Of two peers, the one with the higher id
+//! dials. It says which node it is and which lane the connection is for; then frames go in both directions.
 //!
 //! ```
-//! // ---- Part 1: the connections ----
-//!
-//! use std::collections::BTreeMap;
+//! # #[cfg(feature = "backend")]
+//! # mod plain_tcp {
 //! use std::io;
-//! use std::net::SocketAddr;
-//! use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-//! use std::sync::{Arc, Mutex};
-//! use std::task::{Context, Poll};
+//! use std::sync::Arc;
 //! use std::time::Duration;
 //!
 //! use async_trait::async_trait;
-//! use bytes::Bytes;
 //! use paxos_core::NodeId;
-//! use paxos_transport::{Lane, PeerCounters, PeerStatus, Received, SendOutcome, Transport};
+//! use paxos_transport::backend::{Claim, Dialer, Hub, HubConfig, HubTransport, Pulse};
+//! use paxos_transport::{Error, Lane, Peer, Unreachable};
 //! use tokio::io::{AsyncReadExt, AsyncWriteExt};
 //! use tokio::net::{TcpListener, TcpStream};
-//! use tokio::sync::mpsc;
-//! use tokio::task::JoinSet;
+//! use tokio::sync::Semaphore;
 //! use tokio::time::{sleep, timeout};
 //!
-//! const MAX_FRAME_BYTES: usize = 64 << 10;
-//! /// Bounds each queue to 16 MiB.
-//! const QUEUE_FRAMES: usize = 256;
-//! const MAX_CONNECTIONS: usize = 1000;
-//! const RETRY_INTERVAL: Duration = Duration::from_millis(20);
-//! const FLUSH_TIMEOUT: Duration = Duration::from_millis(200);
+//! /// How many connections may be about to say who they are; further ones are closed.
+//! const MAX_GREETINGS: usize = 64;
+//! const GREETING_TIMEOUT: Duration = Duration::from_secs(1);
+//! const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+//! /// A peer whose machine is gone closes nothing. So both sides send something every second.
+//! const PULSE: Pulse =
+//!     Pulse { interval: Some(Duration::from_secs(1)), timeout: Some(Duration::from_secs(5)) };
 //!
-//! /// What the tasks of one peer tell the transport.
-//! #[derive(Default)]
-//! struct PeerState {
-//!     /// How many connections there are for each lane.
-//!     outgoing: [AtomicUsize; 3],
-//!     incoming: [AtomicUsize; 3],
-//!     counters: Mutex<PeerCounters>,
+//! pub async fn bind(config: HubConfig, address: &str, peers: &[Peer]) -> Result<HubTransport, Error> {
+//!     let bound = TcpListener::bind(address).await;
+//!     let listener = bound.map_err(|error| Error::foreign(format!("{address}: {error}")))?;
+//!     let dialer = TcpDialer { node: config.node };
+//!     let (hub, inbox) = Hub::new(config);
+//!     hub.spawn(accept(Arc::clone(&hub), listener));
+//!     HubTransport::start(hub, inbox, dialer, peers).map_err(Error::foreign)
 //! }
 //!
-//! impl PeerState {
-//!     fn is_connected(&self) -> bool {
-//!         self.outgoing.iter().chain(&self.incoming).all(|count| count.load(Relaxed) > 0)
-//!     }
-//!
-//!     fn count(&self, change: impl FnOnce(&mut PeerCounters)) {
-//!         change(&mut self.counters.lock().expect("no thread panics while it counts"));
-//!     }
-//! }
-//!
-//! /// Counts a connection for as long as it lasts.
-//! struct Counted<'a>(&'a AtomicUsize);
-//!
-//! impl<'a> Counted<'a> {
-//!     fn new(count: &'a AtomicUsize) -> Counted<'a> {
-//!         count.fetch_add(1, Relaxed);
-//!         Counted(count)
-//!     }
-//! }
-//!
-//! impl Drop for Counted<'_> {
-//!     fn drop(&mut self) {
-//!         self.0.fetch_sub(1, Relaxed);
-//!     }
-//! }
-//!
-//! /// Keeps a connection for one lane to one peer, and sends the frames of its queue.
-//! async fn keep_sending(
-//!     from: NodeId,
-//!     to: SocketAddr,
-//!     lane: Lane,
-//!     state: Arc<PeerState>,
-//!     mut queue: mpsc::Receiver<Bytes>,
-//! ) {
-//!     while !queue.is_closed() {
-//!         if let Ok(stream) = TcpStream::connect(to).await {
-//!             let _counted = Counted::new(&state.outgoing[lane as usize]);
-//!             state.count(|counters| counters.connections += 1);
-//!             let _ = send_all(from, lane, stream, &state, &mut queue).await;
-//!         }
-//!         while queue.try_recv().is_ok() {
-//!             state.count(|counters| counters.dropped.disconnected += 1);
-//!         }
-//!         sleep(RETRY_INTERVAL).await;
-//!     }
-//! }
-//!
-//! async fn send_all(
-//!     from: NodeId,
-//!     lane: Lane,
-//!     stream: TcpStream,
-//!     state: &PeerState,
-//!     queue: &mut mpsc::Receiver<Bytes>,
-//! ) -> io::Result<()> {
-//!     stream.set_nodelay(true)?;
-//!     let (mut reader, mut writer) = stream.into_split();
-//!     writer.write_u64(from.0).await?;
-//!     writer.write_u8(lane as u8).await?;
-//!     loop {
-//!         let frame = tokio::select! {
-//!             frame = queue.recv() => frame,
-//!             _ = reader.read_u8() => return Ok(()), // The peer has closed the connection.
-//!         };
-//!         let Some(frame) = frame else { return writer.shutdown().await };
-//!         writer.write_u32(frame.len() as u32).await?;
-//!         writer.write_all(&frame).await?;
-//!         state.count(|counters| {
-//!             counters.sent.frames += 1;
-//!             counters.sent.bytes += frame.len() as u64;
-//!         });
-//!     }
-//! }
-//!
-//! type States = Arc<BTreeMap<NodeId, Arc<PeerState>>>;
-//!
-//! /// Accepts connections of peers. When this task is aborted, so are those that read from them.
-//! async fn accept(listener: TcpListener, states: States, inboxes: Vec<mpsc::Sender<Received>>) {
-//!     let mut readers = JoinSet::new();
-//!     loop {
-//!         while readers.try_join_next().is_some() {}
-//!         match listener.accept().await {
-//!             Ok((stream, _)) if readers.len() < MAX_CONNECTIONS => {
-//!                 readers.spawn(receive_all(stream, Arc::clone(&states), inboxes.clone()));
-//!             }
-//!             Ok(_) => {} // One too many is closed.
-//!             Err(_) => sleep(RETRY_INTERVAL).await, // There may be too many open files.
-//!         }
-//!     }
-//! }
-//!
-//! /// Moves the frames of one connection to the inbox of their lane.
-//! async fn receive_all(
-//!     mut stream: TcpStream,
-//!     states: States,
-//!     inboxes: Vec<mpsc::Sender<Received>>,
-//! ) -> io::Result<()> {
-//!     let from = NodeId(stream.read_u64().await?);
-//!     let lane = usize::from(stream.read_u8().await?);
-//!     let (Some(state), Some(&lane)) = (states.get(&from), Lane::ALL.get(lane)) else {
-//!         return Err(io::ErrorKind::InvalidData.into());
-//!     };
-//!     let _counted = Counted::new(&state.incoming[lane as usize]);
-//!     loop {
-//!         let length = stream.read_u32().await? as usize;
-//!         if length > MAX_FRAME_BYTES {
-//!             state.count(|counters| counters.nonsense += 1);
-//!             return Err(io::ErrorKind::InvalidData.into());
-//!         }
-//!         // Waits for space before it allocates anything. Then the peer's queue fills.
-//!         let Ok(space) = inboxes[lane as usize].reserve().await else { return Ok(()) };
-//!         let mut frame = vec![0; length];
-//!         stream.read_exact(&mut frame).await?;
-//!         state.count(|counters| {
-//!             counters.received.frames += 1;
-//!             counters.received.bytes += length as u64;
-//!         });
-//!         space.send(Received { from, lane, frame: frame.into() });
-//!     }
-//! }
-//!
-//! // ---- Part 2: the transport ----
-//!
-//! struct PlainTcp {
+//! struct TcpDialer {
 //!     node: NodeId,
-//!     states: States,
-//!     /// The queues to each peer, one for each lane.
-//!     queues: BTreeMap<NodeId, Vec<mpsc::Sender<Bytes>>>,
-//!     /// One for each lane, the most urgent first.
-//!     inboxes: Vec<mpsc::Receiver<Received>>,
-//!     senders: JoinSet<()>,
-//!     acceptor: JoinSet<()>,
-//!     is_closed: bool,
-//! }
-//!
-//! impl PlainTcp {
-//!     async fn bind(
-//!         node: NodeId,
-//!         addresses: &BTreeMap<NodeId, SocketAddr>,
-//!     ) -> io::Result<PlainTcp> {
-//!         let listener = TcpListener::bind(addresses[&node]).await?;
-//!         let peers = || addresses.iter().filter(|(peer, _)| **peer != node);
-//!         let states: States = Arc::new(peers().map(|(peer, _)| (*peer, Arc::default())).collect());
-//!         let (mut queues, mut senders) = (BTreeMap::new(), JoinSet::new());
-//!         for (&peer, &address) in peers() {
-//!             let to_peer: &mut Vec<_> = queues.entry(peer).or_default();
-//!             for lane in Lane::ALL {
-//!                 let (sender, queue) = mpsc::channel(QUEUE_FRAMES);
-//!                 to_peer.push(sender);
-//!                 let state = Arc::clone(&states[&peer]);
-//!                 senders.spawn(keep_sending(node, address, lane, state, queue));
-//!             }
-//!         }
-//!         let (inputs, inboxes) = Lane::ALL.map(|_| mpsc::channel(QUEUE_FRAMES)).into_iter().unzip();
-//!         let mut acceptor = JoinSet::new();
-//!         acceptor.spawn(accept(listener, Arc::clone(&states), inputs));
-//!         Ok(PlainTcp { node, states, queues, inboxes, senders, acceptor, is_closed: false })
-//!     }
-//!
-//!     fn queue(&self, to: NodeId, lane: Lane, frame: Bytes) -> SendOutcome {
-//!         let (state, queue) = (&self.states[&to], &self.queues[&to][lane as usize]);
-//!         if frame.len() > MAX_FRAME_BYTES {
-//!             state.count(|counters| counters.dropped.too_large += 1);
-//!             return SendOutcome::TooLarge;
-//!         }
-//!         if state.outgoing[lane as usize].load(Relaxed) == 0 {
-//!             state.count(|counters| counters.dropped.disconnected += 1);
-//!             return SendOutcome::Disconnected;
-//!         }
-//!         match queue.try_send(frame) {
-//!             Ok(()) => SendOutcome::Queued,
-//!             Err(_) => {
-//!                 state.count(|counters| counters.dropped.full += 1);
-//!                 SendOutcome::Full
-//!             }
-//!         }
-//!     }
 //! }
 //!
 //! #[async_trait]
-//! impl Transport for PlainTcp {
-//!     fn local_node(&self) -> NodeId {
-//!         self.node
-//!     }
-//!
-//!     fn max_frame_bytes(&self) -> usize {
-//!         MAX_FRAME_BYTES
-//!     }
-//!
-//!     fn send(&self, to: NodeId, lane: Lane, frame: Bytes) -> SendOutcome {
-//!         match () {
-//!             () if self.is_closed => SendOutcome::Closed,
-//!             () if !self.states.contains_key(&to) => SendOutcome::UnknownPeer,
-//!             () => self.queue(to, lane, frame),
+//! impl Dialer for TcpDialer {
+//!     // Called again and again, as long as the peer is one.
+//!     async fn connect(&self, claim: &Claim) -> Unreachable {
+//!         let address = claim.link().address();
+//!         match dial(self.node, claim.lanes()[0], &address).await {
+//!             Ok(stream) => carry(claim, stream).await,
+//!             Err(error) => Unreachable::Foreign { problem: format!("{address}: {error}") },
 //!         }
-//!     }
-//!
-//!     fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<Option<Received>> {
-//!         if self.is_closed {
-//!             return Poll::Ready(None);
-//!         }
-//!         for inbox in &mut self.inboxes {
-//!             if let Poll::Ready(received) = inbox.poll_recv(context) {
-//!                 return Poll::Ready(received);
-//!             }
-//!         }
-//!         Poll::Pending // Each inbox wakes the task.
-//!     }
-//!
-//!     fn peers(&self) -> Vec<PeerStatus> {
-//!         let status = |(peer, state): (&NodeId, &Arc<PeerState>)| {
-//!             let mut status = PeerStatus::new(*peer, state.is_connected());
-//!             state.count(|counters| status.counters = *counters);
-//!             status
-//!         };
-//!         self.states.iter().map(status).collect()
-//!     }
-//!
-//!     async fn close(&mut self) {
-//!         self.is_closed = true;
-//!         self.queues.clear(); // The senders end once they have sent what is queued.
-//!         let flush = async { while self.senders.join_next().await.is_some() {} };
-//!         let _ = timeout(FLUSH_TIMEOUT, flush).await;
-//!         self.senders.shutdown().await;
-//!         self.acceptor.shutdown().await;
 //!     }
 //! }
 //!
-//! // ---- Part 3: the conformance suite ----
+//! async fn dial(own: NodeId, lane: Lane, address: &str) -> io::Result<TcpStream> {
+//!     let mut stream = TcpStream::connect(address).await?;
+//!     stream.write_u64(own.0).await?;
+//!     stream.write_u8(lane as u8).await?;
+//!     Ok(stream)
+//! }
 //!
-//! use paxos_transport::conformance::{self, Backend, NODES};
+//! async fn accept(hub: Arc<Hub>, listener: TcpListener) {
+//!     let places = Arc::new(Semaphore::new(MAX_GREETINGS));
+//!     loop {
+//!         let Ok((stream, _)) = listener.accept().await else {
+//!             sleep(ACCEPT_PAUSE).await; // There may be too many open files.
+//!             continue;
+//!         };
+//!         let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+//!         let serving = Arc::clone(&hub);
+//!         hub.spawn(async move {
+//!             if let Ok(Ok((stream, node, lane))) = timeout(GREETING_TIMEOUT, greet(stream)).await {
+//!                 let carry = |claim: Arc<Claim>| async move { carry(&claim, stream).await };
+//!                 let _ = serving.serve(node, &[lane], carry); // One that is refused is closed.
+//!             }
+//!             drop(place);
+//!         });
+//!     }
+//! }
 //!
-//! struct Cluster(BTreeMap<NodeId, SocketAddr>);
+//! /// Finds out who has dialed. A real backend asks for a proof.
+//! async fn greet(mut stream: TcpStream) -> io::Result<(TcpStream, NodeId, Lane)> {
+//!     let node = NodeId(stream.read_u64().await?);
+//!     let lane = Lane::ALL.get(usize::from(stream.read_u8().await?));
+//!     Ok((stream, node, *lane.ok_or(io::ErrorKind::InvalidData)?))
+//! }
+//!
+//! /// Sends and receives until the connection ends, on both sides.
+//! async fn carry(claim: &Claim, stream: TcpStream) -> Unreachable {
+//!     let _ = stream.set_nodelay(true); // Without it frames would be late, but whole.
+//!     let (mut reader, mut writer) = stream.into_split();
+//!     claim.carry(&mut reader, &mut writer, PULSE).await
+//! }
+//! # }
+//! #
+//! # #[cfg(feature = "backend")]
+//! # mod suite {
+//! # use std::collections::BTreeMap;
+//! # use std::net::TcpListener;
+//! #
+//! # use async_trait::async_trait;
+//! # use paxos_core::NodeId;
+//! # use paxos_transport::backend::HubConfig;
+//! # use paxos_transport::conformance::{self, Backend, NODES};
+//! # use paxos_transport::{Peer, Transport};
+//! #
+//! # use super::plain_tcp::bind;
+//!
+//! /// The nodes of the conformance suite, and their addresses.
+//! struct Cluster(BTreeMap<NodeId, String>);
 //!
 //! #[async_trait]
 //! impl Backend for Cluster {
 //!     async fn start(&mut self, node: NodeId) -> Box<dyn Transport> {
-//!         Box::new(PlainTcp::bind(node, &self.0).await.expect("the address is free"))
+//!         let config = HubConfig::new(node).with(|config| config.max_frame_bytes = 1 << 20);
+//!         let peers: Vec<_> = self.0.iter().map(|(node, address)| Peer::new(*node, address)).collect();
+//!         Box::new(bind(config, &self.0[&node], &peers).await.expect("the address is free"))
+//!     }
+//!
+//!     fn address(&self, node: NodeId) -> String {
+//!         self.0[&node].clone()
+//!     }
+//!
+//!     async fn start_elsewhere(&mut self, node: NodeId) -> Box<dyn Transport> {
+//!         self.0.insert(node, free_address());
+//!         self.start(node).await
 //!     }
 //! }
 //!
-//! #[tokio::main(flavor = "current_thread")]
-//! async fn main() -> io::Result<()> {
-//!     let mut addresses = BTreeMap::new();
-//!     let mut listeners = Vec::new(); // Kept, so that each gets a port of its own.
-//!     for node in NODES {
-//!         let listener = TcpListener::bind("127.0.0.1:0").await?;
-//!         addresses.insert(node, listener.local_addr()?);
-//!         listeners.push(listener);
-//!     }
-//!     drop(listeners);
-//!     conformance::check(&mut Cluster(addresses)).await;
-//!     Ok(())
-//! }
+//! # #[tokio::main(flavor = "current_thread")]
+//! # pub async fn run() {
+//! conformance::check(&mut Cluster(NODES.map(|node| (node, free_address())).into())).await;
+//! # }
+//! #
+//! # fn free_address() -> String {
+//! #     let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
+//! #     listener.local_addr().expect("it is bound").to_string()
+//! # }
+//! # }
+//! # #[cfg(feature = "backend")]
+//! # fn main() {
+//! #     suite::run();
+//! # }
+//! # #[cfg(not(feature = "backend"))]
+//! # fn main() {}
 //! ```
 //!
 //! # What it leaves out
 //!
-//! This transport believes any process that claims to be a peer, so it is safe only on a network where nobody
-//! else can connect. It does not bound how long a new connection may take to say who it is, lets all peers
-//! share the space of an inbox, and does not notice a peer that falls silent without closing its connections.
-//! [`PeerStatus::unreachable`](crate::PeerStatus::unreachable) stays empty, so nobody learns why a peer is
-//! missing. Its peers are fixed: a cluster on it can not change its members, as it keeps the default of
-//! [`set_peers`](crate::Transport::set_peers). The `tcp` backend does all of this.
+//! This transport believes any process that claims to be a node, so it is safe only on a network where nobody
+//! else can connect. The `tcp` backend asks for a certificate. A backend over another protocol that uses
+//! rustls can do the same, with the settings in `paxos_transport::backend::tls`.
+//!
+//! # Other protocols
+//!
+//! Three more are in `examples/` of this crate, each with a `main` that checks and measures it:
+//!
+//! - `unix.rs` is the same as above over Unix sockets, and asks the system which user has dialed;
+//! - `udp.rs` has neither connections nor streams: it cuts frames into datagrams, and finds out by itself who
+//!   is there;
+//! - `noq.rs` is over another QUIC library, with the certificates of the cluster.
+//!
+//! A backend that shares nothing with these, not even the connections, implements
+//! [`Transport`](crate::Transport) itself, and takes single blocks: an
+//! [`Outbox`](crate::backend::Outbox) for each lane, the [`Inbox`](crate::backend::Inbox), and a
+//! [`Roster`](crate::backend::Roster) of peers and guests. `src/memory.rs` is one.
 //!
 //! # Use it
 //!
 //! `paxos_node::Node::start` takes any `Box<dyn Transport>`. Its
 //! [`max_frame_bytes`](crate::Transport::max_frame_bytes) must be at least the
-//! `NodeSettings::max_message_bytes()` of the node; `start` refuses it otherwise. The frames of 64 KiB above
-//! are too short for the default settings. If you raise `MAX_FRAME_BYTES`, lower `QUEUE_FRAMES` or bound the
-//! queues in bytes, as their product bounds the memory of each queue.
+//! `NodeSettings::max_message_bytes()` of the node; `start` refuses it otherwise. The default of
+//! [`HubConfig`](crate::backend::HubConfig) is long enough for the default settings of a node.

@@ -52,8 +52,9 @@
 //! # fn main() {}
 //! ```
 //!
-//! To write a backend of your own, implement [`Transport`] and run [`conformance::check`] on it;
-//! [the guide](guide) does so with a whole small one.
+//! To write a backend of your own, take the building blocks in the module `backend` (feature `backend`), or
+//! implement [`Transport`] from nothing, and run [`conformance::check`] on it; [the guide](guide) does so with
+//! a whole small one, and `examples/` has more.
 //!
 //! Requests with answers are no frames: `quic` and `tcp` carry the `calls` of operators and nodes on the same
 //! port, over connections of their own.
@@ -65,6 +66,8 @@
 //! | looking for | see |
 //! |---|---|
 //! | the contract of a backend | `transport.rs`, and as tests `conformance.rs` |
+//! | queues, counters, peers and guests: what backends share | `backend/` |
+//! | faulty backends, with which the suite is tested | `conformance/faults.rs` |
 //! | lanes and their bounds | `lane.rs` |
 //! | who dials whom, and when a connection replaces another | `network/dialing.rs`, `network/link.rs` |
 //! | how certificates prove a node's id | `network/tls/` |
@@ -75,17 +78,15 @@
 //! | what differs between the backends | `quic/`, `tcp.rs`, `memory.rs` |
 //! | partitions, loss and restarts as tests | `simulated/` |
 
+#[cfg(feature = "backend")]
+pub mod backend;
 #[cfg(feature = "certs")]
 pub mod certs;
 pub mod conformance;
-#[cfg(feature = "backend")]
-mod counters;
 #[cfg(feature = "emulator")]
 pub mod emulator;
 mod error;
 pub mod guide;
-#[cfg(feature = "backend")]
-mod inbox;
 mod lane;
 #[cfg(feature = "backend")]
 mod lock;

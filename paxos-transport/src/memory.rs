@@ -15,11 +15,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use paxos_core::NodeId;
 
-use crate::counters::AtomicPeerCounters;
-use crate::inbox::{Inbox, InboxSender, LaneInbox, inbox};
+use crate::backend::{Counters, Inbox, InboxSender, LaneInbox, Roster, inbox};
 use crate::lane::LaneLimits;
 use crate::lock::lock;
-use crate::transport::MAX_GUESTS;
 use crate::{Lane, Peer, PeerStatus, Received, SendOutcome, SetPeersError, Transport};
 
 /// Connects the transports of one process. Clones are the same network.
@@ -43,12 +41,12 @@ struct BoundNode {
 }
 
 /// Those that may send to a node.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Senders {
-    /// The peers of the node; `None` if all other nodes are.
-    peers: Option<BTreeSet<NodeId>>,
-    /// The queues from all that have sent something.
-    inboxes: BTreeMap<NodeId, Arc<LaneInboxes>>,
+    /// Whether the peers were set; all other nodes are peers until then.
+    are_peers_set: bool,
+    /// Their queues.
+    known: Roster<LaneInboxes>,
 }
 
 /// The queues from one node to another.
@@ -73,7 +71,10 @@ impl MemoryNetwork {
     #[must_use]
     pub fn bind(&self, node: NodeId) -> MemoryTransport {
         let (sender, inbox) = inbox();
-        let own = Arc::new(BoundNode { inbox: sender, senders: Mutex::default() });
+        let own = Arc::new(BoundNode {
+            inbox: sender,
+            senders: Mutex::new(Senders { are_peers_set: false, known: Roster::new([]) }),
+        });
         lock(&self.hub.nodes).insert(node, Arc::clone(&own));
         let counters = Mutex::default();
         let hub = Arc::clone(&self.hub);
@@ -99,31 +100,25 @@ impl BoundNode {
     /// The queues from another node; `None` if it is no peer, and there is no room for one more guest.
     fn lane_inboxes(&self, from: NodeId, limits: &LaneLimits) -> Option<Arc<LaneInboxes>> {
         let mut senders = lock(&self.senders);
-        if let Some(known) = senders.inboxes.get(&from) {
+        if let Some(known) = senders.known.find(from) {
             return Some(Arc::clone(known));
         }
-        if !senders.is_peer(from) && senders.guests().count() >= MAX_GUESTS {
-            return None;
+        let new = || self.new_inboxes(from, limits);
+        if senders.are_peers_set {
+            senders.known.add_guest(from, new)
+        } else {
+            Some(senders.known.add_peer(from, new))
         }
-        let new = Arc::new(LaneInboxes(Lane::ALL.map(|lane| self.inbox.for_peer(from, lane, limits))));
-        senders.inboxes.insert(from, Arc::clone(&new));
-        Some(new)
+    }
+
+    fn new_inboxes(&self, from: NodeId, limits: &LaneLimits) -> LaneInboxes {
+        LaneInboxes(Lane::ALL.map(|lane| self.inbox.for_peer(from, lane, limits)))
     }
 
     /// Whether the node can send to `to`: a peer, or a guest.
     fn can_send_to(&self, to: NodeId) -> bool {
         let senders = lock(&self.senders);
-        senders.is_peer(to) || senders.inboxes.contains_key(&to)
-    }
-}
-
-impl Senders {
-    fn is_peer(&self, node: NodeId) -> bool {
-        self.peers.as_ref().is_none_or(|peers| peers.contains(&node))
-    }
-
-    fn guests(&self) -> impl Iterator<Item = NodeId> + '_ {
-        self.inboxes.keys().copied().filter(|node| !self.is_peer(*node))
+        !senders.are_peers_set || senders.known.find(to).is_some()
     }
 }
 
@@ -137,7 +132,7 @@ pub struct MemoryTransport {
     peers: Option<BTreeSet<NodeId>>,
     hub: Arc<Hub>,
     inbox: Inbox,
-    counters: Mutex<BTreeMap<NodeId, Arc<AtomicPeerCounters>>>,
+    counters: Mutex<BTreeMap<NodeId, Arc<Counters>>>,
     is_closed: bool,
 }
 
@@ -146,10 +141,10 @@ impl MemoryTransport {
         self.peers.as_ref().is_none_or(|peers| peers.contains(&node))
     }
 
-    fn counters(&self, peer: NodeId) -> Arc<AtomicPeerCounters> {
+    fn counters(&self, peer: NodeId) -> Arc<Counters> {
         let mut counters = lock(&self.counters);
         let new = || {
-            let counters = AtomicPeerCounters::default();
+            let counters = Counters::default();
             counters.on_connected();
             Arc::new(counters)
         };
@@ -202,8 +197,10 @@ impl Transport for MemoryTransport {
         let own = self.own.upgrade().filter(|_| !self.is_closed).ok_or(SetPeersError::Closed)?;
         let peers: BTreeSet<NodeId> = Peer::addresses(self.node, peers)?.into_keys().collect();
         let mut senders = lock(&own.senders);
-        senders.inboxes.retain(|from, _| peers.contains(from));
-        senders.peers = Some(peers.clone());
+        senders.are_peers_set = true;
+        let new = |from| own.new_inboxes(from, &self.hub.limits);
+        // The queues of those that are gone are dropped; what is in the inbox stays there.
+        drop(senders.known.set_peers(peers.iter().copied(), new));
         drop(senders);
         lock(&self.counters).retain(|peer, _| peers.contains(peer));
         self.peers = Some(peers);

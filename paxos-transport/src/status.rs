@@ -37,6 +37,13 @@ impl PeerStatus {
             counters: PeerCounters::default(),
         }
     }
+
+    /// Changes fields in one expression.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut PeerStatus)) -> PeerStatus {
+        change(&mut self);
+        self
+    }
 }
 
 /// Counters of the frames and connections with one peer. They never decrease.
@@ -59,6 +66,25 @@ pub struct PeerCounters {
     pub rivals: u64,
 }
 
+impl PeerCounters {
+    /// Changes fields in one expression; all are zero in the default.
+    ///
+    /// ```
+    /// use paxos_transport::{Dropped, PeerCounters, Traffic};
+    ///
+    /// let counters = PeerCounters::default().with(|counters| {
+    ///     counters.sent = Traffic::new(3, 4096);
+    ///     counters.dropped = Dropped::default().with(|dropped| dropped.full = 1);
+    /// });
+    /// assert_eq!((counters.sent.frames, counters.received.frames), (3, 0));
+    /// ```
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut PeerCounters)) -> PeerCounters {
+        change(&mut self);
+        self
+    }
+}
+
 /// A number of frames, and their bytes without what framing and encryption add.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Traffic {
@@ -66,6 +92,14 @@ pub struct Traffic {
     pub frames: u64,
     /// The sum of their lengths, in bytes.
     pub bytes: u64,
+}
+
+impl Traffic {
+    /// So many frames, of so many bytes in all.
+    #[must_use]
+    pub fn new(frames: u64, bytes: u64) -> Traffic {
+        Traffic { frames, bytes }
+    }
 }
 
 /// Dropped frames, by reason.
@@ -80,4 +114,13 @@ pub struct Dropped {
     pub too_large: u64,
     /// The length of the longest frame that was dropped for that, in bytes.
     pub longest_too_large_bytes: u64,
+}
+
+impl Dropped {
+    /// Changes fields in one expression; all are zero in the default.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Dropped)) -> Dropped {
+        change(&mut self);
+        self
+    }
 }

@@ -21,14 +21,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
+use crate::backend::{Outbox, Pulse, inbox, write_frames};
 use crate::calls::{self, CallDialer, CallError, CallIdentity, CallProblem, Caller};
-use crate::inbox::inbox;
 use crate::network::connection::Connection;
 use crate::network::dialing::Dialer;
-use crate::network::frames::{Pulse, read_all, write_all};
+use crate::network::frames::read_all;
 use crate::network::link::{Claim, Class, Ended};
 use crate::network::peers::{Network, Refusal, SIGN_OF_LIFE_INTERVAL};
-use crate::network::queue::LaneQueue;
 use crate::network::tls::{CALL_PROTOCOL, problems};
 use crate::{Carrier, Error, NetworkConfig, NetworkTransport, TlsIdentity, Unreachable};
 
@@ -207,9 +206,9 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Connection for TcpConne
         let address = self.address;
         let ended = |error: &io::Error| Ended::Because(broken(error, address));
         let (mut reader, mut writer) = tokio::io::split(self.stream);
-        let queues: Vec<&LaneQueue> = claim.queues().iter().collect();
+        let outboxes: Vec<&Outbox> = claim.outboxes().iter().collect();
         let read = read_all(claim, &mut reader, pulse);
-        let write = write_all(claim, &queues, &mut writer, pulse);
+        let write = write_frames(&outboxes, &mut writer, pulse);
         tokio::pin!(read, write);
         let result = tokio::select! {
             result = &mut read => return result.map_or_else(|error| ended(&error), |()| closed_by_peer(claim)),

@@ -12,10 +12,6 @@ use crate::{CertificateStatus, Lane, PeerStatus, SetPeersError};
 /// The most peers that [`Transport::set_peers`] takes.
 pub const MAX_PEERS: usize = 64;
 
-/// The most guests that a transport of this crate serves at a time.
-#[cfg(feature = "backend")]
-pub(crate) const MAX_GUESTS: usize = 8;
-
 /// A node that a transport keeps connected to, and where it is reached.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Peer {

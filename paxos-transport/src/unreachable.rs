@@ -115,6 +115,12 @@ pub enum Unreachable {
         /// How it ended.
         problem: String,
     },
+    /// What a backend outside this crate reports, if nothing else here fits.
+    #[error("{problem}")]
+    Foreign {
+        /// Why it can't connect.
+        problem: String,
+    },
 }
 
 /// The protocol below TLS.
@@ -193,6 +199,7 @@ impl Unreachable {
             Unreachable::NotAdmitted { .. } => "not-admitted",
             Unreachable::DoesNotDial { .. } => "does-not-dial",
             Unreachable::Lost { .. } => "lost",
+            Unreachable::Foreign { .. } => "foreign",
         }
     }
 
@@ -201,6 +208,7 @@ impl Unreachable {
     pub fn advice(&self) -> &'static str {
         match self {
             Unreachable::NotYet | Unreachable::Lost { .. } => "look at its log",
+            Unreachable::Foreign { .. } => "is it running, and its address right? If so, look at its log",
             Unreachable::NameUnknown { .. } => {
                 "correct its address among this node's peers, or make the name known"
             }

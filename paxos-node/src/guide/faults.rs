@@ -10,7 +10,7 @@
 //!
 //! | kind | what holds | shown by |
 //! |---|---|---|
-//! | a frame is cut or joined on its way through buffers | the decoder hands out exactly a frame's bytes, from buffers of fixed size ([`paxos_core::frames`]) | properties in `paxos-core/src/frames`, `paxos-transport/src/network/frames/tests.rs`, both conformance suites, `transports` |
+//! | a frame is cut or joined on its way through buffers | the decoder hands out exactly a frame's bytes, from buffers of fixed size ([`paxos_core::frames`]) | properties in `paxos-core/src/frames`, `paxos-transport/src/backend/streams/tests.rs`, both conformance suites, `transports` |
 //! | bytes behind, before or missing from a message | length and CRC32C stand in front of each message ([`paxos_core::wire`]) | `paxos-core/src/wire`: tails, damage |
 //! | a field or body that comes twice, which Protocol Buffers merge | a scan by schema refuses it at every level; unknown fields still pass | `paxos-core/src/wire`: repeated |
 //! | a frame of one kind or start read as one of another | the checksum covers kind, sender's start and message | `introductions::tests::no_flipped_bit` |

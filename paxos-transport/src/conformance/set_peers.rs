@@ -1,13 +1,16 @@
 //! Peers that come, go and move while the transports run.
 
 use super::{
-    Backend, Bytes, Instant, Lane, NODES, NodeId, PATIENCE, PAUSE, SendOutcome, Transport, Transports,
+    Backend, Bytes, Instant, Lane, NODES, NodeId, PATIENCE, PAUSE, SendOutcome, Transport, Transports, close,
     send_until_received, sleep, wait_for_peers,
 };
 use crate::{MAX_PEERS, Peer, SetPeersError};
 
 /// The time in which a connection that must stay would be seen to end.
 const SETTLING: std::time::Duration = std::time::Duration::from_millis(200);
+
+/// A node that is never started.
+const NOBODY: NodeId = NodeId(8);
 
 /// Skips everything if the backend can't change its peers.
 pub(super) async fn peers_change_while_transports_run(
@@ -25,6 +28,8 @@ pub(super) async fn peers_change_while_transports_run(
     what_is_no_set_of_peers_is_refused(transports, &all);
     a_removed_peer_is_unknown_and_the_others_do_not_notice(transports, &all).await;
     an_added_peer_is_connected(transports, &all).await;
+    without_peers_a_transport_waits_for_some(transports, &all).await;
+    a_peer_that_is_nowhere_disturbs_no_other(transports, &all).await;
     a_peer_that_has_moved_is_found(backend, transports).await;
 }
 
@@ -112,10 +117,45 @@ async fn an_added_peer_is_connected(transports: &mut Transports, all: &[Peer]) {
     }
 }
 
+async fn without_peers_a_transport_waits_for_some(transports: &mut Transports, all: &[Peer]) {
+    for transport in transports.iter_mut() {
+        assert_eq!(transport.set_peers(&[]), Ok(()), "there may be no peers at all");
+        assert!(transport.peers().is_empty(), "no peers are listed when there are none");
+    }
+    let deadline = Instant::now() + PATIENCE;
+    while transports[1].send(NODES[0], Lane::Log, Bytes::new()) != SendOutcome::UnknownPeer {
+        assert!(Instant::now() < deadline, "without peers a node becomes unknown");
+        sleep(PAUSE).await;
+    }
+    for transport in transports.iter_mut() {
+        assert_eq!(transport.set_peers(all), Ok(()));
+    }
+    for (from, to) in [(0, 1), (1, 2), (2, 0)] {
+        wait_for_peers(transports[from].as_ref()).await;
+        let frame = Bytes::from(format!("{from} and {to} are peers again"));
+        send_until_received(transports, from, to, Lane::Log, &frame).await;
+    }
+}
+
+async fn a_peer_that_is_nowhere_disturbs_no_other(transports: &mut Transports, all: &[Peer]) {
+    let before = connections(transports[1].as_ref());
+    let more = [all, &[Peer::new(NOBODY, "localhost:1")]].concat();
+    assert_eq!(transports[1].set_peers(&more), Ok(()), "a peer may be added before it is started");
+    let statuses = transports[1].peers();
+    let added = statuses.iter().find(|status| status.peer == NOBODY);
+    assert!(added.is_some_and(|status| !status.is_connected), "it is listed, and not connected");
+    let outcome = transports[1].send(NOBODY, Lane::Log, Bytes::new());
+    assert!(!outcome.is_queued(), "nothing is queued for a peer that was never there");
+    sleep(SETTLING).await;
+    send_until_received(transports, 1, 0, Lane::Log, &Bytes::from_static(b"in spite of the missing")).await;
+    assert_eq!(transports[1].set_peers(all), Ok(()));
+    assert_eq!(connections(transports[1].as_ref()), before, "the connections with others are not touched");
+}
+
 async fn a_peer_that_has_moved_is_found(backend: &mut dyn Backend, transports: &mut Vec<Box<dyn Transport>>) {
     for index in [0, 2] {
         let mut old = transports.remove(index);
-        old.close().await;
+        close(old.as_mut()).await;
         drop(old);
         transports.insert(index, backend.start_elsewhere(NODES[index]).await);
         let moved = peers(backend);

@@ -11,11 +11,8 @@ use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use crate::counters::AtomicPeerCounters;
-use crate::inbox::{InboxSender, LaneInbox};
+use crate::backend::{Counters, GUEST_LANES, InboxSender, LaneInbox, Outbox};
 use crate::lock::lock;
-use crate::network::guests::GUEST_LANES;
-use crate::network::queue::LaneQueue;
 use crate::network::rivals::{Rivals, Verdict};
 use crate::network::tls::{BULK_PROTOCOL, MAIN_PROTOCOL};
 use crate::{Lane, NetworkConfig, SendOutcome, Unreachable};
@@ -75,12 +72,12 @@ pub(crate) struct Link {
     pub(crate) peer: NodeId,
     pub(crate) class: Class,
     role: Role,
-    queues: Vec<LaneQueue>,
+    outboxes: Vec<Outbox>,
     inboxes: Vec<LaneInbox>,
     max_frame_bytes: usize,
     #[cfg(feature = "quic")]
     log_streams: usize,
-    counters: Arc<AtomicPeerCounters>,
+    counters: Arc<Counters>,
     latest: Mutex<LatestConnection>,
     rivals: Mutex<Rivals>,
     is_closing: watch::Sender<bool>,
@@ -140,17 +137,18 @@ impl Link {
         role: Role,
         config: &NetworkConfig,
         inbox: &InboxSender,
-        counters: Arc<AtomicPeerCounters>,
+        counters: Arc<Counters>,
     ) -> Link {
         let limits = match role {
             Role::Peer => &config.lanes,
             Role::Guest => &GUEST_LANES,
         };
+        let outbox = |lane: &Lane| Outbox::new(*lane, limits, config.max_frame_bytes, Arc::clone(&counters));
         Link {
             peer,
             class,
             role,
-            queues: class.lanes().iter().map(|lane| LaneQueue::new(*lane, limits.of(*lane))).collect(),
+            outboxes: class.lanes().iter().map(outbox).collect(),
             inboxes: class.lanes().iter().map(|lane| inbox.for_peer(peer, *lane, limits)).collect(),
             max_frame_bytes: config.max_frame_bytes,
             #[cfg(feature = "quic")]
@@ -173,19 +171,12 @@ impl Link {
     }
 
     pub(crate) fn send(&self, lane: Lane, frame: Bytes) -> SendOutcome {
-        let frame_bytes = frame.len();
-        let outcome = if frame_bytes > self.max_frame_bytes {
-            SendOutcome::TooLarge
-        } else {
-            let queue = self.queues.iter().find(|queue| queue.lane() == lane);
-            queue.expect("a frame is sent over the link of its lane").push(frame)
-        };
-        self.counters.on_outcome(outcome, frame_bytes);
-        outcome
+        let outbox = self.outboxes.iter().find(|outbox| outbox.lane() == lane);
+        outbox.expect("a frame is sent over the link of its lane").push(frame)
     }
 
     pub(crate) fn is_open(&self) -> bool {
-        self.queues.iter().all(LaneQueue::is_open)
+        self.outboxes.iter().all(Outbox::is_open)
     }
 
     pub(crate) fn status(&self) -> LinkStatus {
@@ -219,7 +210,7 @@ impl Link {
 
     /// Refuses all further frames, and makes no more connections; queued frames may still be sent.
     pub(crate) fn close(&self) {
-        self.queues.iter().for_each(LaneQueue::close);
+        self.outboxes.iter().for_each(Outbox::close);
         self.is_closing.send_replace(true);
     }
 
@@ -346,7 +337,7 @@ impl Claim {
             if !self.link.is_open() {
                 latest.changed_at = Instant::now();
             }
-            self.link.queues.iter().for_each(LaneQueue::open);
+            self.link.outboxes.iter().for_each(Outbox::open);
             self.link.counters.on_connected();
             let (peer, class) = (self.link.peer.0, self.link.class);
             match self.link.role {
@@ -370,15 +361,15 @@ impl Claim {
         self.link.peer
     }
 
-    pub(crate) fn queues(&self) -> &[LaneQueue] {
-        &self.link.queues
+    pub(crate) fn outboxes(&self) -> &[Outbox] {
+        &self.link.outboxes
     }
 
-    pub(crate) fn inbox(&self, lane: Lane) -> Option<&LaneInbox> {
-        self.link.inboxes.iter().find(|inbox| inbox.lane() == lane)
+    pub(crate) fn inboxes(&self) -> &[LaneInbox] {
+        &self.link.inboxes
     }
 
-    pub(crate) fn counters(&self) -> &AtomicPeerCounters {
+    pub(crate) fn counters(&self) -> &Counters {
         &self.link.counters
     }
 
@@ -402,8 +393,7 @@ impl Drop for Claim {
             if self.link.is_open() {
                 latest.changed_at = Instant::now();
             }
-            let lost = self.link.queues.iter().map(LaneQueue::shut).sum();
-            self.link.counters.on_disconnected(lost);
+            self.link.outboxes.iter().for_each(Outbox::shut);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the networked backends share.
+//! What the networked backends share, on top of [`backend`](crate::backend).
 //!
 //! | file | what it does |
 //! |---|---|
@@ -11,8 +11,7 @@
 //! | `connection` | what a backend implements for its connections |
 //! | `dialing` | connects to peers, and finds out why a peer can't be reached |
 //! | `resolve` | looks up the addresses of peers |
-//! | `queue` | frames that wait to be sent |
-//! | `frames` | frames on a stream of bytes |
+//! | `frames` | reads frames, and complains of invalid ones |
 //! | `tls` | certificates, and which node they prove |
 //! | `rivals` | two processes under one id |
 //! | `expiry` | certificates that expire |
@@ -29,7 +28,6 @@ pub(crate) mod frames;
 mod guests;
 pub(crate) mod link;
 pub(crate) mod peers;
-pub(crate) mod queue;
 mod report;
 mod resolve;
 mod rivals;

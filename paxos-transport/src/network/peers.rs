@@ -17,13 +17,12 @@ use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::sleep;
 
-use crate::inbox::InboxSender;
+use crate::backend::{GUEST_LANES, InboxSender, Roster};
 use crate::lock::lock;
 use crate::network::calls::{CallDesk, Caller};
 use crate::network::complaints::Complaints;
 use crate::network::connection::Connection;
 use crate::network::dialing::KeepLinks;
-use crate::network::guests::GUEST_LANES;
 use crate::network::link::{Class, Link, Role};
 use crate::network::resolve::Lookups;
 use crate::network::table::{PeerLinks, PeerTable};
@@ -39,7 +38,8 @@ pub(crate) struct Network {
     pub(crate) config: NetworkConfig,
     inbox: InboxSender,
     pub(crate) guest_inbox: InboxSender,
-    pub(crate) nodes: Mutex<Nodes>,
+    /// All nodes that this one talks with.
+    pub(crate) nodes: Mutex<Roster<PeerLinks>>,
     pub(crate) lookups: Arc<Lookups>,
     pub(crate) calls: CallDesk,
     complaints: Complaints,
@@ -48,14 +48,6 @@ pub(crate) struct Network {
     /// The runtime that the transport was bound on.
     runtime: Handle,
     tasks: Mutex<JoinSet<()>>,
-}
-
-/// All nodes that this one talks with.
-#[derive(Debug)]
-pub(crate) struct Nodes {
-    pub(crate) peers: Arc<PeerTable>,
-    /// Nodes that connect without being peers; at most [`MAX_GUESTS`](crate::transport::MAX_GUESTS).
-    pub(crate) guests: BTreeMap<NodeId, Arc<PeerLinks>>,
 }
 
 /// Why an authenticated connection is refused.
@@ -76,10 +68,10 @@ impl Refusal {
 impl Network {
     pub(crate) fn new(config: NetworkConfig, inbox: InboxSender) -> Network {
         let others = config.peers.keys().filter(|peer| **peer != config.node);
-        let links = |peer: &NodeId| Arc::new(PeerLinks::new(*peer, Role::Peer, &config, &inbox));
-        let peers: PeerTable = others.map(|peer| (*peer, links(peer))).collect();
+        let links = |peer: &NodeId| (*peer, PeerLinks::new(*peer, Role::Peer, &config, &inbox));
+        let nodes = Roster::new(others.map(links));
         Network {
-            nodes: Mutex::new(Nodes { peers: Arc::new(peers), guests: BTreeMap::new() }),
+            nodes: Mutex::new(nodes),
             guest_inbox: inbox.with_shared_bounds(&GUEST_LANES),
             inbox,
             lookups: Arc::new(Lookups::new(
@@ -99,7 +91,7 @@ impl Network {
 
     /// The present links to all peers.
     pub(crate) fn peer_table(&self) -> Arc<PeerTable> {
-        Arc::clone(&lock(&self.nodes).peers)
+        Arc::clone(lock(&self.nodes).peers())
     }
 
     pub(crate) fn peers(&self) -> Vec<PeerStatus> {
@@ -113,27 +105,18 @@ impl Network {
         keeper: &dyn KeepLinks,
     ) -> Arc<PeerTable> {
         let renamed = self.lookups.set_names(addresses);
-        let before = self.peer_table();
-        let links = |peer: &NodeId| match before.get(peer) {
-            Some(links) => Arc::clone(links),
-            None => Arc::new(PeerLinks::new(*peer, Role::Peer, &self.config, &self.inbox)),
-        };
-        let table: Arc<PeerTable> = Arc::new(addresses.keys().map(|peer| (*peer, links(peer))).collect());
-        let mut nodes = lock(&self.nodes);
-        nodes.peers = Arc::clone(&table);
-        let promoted: Vec<_> = table.keys().filter_map(|peer| nodes.guests.remove(peer)).collect();
-        drop(nodes);
-        // They connect anew, with the queues of a peer.
-        for links in &promoted {
+        let links = |peer: NodeId| PeerLinks::new(peer, Role::Peer, &self.config, &self.inbox);
+        let changes = lock(&self.nodes).set_peers(addresses.keys().copied(), links);
+        for links in &changes.promoted {
             self.let_go(links);
         }
-        for (peer, links) in before.iter().filter(|(peer, _)| !table.contains_key(peer)) {
+        for (peer, links) in &changes.removed {
             tracing::info!(peer = peer.0, "peer removed");
             lock(&self.certificates).remove(&CertificateOwner::Node(*peer));
             self.let_go(links);
         }
-        for (peer, links) in table.iter() {
-            if !before.contains_key(peer) {
+        for (peer, links) in changes.peers.iter() {
+            if changes.added.contains_key(peer) {
                 tracing::info!(peer = peer.0, "peer added");
                 keeper.keep(self, links);
             } else if renamed.contains(peer) {
@@ -141,7 +124,7 @@ impl Network {
                 links.links().iter().for_each(|link| link.redial());
             }
         }
-        table
+        changes.peers
     }
 
     /// Sends for a short time what is queued for a node, then ends its connections.
@@ -280,9 +263,7 @@ impl Network {
         while identities.changed().await.is_ok() {
             let identity = Arc::clone(&identities.borrow_and_update());
             lock(&self.certificates).extend(by_owner(&identity));
-            let nodes = lock(&self.nodes);
-            let all: Vec<_> = nodes.peers.values().chain(nodes.guests.values()).cloned().collect();
-            drop(nodes);
+            let all: Vec<_> = lock(&self.nodes).all().cloned().collect();
             all.iter().flat_map(|links| links.links()).for_each(|link| self.check_shown(link));
         }
     }
@@ -353,8 +334,7 @@ impl Network {
     }
 
     fn close_links(&self) {
-        let nodes = lock(&self.nodes);
-        nodes.peers.values().chain(nodes.guests.values()).for_each(|links| links.close());
+        lock(&self.nodes).all().for_each(|links| links.close());
     }
 }
 

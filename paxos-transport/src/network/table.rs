@@ -7,8 +7,7 @@ use bytes::Bytes;
 use paxos_core::NodeId;
 use tokio::time::Instant;
 
-use crate::counters::AtomicPeerCounters;
-use crate::inbox::InboxSender;
+use crate::backend::{Counters, InboxSender};
 use crate::network::link::{Class, Link, Role};
 use crate::{Lane, NetworkConfig, PeerStatus, SendOutcome};
 
@@ -20,12 +19,12 @@ pub(crate) type PeerTable = BTreeMap<NodeId, Arc<PeerLinks>>;
 pub(crate) struct PeerLinks {
     node: NodeId,
     links: [Arc<Link>; 2],
-    pub(crate) counters: Arc<AtomicPeerCounters>,
+    pub(crate) counters: Arc<Counters>,
 }
 
 impl PeerLinks {
     pub(crate) fn new(node: NodeId, role: Role, config: &NetworkConfig, inbox: &InboxSender) -> PeerLinks {
-        let counters = Arc::new(AtomicPeerCounters::default());
+        let counters = Arc::new(Counters::default());
         let link = |class| Arc::new(Link::new(node, class, role, config, inbox, Arc::clone(&counters)));
         PeerLinks { node, links: Class::ALL.map(link), counters }
     }

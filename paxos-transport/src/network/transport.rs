@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use paxos_core::NodeId;
 
-use crate::inbox::Inbox;
+use crate::backend::Inbox;
 use crate::network::dialing::KeepLinks;
 use crate::network::peers::Network;
 use crate::network::table::PeerTable;

@@ -35,10 +35,10 @@ use tokio::time::Instant;
 
 use self::endpoints::{Endpoints, STOPPED};
 use self::paths::SendErrors;
-use crate::inbox::inbox;
+use crate::backend::{Pulse, inbox, write_frames};
 use crate::network::connection::Connection;
 use crate::network::dialing::Dialer;
-use crate::network::frames::{Pulse, read_all, write_all};
+use crate::network::frames::read_all;
 use crate::network::link::Ended;
 use crate::network::link::{Claim, Class};
 use crate::network::peers::Network;
@@ -146,8 +146,8 @@ const ROUND_TRIP_INTERVAL: Duration = Duration::from_secs(1);
 impl Connection for quinn::Connection {
     async fn carry(self, claim: &Arc<Claim>) -> Ended {
         let mut writers = JoinSet::new();
-        for (index, queue) in claim.queues().iter().enumerate() {
-            let streams = if queue.lane() == Lane::Log { claim.log_streams() } else { 1 };
+        for (index, outbox) in claim.outboxes().iter().enumerate() {
+            let streams = if outbox.lane() == Lane::Log { claim.log_streams() } else { 1 };
             for _ in 0..streams {
                 writers.spawn(write_stream(self.clone(), Arc::clone(claim), index));
             }
@@ -199,12 +199,12 @@ fn chain(connection: &quinn::Connection) -> Vec<CertificateDer<'static>> {
 
 /// Opens a stream, and writes frames of one lane to it.
 async fn write_stream(connection: quinn::Connection, claim: Arc<Claim>, index: usize) -> std::io::Result<()> {
-    let queue = &claim.queues()[index];
+    let outbox = &claim.outboxes()[index];
     let mut stream = connection.open_uni().await?;
-    if queue.lane() == Lane::Control {
+    if outbox.lane() == Lane::Control {
         stream.set_priority(1)?;
     }
-    write_all(&claim, &[queue], &mut stream, Pulse::default()).await?;
+    write_frames(&[outbox], &mut stream, Pulse::default()).await?;
     // Wait until the peer has acknowledged everything.
     stream.stopped().await?;
     Ok(())

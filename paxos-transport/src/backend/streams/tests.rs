@@ -1,6 +1,5 @@
 //! Writer and reader together, over a stream that reads and writes in pieces of any size.
 
-use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,15 +14,11 @@ use tokio::io::{DuplexStream, ReadBuf};
 use tokio::task::unconstrained;
 
 use super::*;
-use crate::certs::make_cluster;
-use crate::counters::AtomicPeerCounters;
-use crate::inbox::{Inbox, inbox};
-use crate::network::link::{Class, Link, Role};
-use crate::{NetworkConfig, TlsIdentity};
+use crate::backend::{InboxSender, inbox};
+use crate::lane::LaneLimits;
 
 const ONE: NodeId = NodeId(1);
-const TWO: NodeId = NodeId(2);
-const CLUSTER: &str = "frames";
+const MAX_FRAME_BYTES: usize = 16 << 20;
 const KIB: usize = 1 << 10;
 
 /// A stream that reads and writes at most this many bytes at a time.
@@ -78,50 +73,44 @@ impl AsyncRead for Cut {
     }
 }
 
-/// A node's connection to the other one, and its inbox.
-fn claim(own: NodeId, peer: NodeId) -> (Claim, Inbox) {
-    let certs = make_cluster(CLUSTER, &[ONE, TWO], &[]).expect("certificates are made");
-    let (_, chain, key) = certs.nodes.iter().find(|(node, ..)| *node == own).expect("every node has one");
-    let (authority, chain, key) = (certs.authority.as_bytes(), chain.as_bytes(), key.as_bytes());
-    let identity = TlsIdentity::from_pem(own, CLUSTER, authority, chain, key).expect("they are in order");
-    let config = NetworkConfig::new(own, ([127, 0, 0, 1], 0).into(), BTreeMap::new(), identity);
-    let (sender, inbox) = inbox();
-    let counters = Arc::new(AtomicPeerCounters::default());
-    let link = Link::new(peer, Class::Main, Role::Peer, &config, &sender, counters);
-    (Arc::new(link).claim(), inbox)
+/// The inboxes of a node's connection for `Control` and `Log`.
+fn inboxes(sender: &InboxSender) -> [LaneInbox; 2] {
+    [Lane::Control, Lane::Log].map(|lane| sender.for_peer(ONE, lane, &LaneLimits::default()))
 }
 
 /// Sends frames of these lengths from one node to another, in pieces of up to `most` bytes.
 async fn sent_and_received(lengths: &[usize], seed: u64, most: usize) -> (Vec<Bytes>, Vec<Bytes>) {
-    let (sending, _inbox) = claim(ONE, TWO);
-    let (receiving, mut inbox) = claim(TWO, ONE);
-    sending.opened();
+    let sending = Arc::default();
+    let outboxes = [Lane::Control, Lane::Log]
+        .map(|lane| Outbox::new(lane, &LaneLimits::default(), MAX_FRAME_BYTES, Arc::clone(&sending)));
+    let (sender, mut inbox) = inbox();
+    let (receiving, inboxes) = (Counters::default(), inboxes(&sender));
     let mut random = fastrand::Rng::with_seed(seed);
     let mut frame = |length: usize| (0..length).map(|_| random.u8(..)).collect::<Bytes>();
     let sent: Vec<Bytes> = lengths.iter().map(|length| frame(*length)).collect();
-    let queues: Vec<&LaneQueue> = sending.queues().iter().collect();
+    outboxes.iter().for_each(Outbox::open);
     for frame in &sent {
-        assert!(queues[1].push(frame.clone()).is_queued(), "there is room");
+        assert!(outboxes[1].push(frame.clone()).is_queued(), "there is room");
     }
-    for queue in &queues {
-        queue.close();
-    }
+    outboxes.iter().for_each(Outbox::close);
     let (mut out, mut into) = Cut::pair(seed, most);
-    let write = write_all(&sending, &queues, &mut out, Pulse::default());
+    let outboxes = outboxes.each_ref();
+    let write = write_frames(&outboxes, &mut out, Pulse::default());
     let mut received = Vec::new();
-    let read = async {
-        let read = read_all(&receiving, &mut into, Pulse::default()).await;
-        read.expect("the stream ends well");
-    };
-    let (written, ()) = tokio::join!(write, read);
+    let mut signs_of_life = 0;
+    let reader = FrameReader::new(&inboxes, &receiving, MAX_FRAME_BYTES);
+    let (written, read) = tokio::join!(write, reader.read(&mut into, None, || signs_of_life += 1));
     written.expect("everything is read");
+    read.expect("the stream ends well");
     // Everything has arrived already; tokio's budget must not make this task wait.
     let mut next = async || unconstrained(poll_fn(|context| Poll::Ready(inbox.poll(context)))).await;
     while let Poll::Ready(Some(arrived)) = next().await {
         assert_eq!((arrived.from, arrived.lane), (ONE, Lane::Log), "they are told apart by their header");
         received.push(arrived.frame);
     }
-    assert_eq!(receiving.counters().snapshot().nonsense, 0);
+    assert_eq!(signs_of_life, 1, "the stream starts with one");
+    assert_eq!(receiving.snapshot().nonsense, 0);
+    assert_eq!(receiving.snapshot().received, sending.snapshot().sent, "both sides count the same");
     (sent, received)
 }
 
@@ -158,10 +147,12 @@ async fn a_long_frame_behind_others_takes_nothing_of_the_next() {
 }
 
 /// The result of reading these bytes from a peer.
-async fn read(bytes: &[u8]) -> (io::Result<()>, u64) {
-    let (receiving, _inbox) = claim(TWO, ONE);
-    let read = read_all(&receiving, &mut &bytes[..], Pulse::default()).await;
-    (read, receiving.counters().snapshot().nonsense)
+async fn read(bytes: &[u8]) -> (Result<(), StreamError>, u64) {
+    let (sender, _inbox) = inbox();
+    let (counters, inboxes) = (Counters::default(), inboxes(&sender));
+    let read =
+        FrameReader::new(&inboxes, &counters, MAX_FRAME_BYTES).read(&mut &bytes[..], None, || {}).await;
+    (read, counters.snapshot().nonsense)
 }
 
 #[tokio::test]
@@ -169,17 +160,18 @@ async fn nonsense_ends_a_stream_and_is_counted_but_a_stream_that_breaks_off_is_n
     for nonsense in [
         &[255, 255, 255, 255, 0][..], // Too long.
         &[0, 0, 0, 0, 7],             // On no lane.
-        &[0, 0, 0, 0, 2],             // On the lane of the other connection.
+        &[0, 0, 0, 0, 2],             // On the lane of another connection.
         &[1, 0, 0, 0, 255, 0],        // A sign of life with bytes.
     ] {
         let (read, count) = read(nonsense).await;
-        let kind = read.expect_err("it can't be read").kind();
-        assert_eq!((kind, count), (io::ErrorKind::InvalidData, 1), "{nonsense:?}");
+        assert!(matches!(read, Err(StreamError::Nonsense { .. })), "{nonsense:?}: {read:?}");
+        assert_eq!(count, 1, "{nonsense:?}");
     }
     for broken in [&[9, 0][..], &[9, 0, 0, 0, 0, 1, 2, 3]] {
         let (read, count) = read(broken).await;
-        let kind = read.expect_err("it ends too early").kind();
-        assert_eq!((kind, count), (io::ErrorKind::UnexpectedEof, 0), "{broken:?}");
+        let is_cut =
+            matches!(&read, Err(StreamError::Io(error)) if error.kind() == io::ErrorKind::UnexpectedEof);
+        assert!(is_cut && count == 0, "{broken:?}: {read:?}");
     }
     let (read, count) = read(&SIGN_OF_LIFE).await;
     assert!(read.is_ok() && count == 0);

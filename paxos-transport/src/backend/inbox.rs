@@ -17,9 +17,12 @@ use crate::{Lane, Received};
 /// On every 16th frame `Bulk` goes first, so that it is not starved.
 const BULK_FIRST_EVERY: u32 = 16;
 
-/// The receiving side: hands out the frames of all peers.
+/// The frames of all nodes that have arrived: [`Transport::poll_receive`](crate::Transport::poll_receive)
+/// hands them out.
+///
+/// Urgent lanes go first, but `Bulk` is not starved. A transport owns one; made by [`inbox`].
 #[derive(Debug)]
-pub(crate) struct Inbox {
+pub struct Inbox {
     lanes: [mpsc::UnboundedReceiver<Arrived>; 3],
     turn: u32,
 }
@@ -31,23 +34,25 @@ struct Arrived {
     _reservation: Reservation,
 }
 
-/// The share of the inbox's bound that one frame takes.
+/// The share of the inbox's bound that one frame takes. It is returned when the user takes the frame, or when
+/// this is dropped.
+#[must_use]
 #[derive(Debug)]
-pub(crate) struct Reservation(
-    #[expect(dead_code, reason = "held until the frame is taken")] OwnedSemaphorePermit,
-);
+pub struct Reservation(#[expect(dead_code, reason = "held until the frame is taken")] OwnedSemaphorePermit);
 
 /// The sending side of an [`Inbox`], from which each peer and lane gets its own [`LaneInbox`].
 #[derive(Clone, Debug)]
-pub(crate) struct InboxSender {
+pub struct InboxSender {
     lanes: [mpsc::UnboundedSender<Arrived>; 3],
     /// The capacity of each lane, if all peers share it.
     shared: Option<[Arc<Semaphore>; 3]>,
 }
 
 /// The sending side of an [`Inbox`] for one peer on one lane.
+///
+/// A connection reserves the space of a frame before it reads the frame, and then puts it in.
 #[derive(Debug)]
-pub(crate) struct LaneInbox {
+pub struct LaneInbox {
     from: NodeId,
     lane: Lane,
     limit: LaneLimit,
@@ -56,8 +61,9 @@ pub(crate) struct LaneInbox {
     frames: mpsc::UnboundedSender<Arrived>,
 }
 
-/// Makes an empty inbox.
-pub(crate) fn inbox() -> (InboxSender, Inbox) {
+/// Makes an empty inbox, and its sending side.
+#[must_use]
+pub fn inbox() -> (InboxSender, Inbox) {
     // These channels are bounded all the same: each frame in them holds a reservation.
     let (control_in, control) = mpsc::unbounded_channel();
     let (log_in, log) = mpsc::unbounded_channel();
@@ -70,7 +76,7 @@ pub(crate) fn inbox() -> (InboxSender, Inbox) {
 
 impl Inbox {
     /// Takes a frame, from the most urgent lane that has one. `None` when no sending side is left.
-    pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Received>> {
+    pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Received>> {
         self.turn = self.turn.wrapping_add(1);
         let order = if self.turn.is_multiple_of(BULK_FIRST_EVERY) { [2, 1, 0] } else { [0, 1, 2] };
         let mut ended = 0;
@@ -85,7 +91,7 @@ impl Inbox {
     }
 
     /// Drops all frames, and accepts no more.
-    pub(crate) fn close(&mut self) {
+    pub fn close(&mut self) {
         for lane in &mut self.lanes {
             lane.close();
             while lane.try_recv().is_ok() {}
@@ -95,12 +101,14 @@ impl Inbox {
 
 impl InboxSender {
     /// Whether the receiving side still exists.
-    #[cfg(feature = "memory")]
-    pub(crate) fn is_open(&self) -> bool {
+    #[must_use]
+    pub fn is_open(&self) -> bool {
         self.lanes.iter().all(|lane| !lane.is_closed())
     }
 
-    pub(crate) fn for_peer(&self, from: NodeId, lane: Lane, limits: &LaneLimits) -> LaneInbox {
+    /// The inbox of one node on one lane, with the bounds of that lane for itself.
+    #[must_use]
+    pub fn for_peer(&self, from: NodeId, lane: Lane, limits: &LaneLimits) -> LaneInbox {
         let limit = countable(limits.of(lane));
         let capacity = match &self.shared {
             Some(shared) => Arc::clone(&shared[lane as usize]),
@@ -110,8 +118,8 @@ impl InboxSender {
     }
 
     /// A sending side whose peers share the bounds of each lane, instead of having each their own.
-    #[cfg(feature = "network")]
-    pub(crate) fn with_shared_bounds(&self, limits: &LaneLimits) -> InboxSender {
+    #[must_use]
+    pub fn with_shared_bounds(&self, limits: &LaneLimits) -> InboxSender {
         let capacity = |lane: Lane| Arc::new(Semaphore::new(countable(limits.of(lane)).bytes));
         InboxSender { lanes: self.lanes.clone(), shared: Some(Lane::ALL.map(capacity)) }
     }
@@ -123,26 +131,32 @@ fn countable(limit: LaneLimit) -> LaneLimit {
 }
 
 impl LaneInbox {
-    #[cfg(feature = "network")]
-    pub(crate) fn lane(&self) -> Lane {
+    /// The node whose frames it takes.
+    #[must_use]
+    pub fn from(&self) -> NodeId {
+        self.from
+    }
+
+    /// The lane whose frames it takes.
+    #[must_use]
+    pub fn lane(&self) -> Lane {
         self.lane
     }
 
-    /// Waits until a frame of this size fits. `None` if the receiving side is gone.
-    #[cfg(feature = "network")]
-    pub(crate) async fn reserve(&self, frame_bytes: usize) -> Option<Reservation> {
+    /// Waits until a frame of this size fits. `None` if the receiving side is gone. Cancel-safe.
+    pub async fn reserve(&self, frame_bytes: usize) -> Option<Reservation> {
         let permits = Arc::clone(&self.capacity).acquire_many_owned(self.cost(frame_bytes)).await.ok()?;
         (!self.frames.is_closed()).then_some(Reservation(permits))
     }
 
     /// Reserves space for a frame, if it fits now.
-    #[cfg(feature = "memory")]
-    pub(crate) fn try_reserve(&self, frame_bytes: usize) -> Option<Reservation> {
+    pub fn try_reserve(&self, frame_bytes: usize) -> Option<Reservation> {
         Arc::clone(&self.capacity).try_acquire_many_owned(self.cost(frame_bytes)).ok().map(Reservation)
     }
 
     /// Adds a frame for which space was reserved. `false` if the receiving side is gone.
-    pub(crate) fn put(&self, reservation: Reservation, frame: Bytes) -> bool {
+    #[must_use = "a connection whose receiving side is gone is closed"]
+    pub fn put(&self, reservation: Reservation, frame: Bytes) -> bool {
         let received = Received { from: self.from, lane: self.lane, frame };
         self.frames.send(Arrived { received, _reservation: reservation }).is_ok()
     }
