@@ -10,7 +10,7 @@
 //!
 //! ```
 //! use bytes::Bytes;
-//! use paxos_core::Time;
+//! use paxos_core::{Slot, Time};
 //! use paxos_core::sim::{Machine, ModelDisk, Random, Simulation};
 //!
 //! /// Adds up bytes.
@@ -24,11 +24,11 @@
 //!     fn draw_query(_random: &mut Random) -> Bytes {
 //!         Bytes::new()
 //!     }
-//!     fn apply(&mut self, command: &[u8], _time: Time) -> Bytes {
+//!     fn apply(&mut self, _slot: Slot, _time: Time, command: &Bytes) -> Bytes {
 //!         self.0 += u64::from(command[0]);
 //!         self.snapshot()
 //!     }
-//!     fn query(&self, _query: &[u8], _time: Time) -> Option<Bytes> {
+//!     fn query(&self, _query: &Bytes, _time: Time) -> Option<Bytes> {
 //!         Some(self.snapshot())
 //!     }
 //!     fn digest(&self) -> u64 {
@@ -71,6 +71,7 @@ mod ending;
 mod event;
 mod fetches;
 mod history;
+mod hunt;
 mod locks;
 mod machine;
 mod marks;
@@ -79,12 +80,15 @@ mod node;
 mod observer;
 mod operators;
 mod outputs;
+#[cfg(feature = "paxos-sim")]
+mod program;
 mod relevance;
 mod rule;
 mod scenario;
 mod schedule;
 mod shrink;
 mod streams;
+mod suite;
 mod trace;
 mod trouble;
 mod world;
@@ -94,22 +98,27 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub use self::disk::{Disk, ModelDisk};
 pub use self::history::{Action, Operation};
-pub use self::machine::{Machine, Registers};
+pub use self::hunt::{HuntProgress, Hunted, Kill, MutantHunt};
+pub use self::machine::{BegunSnapshot, Machine, Registers};
 pub use self::marks::{Mark, Marks};
+#[cfg(feature = "paxos-sim")]
+pub use self::program::Program;
 pub use self::rule::{Rule, Violation};
 pub use self::scenario::{Fault, Scenario, TICK_UNITS, Weather};
 pub use self::shrink::shrunk;
+pub use self::suite::{Findings, MalformedSeeds, Suite, seeds_of};
 pub use self::world::Report;
 pub use crate::mutant::Mutant;
 pub use crate::random::Random;
 
+use self::trace::Detail;
 use self::world::World;
 
 /// A run that has not begun, over state machine `M` and disks `D`.
 #[derive(Debug)]
 pub struct Simulation<M, D> {
     scenario: Scenario,
-    is_traced: bool,
+    detail: Option<Detail>,
     of: PhantomData<fn() -> (M, D)>,
 }
 
@@ -123,20 +132,28 @@ impl<M: Machine, D: Disk> Simulation<M, D> {
     /// The run of a scenario.
     #[must_use]
     pub fn new(scenario: Scenario) -> Self {
-        Simulation { scenario, is_traced: false, of: PhantomData }
+        Simulation { scenario, detail: None, of: PhantomData }
     }
 
-    /// Keeps a trace of the run.
+    /// Keeps a trace of the run: all that nodes send, receive, store and apply.
     #[must_use]
     pub fn traced(mut self) -> Self {
-        self.is_traced = true;
+        self.detail = Some(Detail::Everything);
+        self
+    }
+
+    /// Keeps a brief trace of the run: what its clients ask for and are answered, what is applied, and which
+    /// snapshots are taken and restored, as the [`Machine`] shows it; and what befalls the nodes meanwhile.
+    #[must_use]
+    pub fn traced_briefly(mut self) -> Self {
+        self.detail = Some(Detail::Machine);
         self
     }
 
     /// Runs it. A panic inside counts as a violation of [`Rule::Assertion`].
     #[must_use]
     pub fn run(self) -> Report {
-        let mut world = World::<M, D>::new(self.scenario, self.is_traced);
+        let mut world = World::<M, D>::new(self.scenario, self.detail);
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| world.run())) {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let what = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic").to_owned();
