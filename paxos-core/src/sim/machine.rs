@@ -64,8 +64,8 @@ pub trait Machine: Default {
         Box::new(move || snapshot)
     }
 
-    /// The state that [`snapshot`](Machine::snapshot) made the bytes of.
-    fn restore(snapshot: &[u8]) -> Self;
+    /// Replaces any state by that which [`snapshot`](Machine::snapshot) made the bytes of.
+    fn restore(&mut self, snapshot: &[u8]);
 
     /// How a brief trace shows a command or query: by default its bytes, what is not printable escaped.
     fn show(action: &Action) -> String {
@@ -159,9 +159,9 @@ impl Machine for Registers {
         self.numbers().flat_map(u64::to_le_bytes).collect()
     }
 
-    fn restore(mut snapshot: &[u8]) -> Self {
-        let values = std::array::from_fn(|_| snapshot.get_u64_le());
-        Registers { values, locks: Locks::restore(&mut snapshot) }
+    fn restore(&mut self, mut snapshot: &[u8]) {
+        self.values = std::array::from_fn(|_| snapshot.get_u64_le());
+        self.locks = Locks::restore(&mut snapshot);
     }
 
     fn check(history: &[Operation]) -> Result<(), String> {

@@ -37,8 +37,8 @@
 //!     fn snapshot(&self) -> Bytes {
 //!         Bytes::copy_from_slice(&self.0.to_le_bytes())
 //!     }
-//!     fn restore(snapshot: &[u8]) -> Self {
-//!         Sum(u64::from_le_bytes(snapshot.try_into().expect("a snapshot is a sum")))
+//!     fn restore(&mut self, snapshot: &[u8]) {
+//!         self.0 = u64::from_le_bytes(snapshot.try_into().expect("a snapshot is a sum"));
 //!     }
 //! }
 //!
@@ -83,6 +83,7 @@ mod outputs;
 #[cfg(feature = "paxos-sim")]
 mod program;
 mod relevance;
+mod replay;
 mod rule;
 mod scenario;
 mod schedule;
@@ -97,12 +98,13 @@ use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub use self::disk::{Disk, ModelDisk};
-pub use self::history::{Action, Operation};
+pub use self::history::{Access, Action, Operation, check_register};
 pub use self::hunt::{HuntProgress, Hunted, Kill, MutantHunt};
 pub use self::machine::{BegunSnapshot, Machine, Registers};
 pub use self::marks::{Mark, Marks};
 #[cfg(feature = "paxos-sim")]
 pub use self::program::Program;
+pub use self::replay::{Retold, replay};
 pub use self::rule::{Rule, Violation};
 pub use self::scenario::{Fault, Scenario, TICK_UNITS, Weather};
 pub use self::shrink::shrunk;

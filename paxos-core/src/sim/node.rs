@@ -191,12 +191,13 @@ impl<M: Machine> Application<M> {
         }
     }
 
-    pub(super) fn restore(slot: Slot, mut content: Bytes, limits: SessionLimits) -> Application<M> {
+    /// Replaces the state by that of the snapshot of this slot.
+    pub(super) fn restore(&mut self, slot: Slot, mut content: Bytes) {
         let (outcomes, time) = (content.get_u64_le(), Time(content.get_u64_le()));
         let machine = content.get_u64_le() as usize;
-        let machine = M::restore(&content.split_to(machine));
-        let sessions = Sessions::decode(content, limits).expect("the simulation has written it itself");
-        Application { machine, sessions, applied: slot, time, outcomes, limits }
+        self.machine.restore(&content.split_to(machine));
+        self.sessions = Sessions::decode(content, self.limits).expect("the simulation has written it itself");
+        (self.applied, self.time, self.outcomes) = (slot, time, outcomes);
     }
 
     /// The state of a node that starts: that of its snapshot, or the first one.
@@ -204,14 +205,11 @@ impl<M: Machine> Application<M> {
         snapshot: Option<(SnapshotMeta, Bytes)>,
         limits: SessionLimits,
     ) -> Application<M> {
-        match snapshot {
-            Some((meta, content)) => Application::restore(meta.slot, content, limits),
-            None => Application::new(limits),
+        let mut application = Application::new(limits);
+        if let Some((meta, content)) = snapshot {
+            application.restore(meta.slot, content);
         }
-    }
-
-    pub(super) fn limits(&self) -> SessionLimits {
-        self.limits
+        application
     }
 }
 

@@ -11,7 +11,7 @@ use super::history::Action;
 use super::machine::Machine;
 use super::marks::Mark;
 use super::network::Parcel;
-use super::node::{Application, PendingSnapshot};
+use super::node::PendingSnapshot;
 use super::rule::Rule;
 use super::scenario::TICK_UNITS;
 use super::world::World;
@@ -332,7 +332,7 @@ impl<M: Machine, D: Disk> World<M, D> {
         let state = &mut self.nodes[node];
         let content = state.disk.snapshot(meta.slot).map(|(_, content)| content);
         let content = content.expect("a snapshot that is installed is on the disk");
-        state.application = Application::restore(meta.slot, content, state.application.limits());
+        state.application.restore(meta.slot, content);
         state.snapshot_begun = meta.slot;
         state.has_restored = true;
         self.fetches.on_restore(node);
