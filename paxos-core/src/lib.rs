@@ -43,6 +43,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! The [guide] has a driver for three replicas, with disks, crashes and messages between them.
+//!
 //! # Messages
 //!
 //! | message | from, to | meaning |
@@ -132,6 +134,7 @@ pub mod frames;
 #[cfg(any(test, feature = "fuzz"))]
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod guide;
 mod id;
 mod log;
 mod membership;
