@@ -54,6 +54,12 @@
 //! Each node has a monotonic clock that is a little wrong and a wall clock that may jump, from which time
 //! gets into the log. Something expires all the time, and nothing may do so early or be seen after that.
 //!
+//! A [`Simulation`] is one seed; a [`Suite`] runs many on all cores, and a [`MutantHunt`] finds out whether
+//! known bugs of the protocol would be noticed. `Program`, with the feature `paxos-sim`, is all of that as a
+//! `main` of one line. A [`Machine`] and a [`Disk`] of your own take the places of [`Registers`] and
+//! [`ModelDisk`]; `paxos-node` and `paxos-storage`, each with its feature `sim`, make them of any state
+//! machine and storage that a node runs with.
+//!
 //! Deliberately absent: torn and rotten bytes on a disk. They depend on the disk's format; a storage brings
 //! its own [`Disk`] for that. A disk that lies or is lost breaks an assumption of Paxos, so there are always
 //! enough others for a quorum, and the nodes of such disks do not come back.
