@@ -111,8 +111,8 @@
 //! # }
 //! ```
 //!
-//! Keep each seed that has failed once: [`Program::failed_before`](paxos_core::sim::Program::failed_before)
-//! and [`Suite::failed_before`](paxos_core::sim::Suite::failed_before) take a list, and run it first.
+//! Keep each seed that has failed once: `Program::failed_before` and
+//! [`Suite::failed_before`](paxos_core::sim::Suite::failed_before) take a list, and run it first.
 //!
 //! # Your own storage
 //!
