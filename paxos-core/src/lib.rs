@@ -43,6 +43,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! The [guide] has a driver for three replicas, with disks, crashes and messages between them.
+//!
 //! # Messages
 //!
 //! | message | from, to | meaning |
@@ -116,9 +118,9 @@
 //!
 //! How this is tested: the feature `sim` adds the module `sim`, a deterministic simulation of whole clusters
 //! under every fault that the above allows for, which checks each step by the rules of the paper, and the
-//! program `paxos-sim`, which runs it over many seeds. Your own state machines and disks can run in it.
-//! `tests/basic_model.rs` checks every state of a small Basic Paxos, `tests/multi_model` every state of three
-//! replicas within bounds.
+//! program `paxos-sim` (a feature of that name), which runs it over many seeds. Your own state machines and
+//! disks can run in it. `tests/basic_model.rs` checks every state of a small Basic Paxos, `tests/multi_model`
+//! every state of three replicas within bounds.
 //!
 //! Deliberately absent: Byzantine faults (peers are authenticated and run this code).
 
@@ -132,6 +134,7 @@ pub mod frames;
 #[cfg(any(test, feature = "fuzz"))]
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod guide;
 mod id;
 mod log;
 mod membership;

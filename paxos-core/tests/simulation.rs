@@ -47,6 +47,47 @@ fn wrong_calls_are_refused() {
 }
 
 #[test]
+fn a_run_begins_with_the_seeds_of_a_list_and_adds_a_row_to_a_ledger() {
+    let path = |name: &str| std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let (list, ledger) = (path("failed_seeds.txt"), path("ledger.md"));
+    let _ = std::fs::remove_file(&ledger); // Of an earlier run of this test, if there was one.
+    let [list_name, ledger_name] = [&list, &ledger].map(|path| path.to_str().expect("a path in UTF-8"));
+    let options = ["--failed-seeds", list_name, "--ledger", ledger_name];
+    let run = || paxos_sim(&[&["--events", "1", "--seed", "7", "--jobs", "1"][..], &options].concat());
+    std::fs::write(&list, "11 # the first\n").expect("the list is written");
+    for _ in 0..2 {
+        assert!(run().status.success());
+    }
+    let told = std::fs::read_to_string(&ledger).expect("the ledger was written");
+    let of_list = Simulation::<Registers, ModelDisk>::of_seed(11).run().events.to_string();
+    let rows: Vec<&str> = told.lines().filter(|line| line.ends_with("| 1 from 7 on | 0 |  |")).collect();
+    assert_eq!(rows.len(), 2, "{told}");
+    assert!(rows[0].replace(' ', "").starts_with(&format!("|{of_list}|")), "{told}");
+    assert_eq!(told.matches("| events |").count(), 1, "{told}");
+
+    std::fs::write(&list, "eleven\n").expect("the list is written");
+    let refused = run();
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("line 1 is no seed"));
+}
+
+#[test]
+fn a_brief_trace_tells_what_the_machine_sees_and_changes_nothing() {
+    let simulation = || Simulation::<Registers, ModelDisk>::of_seed(SEED_WITHOUT);
+    let (brief, quiet) = (simulation().traced_briefly().run(), simulation().run());
+    assert_eq!((brief.events, brief.slots), (quiet.events, quiet.slots));
+    let has = |part: &str| brief.trace.iter().any(|line| line.contains(part));
+    for part in ["with an empty state", " leads", " asks node ", " applies slot ", " is answered: "] {
+        assert!(has(part), "{part}");
+    }
+    assert!(!has(" sends: ") && !has(" receives ") && !has(" synced: "));
+    let run = paxos_sim(&["replay", &SEED_WITHOUT.to_string(), "--brief"]);
+    let told = String::from_utf8_lossy(&run.stdout);
+    let lines: Vec<&str> = told.lines().collect();
+    assert_eq!(lines[..lines.len() - 1], brief.trace);
+}
+
+#[test]
 fn a_mutant_that_is_found_is_told_and_one_that_is_not_fails_the_run() {
     let found = paxos_sim(&["mutants", "--only", "SendBeforeSync"]);
     assert!(found.status.success());

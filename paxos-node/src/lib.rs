@@ -57,7 +57,7 @@
 //!
 //! # Features
 //!
-//! All are on by default. Without any the library is node, client and traits, and needs neither a command
+//! All but `sim` are on by default. Without any the library is node, client and traits, and needs neither a command
 //! line nor a server.
 //!
 //! | feature | what it adds |
@@ -67,6 +67,7 @@
 //! | `kv` | the key-value store, a state machine to start from |
 //! | `in-process` | whole clusters in one process, over any backends |
 //! | `bench` | [measures](bench) any backends against each other; implies `kv` and `in-process` |
+//! | `sim` | your state machine in the simulator of `paxos-core` |
 //! | `server` | the program `paxos-node`: the store behind fronts for Redis clients and HTTP; implies `bench` |
 
 // A print may block until somebody reads it, or panic if nobody does: see `cli::terminal`.
@@ -107,6 +108,8 @@ pub mod rescue;
 mod runtime;
 mod session;
 mod settings;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod state_machine;
 mod status;
 

@@ -426,6 +426,12 @@
 //! unsynced data implements, too (`file/disk/simulated.rs`); the tests crash that disk at every operation
 //! (`file/tests/crash.rs`).
 //!
+//! # Simulate it
+//!
+//! The suite calls a storage as no node would. With the feature `sim`, simulated clusters run on it, crash in
+//! the middle of writes and snapshots, and check that nothing which any node was told is forgotten: the
+//! module `sim` takes a function that makes an empty storage and one that opens it again.
+//!
 //! # Use it
 //!
 //! `paxos_node::Node::start` takes any `Box<dyn Storage>`. Open the storage first, and leave

@@ -33,7 +33,8 @@
 //! ```
 //!
 //! To write a backend of your own, implement [`Storage`] and run [`conformance::check`] on it;
-//! [the guide](guide) does so with a whole small one.
+//! [the guide](guide) does so with a whole small one. With the feature `sim`, whole simulated clusters run on
+//! it, through crashes at bad moments: see the module `sim`.
 //!
 //! Deliberately absent: the thread that calls the storage, which is the user's choice; the protocol, which is
 //! in [`paxos_core`]; and any knowledge of transports.
@@ -60,6 +61,8 @@ mod lock;
 #[cfg(feature = "memory")]
 pub mod memory;
 mod registry;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 mod storage;
 
 pub use error::{Damage, DamageCause, Error, ErrorKind};

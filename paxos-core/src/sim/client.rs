@@ -154,6 +154,16 @@ impl Client {
         self.waits_for = Waiting::Nothing;
     }
 
+    /// What it asks for, if that is anything of the state machine.
+    fn action(&self) -> Option<&Action> {
+        let asks = match self.waits_for {
+            Waiting::Nothing => false,
+            Waiting::Command(_) => self.session.is_some(), // Else it opens one.
+            Waiting::Read(_) => true,
+        };
+        self.history.last().filter(|_| asks).map(|operation| &operation.action)
+    }
+
     /// The query of the read under way.
     pub(super) fn query(&self) -> Option<Bytes> {
         match &self.history.last()?.action {
@@ -204,6 +214,9 @@ impl<M: Machine, D: Disk> World<M, D> {
         let what = if matches!(input, Input::Read { .. }) { "a read" } else { "a command" };
         let id = self.nodes[node].id;
         self.trace.event(now, || format!("client {index} asks node {id} for {what}"));
+        if let Some(action) = self.clients[index].action().filter(|_| self.clients[index].asked_again == 0) {
+            self.trace.machine(now, || format!("client {index} asks node {id}: {}", M::show(action)));
+        }
         let is_paused = self.nodes[node].paused_until_units > now;
         let patience_ticks = if self.nodes[node].is_up() {
             self.clients[index].patience_ticks(self.scenario.retry_ticks)
@@ -213,6 +226,17 @@ impl<M: Machine, D: Disk> World<M, D> {
         self.wake_client(index, patience_ticks * TICK_UNITS);
         if !is_paused {
             self.step(node, input);
+        }
+    }
+
+    /// Adds to a brief trace that a client was answered.
+    pub(super) fn tell_answer(&mut self, client: usize) {
+        if let Some(Operation { action, answered: Some((at_units, answer)), .. }) =
+            self.clients[client].history.last()
+            && *at_units == self.schedule.now_units()
+        {
+            let shown = || format!("client {client} is answered: {}", M::show_answer(action, answer));
+            self.trace.machine(*at_units, shown);
         }
     }
 

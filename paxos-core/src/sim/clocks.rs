@@ -16,6 +16,8 @@ use crate::{Input, Reading, Replica, Time};
 pub(super) const MS_UNITS: u64 = TICK_UNITS / 10;
 /// What is due is proposed again after this time, if it has not been applied.
 const DUE_AGAIN_TICKS: u64 = 10;
+/// No more commands that are due are proposed at once.
+const MAX_DUE: usize = 32;
 /// What a right wall clock shows when a run begins.
 const START_MS: u64 = 1_700_000_000_000;
 /// The furthest that a wall clock jumps.
@@ -81,10 +83,12 @@ impl<M: Machine, D: Disk> World<M, D> {
             return;
         }
         let Some(time) = state.replica.as_ref().map(Replica::leader_time) else { return };
-        if let Some(command) = state.application.machine.due(time).filter(|_| time > Time::NONE) {
-            let command = SessionCommand::Repeatable { command }.encode();
+        let due = state.application.machine.due(time).into_iter();
+        let commands: Vec<_> =
+            due.map(|command| SessionCommand::Repeatable { command }.encode()).take(MAX_DUE).collect();
+        if !commands.is_empty() && time > Time::NONE {
             self.nodes[node].proposed_due_units = now_units;
-            self.step(node, Input::Propose { commands: vec![command] });
+            self.step(node, Input::Propose { commands });
         }
     }
 
@@ -99,7 +103,7 @@ impl<M: Machine, D: Disk> World<M, D> {
         let (id, wall) =
             (self.nodes[node].id, self.nodes[node].clocks.reading(self.schedule.now_units()).wall);
         self.trace
-            .event(self.schedule.now_units(), || format!("the wall clock of node {id} jumps to {wall}"));
+            .trouble(self.schedule.now_units(), || format!("the wall clock of node {id} jumps to {wall}"));
         let interval = self.scenario.wall_jump_ticks * TICK_UNITS;
         self.schedule.after(1 + self.time_random.below(2 * interval), Event::WallJump);
     }

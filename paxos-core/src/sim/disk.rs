@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
+use super::marks::Mark;
+use crate::mutant::Mutant;
 use crate::random::Random;
 use crate::{Entry, HardState, NodeId, Recovered, Slot, SnapshotMeta, Write};
 
@@ -11,6 +13,14 @@ use crate::{Entry, HardState, NodeId, Recovered, Slot, SnapshotMeta, Write};
 ///
 /// The simulation decides when a sync takes place; until then it keeps the writes itself.
 pub trait Disk {
+    /// Rare events that runs on this disk never meet. A [`Suite`](super::Suite) does not miss them. By
+    /// default those that need a disk which [decays](Disk::decay).
+    const NEVER_MEETS: &'static [Mark] = &[Mark::MemoryLost, Mark::MemoryRepaired];
+
+    /// Mutants that runs on this disk can't show. A [`MutantHunt`](super::MutantHunt) does not look for them.
+    /// By default those that need a disk which [decays](Disk::decay).
+    const NEVER_SHOWS: &'static [Mutant] = &[Mutant::RepairingPromises, Mutant::RepairingRunsForLeader];
+
     /// An empty disk that belongs to `node`. It draws all its randomness from `seed`.
     fn format(node: NodeId, seed: u64) -> Self;
 
@@ -62,6 +72,9 @@ pub struct ModelDisk {
 }
 
 impl Disk for ModelDisk {
+    const NEVER_MEETS: &'static [Mark] = &[];
+    const NEVER_SHOWS: &'static [Mutant] = &[];
+
     fn format(_: NodeId, _: u64) -> ModelDisk {
         ModelDisk::default()
     }

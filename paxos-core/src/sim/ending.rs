@@ -19,7 +19,7 @@ impl<M: Machine, D: Disk> World<M, D> {
         if let Some(streams) = &mut self.streams {
             streams.is_calm = true;
         }
-        self.trace.event(self.schedule.now_units(), || String::from("calm returns"));
+        self.trace.trouble(self.schedule.now_units(), || String::from("calm returns"));
         if self.scenario.minority_stays_away {
             while self.may_lose_one() {
                 let node = self.trouble_random.index(self.nodes.len());
@@ -90,11 +90,12 @@ impl<M: Machine, D: Disk> World<M, D> {
         let mut state = Application::<M>::new(self.scenario.sessions);
         let mut applied = HashSet::new();
         for (slot, value) in self.observer.log() {
-            state.apply(slot, value, Time::NONE, |key, outcome| {
+            let told = |key, outcome: &Outcome| {
                 if matches!(outcome, Outcome::Applied { .. }) {
                     applied.extend(key);
                 }
-            });
+            };
+            state.apply(slot, value, Time::NONE, |_, _| (), told);
         }
         self.observer.on_replayed(state.digest(), &applied);
     }

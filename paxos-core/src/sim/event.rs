@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::network::Parcel;
+use super::node::PendingSnapshot;
 use crate::{NodeId, Slot, SnapshotMeta};
 
 /// What happens at a time of the schedule.
@@ -19,7 +20,7 @@ pub(super) enum Event {
     Flap,
     WallJump,
     Start(usize),
-    SnapshotTaken(usize, u64, SnapshotMeta, Bytes),
+    SnapshotTaken(usize, u64, PendingSnapshot),
     SnapshotLoaded(usize, u64, NodeId, SnapshotMeta, u64, Bytes),
     SnapshotStored(usize, u64, Slot, u64),
     SnapshotWhole(usize, u64, SnapshotMeta, Bytes),

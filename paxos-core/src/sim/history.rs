@@ -36,9 +36,10 @@ pub enum Action {
     Query(Bytes),
 }
 
-/// An operation on one register.
+/// An operation on one register: it reads a value, writes one that no other access writes, or does both at
+/// once. Before the first write the register holds 0.
 #[derive(Clone, Copy, Debug)]
-struct Access {
+pub struct Access {
     invoked: u64,
     /// When it was answered; never is later than everything.
     answered: u64,
@@ -46,6 +47,17 @@ struct Access {
     writes: Option<u64>,
     /// The value that was seen; a swap that was not answered may have seen any.
     saw: Option<u64>,
+}
+
+impl Access {
+    /// What an operation of a client comes to, if it writes this value, and has seen that one. `None` if it
+    /// neither changed nor saw anything.
+    #[must_use]
+    pub fn of(operation: &Operation, writes: Option<u64>, saw: Option<u64>) -> Option<Access> {
+        let answered = operation.answered.as_ref().map_or(u64::MAX, |(at, _)| *at);
+        let is_any = writes.is_some() || saw.is_some();
+        is_any.then_some(Access { invoked: operation.invoked_units, answered, writes, saw })
+    }
 }
 
 /// Checks a history of [`Registers`](super::Registers).
@@ -61,28 +73,31 @@ pub(super) fn check_registers<'a>(history: impl IntoIterator<Item = &'a Operatio
                 let mut command = &command[..];
                 (command.get_u8(), Some(command.get_u64_le()))
             }
-            Action::Query(_) if saw.is_none() => continue, // It neither changed nor saw anything.
             Action::Query(query) => (query[0], None),
         };
-        let answered = operation.answered.as_ref().map_or(u64::MAX, |(at, _)| *at);
-        let access = Access { invoked: operation.invoked_units, answered, writes, saw };
-        by_register.entry(register).or_default().push(access);
+        by_register.entry(register).or_default().extend(Access::of(operation, writes, saw));
     }
-    for (register, mut accesses) in by_register {
-        let seen: HashSet<u64> = accesses.iter().filter_map(|access| access.saw).collect();
-        // A swap without an answer whose value nobody saw may as well not have taken place.
-        accesses.retain(|access| {
-            access.saw.is_some() || access.writes.is_some_and(|value| seen.contains(&value))
-        });
-        accesses.sort_by_key(|access| access.invoked);
-        if let Some(stuck) = first_unexplained(&accesses) {
-            return Err(format!(
-                "register {register}: no order of its {} operations explains {stuck:?}",
-                accesses.len()
-            ));
-        }
+    by_register.into_iter().try_for_each(|(register, accesses)| {
+        check_register(accesses).map_err(|problem| format!("register {register}: {problem}"))
+    })
+}
+
+/// Checks whether the history of one register is linearizable: a [`Machine`](super::Machine) whose commands
+/// write values of their own can check itself with it, key by key.
+///
+/// # Errors
+///
+/// Says what no order explains, or that it would take too long to find one.
+pub fn check_register(mut accesses: Vec<Access>) -> Result<(), String> {
+    let seen: HashSet<u64> = accesses.iter().filter_map(|access| access.saw).collect();
+    // A swap without an answer whose value nobody saw may as well not have taken place.
+    accesses
+        .retain(|access| access.saw.is_some() || access.writes.is_some_and(|value| seen.contains(&value)));
+    accesses.sort_by_key(|access| access.invoked);
+    match first_unexplained(&accesses) {
+        None => Ok(()),
+        Some(stuck) => Err(format!("no order of its {} operations explains {stuck:?}", accesses.len())),
     }
-    Ok(())
 }
 
 /// The state of the search: which accesses are in order already, and the value after them.

@@ -4,42 +4,82 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::history::{self, Action, Operation};
 use super::locks::{self, Locks};
-use crate::Time;
+use super::marks::Mark;
+#[cfg(doc)]
+use super::rule::Rule;
+use crate::mutant::Mutant;
 use crate::random::Random;
+use crate::{Slot, Time};
+
+/// A snapshot that was begun: makes its bytes, perhaps after later commands were applied.
+pub type BegunSnapshot = Box<dyn FnOnce() -> Bytes>;
 
 /// A state machine that the simulation replicates, with the commands and queries that its clients draw.
+///
+/// If it panics, the run ends with a violation of [`Rule::Assertion`] that has the message of the panic.
 pub trait Machine: Default {
+    /// Whether snapshots of equal states have equal bytes. If not, only digests and answers are compared.
+    const HAS_EQUAL_SNAPSHOTS: bool = true;
+
+    /// Rare events that runs of this machine never meet. A [`Suite`](super::Suite) does not miss them. By
+    /// default that which needs a query that is [answered](Machine::query) with `None`.
+    const NEVER_MEETS: &'static [Mark] = &[Mark::ReadAheadOfLog];
+
+    /// Mutants that runs of this machine can't show. A [`MutantHunt`](super::MutantHunt) does not look for
+    /// them. By default those that only a machine notices whose answers depend on time.
+    const NEVER_SHOWS: &'static [Mutant] = &[Mutant::AppliedByOwnClock, Mutant::FencingNumberKept];
+
     /// A command for a client to propose. `number` is another one each time.
     fn draw_command(number: u64, random: &mut Random) -> Bytes;
 
     /// A query for a client to ask; it must not change the state.
     fn draw_query(random: &mut Random) -> Bytes;
 
-    /// Carries a command out at this time of the log, and answers it. Must depend on nothing but the state
-    /// and the arguments.
-    fn apply(&mut self, command: &[u8], time: Time) -> Bytes;
+    /// Carries a command out in this slot, at this time of the log, and answers it. Must depend on nothing
+    /// but the state and the arguments.
+    fn apply(&mut self, slot: Slot, time: Time, command: &Bytes) -> Bytes;
 
     /// Answers a query, given the time of the leader that has let it go. `None` if the answer depends on a
     /// time to which the log has not come yet: then the client asks again.
-    fn query(&self, query: &[u8], time: Time) -> Option<Bytes>;
+    fn query(&self, query: &Bytes, time: Time) -> Option<Bytes>;
 
-    /// A command that the leader is to propose by itself, as it is due at this time; none by default. It may
-    /// be applied more than once.
-    fn due(&self, time: Time) -> Option<Bytes> {
+    /// Commands that the leader is to propose by itself, as they are due at this time; none by default. They
+    /// may be applied more than once.
+    fn due(&self, time: Time) -> Vec<Bytes> {
         let _ = time;
-        None
+        Vec::new()
     }
 
     /// A fingerprint of the state: the same for equal states, and cheap, as it is taken after every slot.
     fn digest(&self) -> u64;
 
-    /// The state as bytes: the same for equal states.
+    /// The state as bytes.
     fn snapshot(&self) -> Bytes;
 
-    /// The state that [`snapshot`](Machine::snapshot) made the bytes of.
-    fn restore(snapshot: &[u8]) -> Self;
+    /// Begins a snapshot of the present state. What is returned is called later, when other commands may have
+    /// been applied. By default the snapshot is made at once.
+    fn begin_snapshot(&self) -> BegunSnapshot {
+        let snapshot = self.snapshot();
+        Box::new(move || snapshot)
+    }
 
-    /// Checks the history of all clients after a run.
+    /// Replaces any state by that which [`snapshot`](Machine::snapshot) made the bytes of.
+    fn restore(&mut self, snapshot: &[u8]);
+
+    /// How a brief trace shows a command or query: by default its bytes, what is not printable escaped.
+    fn show(action: &Action) -> String {
+        let (Action::Command(bytes) | Action::Query(bytes)) = action;
+        bytes.escape_ascii().to_string()
+    }
+
+    /// How a brief trace shows the answer to a command or query: by default as
+    /// [`show`](Machine::show).
+    fn show_answer(action: &Action, answer: &Bytes) -> String {
+        let _ = action;
+        answer.escape_ascii().to_string()
+    }
+
+    /// Checks the history of all clients after a run: what each has asked for, one client after the other.
     ///
     /// # Errors
     ///
@@ -69,6 +109,9 @@ pub struct Registers {
 }
 
 impl Machine for Registers {
+    const NEVER_MEETS: &'static [Mark] = &[];
+    const NEVER_SHOWS: &'static [Mutant] = &[];
+
     fn draw_command(number: u64, random: &mut Random) -> Bytes {
         let mut command = BytesMut::with_capacity(9);
         command.put_u8(random.index(REGISTERS) as u8);
@@ -80,7 +123,8 @@ impl Machine for Registers {
         Bytes::copy_from_slice(&[random.index(REGISTERS) as u8])
     }
 
-    fn apply(&mut self, mut command: &[u8], time: Time) -> Bytes {
+    fn apply(&mut self, _: Slot, time: Time, command: &Bytes) -> Bytes {
+        let mut command = &command[..];
         let register = command.get_u8();
         if register == EXPIRE {
             self.locks.expire(time);
@@ -94,7 +138,7 @@ impl Machine for Registers {
         Bytes::copy_from_slice(&before.to_le_bytes())
     }
 
-    fn query(&self, query: &[u8], time: Time) -> Option<Bytes> {
+    fn query(&self, query: &Bytes, time: Time) -> Option<Bytes> {
         let register = usize::from(query[0]);
         match register.checked_sub(FIRST_LOCK) {
             Some(lock) => self.locks.look(lock, time),
@@ -102,8 +146,8 @@ impl Machine for Registers {
         }
     }
 
-    fn due(&self, time: Time) -> Option<Bytes> {
-        self.locks.is_due(time).then(|| Bytes::from_static(&[EXPIRE]))
+    fn due(&self, time: Time) -> Vec<Bytes> {
+        self.locks.is_due(time).then(|| Bytes::from_static(&[EXPIRE])).into_iter().collect()
     }
 
     fn digest(&self) -> u64 {
@@ -114,9 +158,9 @@ impl Machine for Registers {
         self.numbers().flat_map(u64::to_le_bytes).collect()
     }
 
-    fn restore(mut snapshot: &[u8]) -> Self {
-        let values = std::array::from_fn(|_| snapshot.get_u64_le());
-        Registers { values, locks: Locks::restore(&mut snapshot) }
+    fn restore(&mut self, mut snapshot: &[u8]) {
+        self.values = std::array::from_fn(|_| snapshot.get_u64_le());
+        self.locks = Locks::restore(&mut snapshot);
     }
 
     fn check(history: &[Operation]) -> Result<(), String> {

@@ -6,7 +6,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::clocks::Clocks;
 use super::disk::Disk;
-use super::machine::{Machine, mix};
+use super::machine::{BegunSnapshot, Machine, mix};
 use super::scenario::{Scenario, TICK_UNITS};
 use crate::mutant::{Mutant, mutated};
 use crate::session::{Outcome, SessionCommand, SessionId, SessionLimits, Sessions};
@@ -144,13 +144,15 @@ impl<M: Machine> Application<M> {
         }
     }
 
-    /// Applies a slot, and reports the outcome of each command to `told`. The node's own wall clock shows
-    /// `own`, which is not used but by a mutant.
+    /// Applies a slot. Reports each command that reaches the state machine to `seen`, with its answer, and
+    /// the outcome of each request to `told`. The node's own wall clock shows `own`, which is not used but by
+    /// a mutant.
     pub(super) fn apply(
         &mut self,
         slot: Slot,
         value: &Value,
         own: Time,
+        mut seen: impl FnMut(&Bytes, &Bytes),
         mut told: impl FnMut(Option<(SessionId, u64)>, &Outcome),
     ) {
         self.time = self.time.after(value);
@@ -162,8 +164,11 @@ impl<M: Machine> Application<M> {
                 SessionCommand::Apply { session, sequence, .. } => Some((*session, *sequence)),
             };
             let machine = &mut self.machine;
-            let outcome =
-                self.sessions.execute(slot, index, request, |command| machine.apply(&command, time));
+            let outcome = self.sessions.execute(slot, index, request, |command| {
+                let answer = machine.apply(slot, time, &command);
+                seen(&command, &answer);
+                answer
+            });
             self.outcomes = mix(self.outcomes ^ fingerprint(&outcome));
             told(key, &outcome);
         }
@@ -174,31 +179,25 @@ impl<M: Machine> Application<M> {
         mix(self.outcomes) ^ self.machine.digest() ^ mix(mix(self.time.0))
     }
 
-    /// A snapshot of the state after the last slot applied, behind which `membership` is in force.
-    pub(super) fn snapshot(&self, membership: Membership) -> (SnapshotMeta, Bytes) {
-        let machine = self.machine.snapshot();
-        let mut content = BytesMut::new();
-        content.put_u64_le(self.outcomes);
-        content.put_u64_le(if mutated(Mutant::TimeLostInSnapshot) { 0 } else { self.time.0 });
-        content.put_u64_le(machine.len() as u64);
-        content.put(machine);
-        content.put(self.sessions.encode());
-        let content = content.freeze();
-        let meta = SnapshotMeta {
+    /// Begins a snapshot of the state after the last slot applied, behind which `membership` is in force.
+    pub(super) fn begin_snapshot(&self, membership: Membership) -> PendingSnapshot {
+        PendingSnapshot {
             slot: self.applied,
-            size_bytes: content.len() as u64,
-            checksum: crc32c::crc32c(&content),
             membership,
-        };
-        (meta, content)
+            outcomes: self.outcomes,
+            time: if mutated(Mutant::TimeLostInSnapshot) { Time::NONE } else { self.time },
+            sessions: self.sessions.encode(),
+            machine: self.machine.begin_snapshot(),
+        }
     }
 
-    pub(super) fn restore(slot: Slot, mut content: Bytes, limits: SessionLimits) -> Application<M> {
+    /// Replaces the state by that of the snapshot of this slot.
+    pub(super) fn restore(&mut self, slot: Slot, mut content: Bytes) {
         let (outcomes, time) = (content.get_u64_le(), Time(content.get_u64_le()));
         let machine = content.get_u64_le() as usize;
-        let machine = M::restore(&content.split_to(machine));
-        let sessions = Sessions::decode(content, limits).expect("the simulation has written it itself");
-        Application { machine, sessions, applied: slot, time, outcomes, limits }
+        self.machine.restore(&content.split_to(machine));
+        self.sessions = Sessions::decode(content, self.limits).expect("the simulation has written it itself");
+        (self.applied, self.time, self.outcomes) = (slot, time, outcomes);
     }
 
     /// The state of a node that starts: that of its snapshot, or the first one.
@@ -206,14 +205,47 @@ impl<M: Machine> Application<M> {
         snapshot: Option<(SnapshotMeta, Bytes)>,
         limits: SessionLimits,
     ) -> Application<M> {
-        match snapshot {
-            Some((meta, content)) => Application::restore(meta.slot, content, limits),
-            None => Application::new(limits),
+        let mut application = Application::new(limits);
+        if let Some((meta, content)) = snapshot {
+            application.restore(meta.slot, content);
         }
+        application
     }
+}
 
-    pub(super) fn limits(&self) -> SessionLimits {
-        self.limits
+/// A snapshot that was begun and is not whole yet.
+pub(super) struct PendingSnapshot {
+    pub(super) slot: Slot,
+    membership: Membership,
+    outcomes: u64,
+    time: Time,
+    sessions: Bytes,
+    machine: BegunSnapshot,
+}
+
+impl PendingSnapshot {
+    pub(super) fn finish(self) -> (SnapshotMeta, Bytes) {
+        let machine = (self.machine)();
+        let mut content = BytesMut::new();
+        content.put_u64_le(self.outcomes);
+        content.put_u64_le(self.time.0);
+        content.put_u64_le(machine.len() as u64);
+        content.put(machine);
+        content.put(self.sessions);
+        let content = content.freeze();
+        let meta = SnapshotMeta {
+            slot: self.slot,
+            size_bytes: content.len() as u64,
+            checksum: crc32c::crc32c(&content),
+            membership: self.membership,
+        };
+        (meta, content)
+    }
+}
+
+impl std::fmt::Debug for PendingSnapshot {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("PendingSnapshot").field("slot", &self.slot).finish_non_exhaustive()
     }
 }
 

@@ -434,8 +434,9 @@ impl Observer {
     /// Checks that the state of `node` after `slot` equals that of other nodes.
     pub(super) fn check_state(&mut self, node: usize, slot: Slot, state: u64) {
         let expected = slot.0.checked_sub(1).map_or(Some(state), |_| self.states.get(index(slot)).copied());
+        let id = self.epochs.id(node);
         self.check(expected == Some(state), Rule::SameState, || {
-            format!("node #{node} is in another state after slot {slot} than others were")
+            format!("node {id} is in another state after slot {slot} than others were")
         });
     }
 

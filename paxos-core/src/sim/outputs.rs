@@ -7,10 +7,11 @@ use bytes::Bytes;
 use super::client::{TURNED_AWAY_TICKS, Waiting};
 use super::disk::Disk;
 use super::event::Event;
+use super::history::Action;
 use super::machine::Machine;
 use super::marks::Mark;
 use super::network::Parcel;
-use super::node::Application;
+use super::node::PendingSnapshot;
 use super::rule::Rule;
 use super::scenario::TICK_UNITS;
 use super::world::World;
@@ -252,12 +253,21 @@ impl<M: Machine, D: Disk> World<M, D> {
         let state = &mut self.nodes[node];
         let (id, expected) = (state.id, state.application.applied.next());
         let (observer, clients, marks) = (&mut self.observer, &mut self.clients, &mut self.marks);
+        let trace = &mut self.trace;
         observer.check(slot == expected, Rule::AppliedInOrder, || {
             format!("node {id} applies slot {slot} when slot {expected} is next")
         });
         let mut answered = Vec::new();
         let own = state.clocks.reading(now).wall;
-        state.application.apply(slot, value, own, |key, outcome| {
+        let time = state.application.time.after(value);
+        let seen = |command: &Bytes, answer: &Bytes| {
+            trace.machine(now, || {
+                let action = Action::Command(command.clone());
+                let (shown, answer) = (M::show(&action), M::show_answer(&action, answer));
+                format!("node {id} applies slot {slot}, time {time}: {shown} -> {answer}")
+            });
+        };
+        state.application.apply(slot, value, own, seen, |key, outcome| {
             if let Some(key) = key {
                 observer.on_outcome(slot, key, outcome);
             }
@@ -281,6 +291,7 @@ impl<M: Machine, D: Disk> World<M, D> {
         self.trace.apply(now, id, slot, value);
         self.take_snapshot_if_due(node);
         for client in answered {
+            self.tell_answer(client);
             let think = 1 + self.client_random.below(self.scenario.think_units);
             self.wake_client(client, think);
         }
@@ -293,22 +304,35 @@ impl<M: Machine, D: Disk> World<M, D> {
         let slot = state.application.applied;
         let is_due = due > 0 && slot.0 >= state.snapshot_begun.0 + due && !state.is_snapshot_under_way;
         if is_due && self.may_take_snapshot(node) {
-            let (state, observer) = (&mut self.nodes[node], &mut self.observer);
+            let state = &mut self.nodes[node];
             (state.snapshot_begun, state.is_snapshot_under_way) = (slot, true);
             let membership = state.replica.as_ref().and_then(|replica| replica.membership_at(slot));
             let membership = membership.expect("the slot lies behind the newest snapshot");
-            let (meta, content) = state.application.snapshot(membership);
-            observer.on_snapshot(node, &meta);
+            let snapshot = state.application.begin_snapshot(membership);
             let delay = 1 + self.scenario.sync_units;
-            self.schedule.after(delay, Event::SnapshotTaken(node, state.life, meta, content));
+            self.schedule.after(delay, Event::SnapshotTaken(node, state.life, snapshot));
         }
+    }
+
+    /// A snapshot that a node has begun is on its disk.
+    pub(super) fn on_snapshot_taken(&mut self, node: usize, snapshot: PendingSnapshot) {
+        let (meta, content) = snapshot.finish();
+        let state = &mut self.nodes[node];
+        let (id, slot) = (state.id, meta.slot);
+        self.trace
+            .machine(self.schedule.now_units(), || format!("node {id} has taken a snapshot of slot {slot}"));
+        state.is_snapshot_under_way = false;
+        state.disk.save_snapshot(meta.clone(), &content);
+        self.observer.on_snapshot(node, &meta, M::HAS_EQUAL_SNAPSHOTS);
+        self.observer.on_snapshot_stored(node, &meta);
+        self.step(node, Input::SnapshotSaved { meta });
     }
 
     fn restore(&mut self, node: usize, meta: &SnapshotMeta) {
         let state = &mut self.nodes[node];
         let content = state.disk.snapshot(meta.slot).map(|(_, content)| content);
         let content = content.expect("a snapshot that is installed is on the disk");
-        state.application = Application::restore(meta.slot, content, state.application.limits());
+        state.application.restore(meta.slot, content);
         state.snapshot_begun = meta.slot;
         state.has_restored = true;
         self.fetches.on_restore(node);
@@ -316,7 +340,7 @@ impl<M: Machine, D: Disk> World<M, D> {
         if meta.membership.epoch() > state.epoch {
             self.marks.hit(Mark::MembershipInSnapshot);
         }
-        self.trace.event(self.schedule.now_units(), || {
+        self.trace.trouble(self.schedule.now_units(), || {
             format!("node {} takes over the snapshot of slot {}", state.id, meta.slot)
         });
         self.observer.check_state(node, meta.slot, state.application.digest());
@@ -363,6 +387,7 @@ impl<M: Machine, D: Disk> World<M, D> {
                 return self.wake_client(client, TURNED_AWAY_TICKS * TICK_UNITS);
             };
             waits.answered(now, reply);
+            self.tell_answer(client);
             let think = 1 + self.client_random.below(self.scenario.think_units);
             self.wake_client(client, think);
         }

@@ -263,6 +263,26 @@ fn drawn_settings(
     (quorums, settings)
 }
 
+impl Scenario {
+    /// The most important of it, in a line.
+    #[must_use]
+    pub fn in_short(&self) -> String {
+        let Scenario { nodes, clients, chaos_ticks, faults, weather, .. } = self;
+        let count = |count: usize, what| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+        let mut parts = vec![count(*nodes, "node"), count(*clients, "client")];
+        if self.snapshot_slots > 0 {
+            parts.push(format!("a snapshot after each {} slots", self.snapshot_slots));
+        }
+        parts.push(format!("{chaos_ticks} ticks of chaos with {faults:?}"));
+        for (what, thousandths) in [("lost", weather.loss), ("doubled", weather.doubling)] {
+            if thousandths > 0 {
+                parts.push(format!("{thousandths} of 1000 messages {what}"));
+            }
+        }
+        parts.join(", ")
+    }
+}
+
 impl fmt::Display for Scenario {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{self:#?}")

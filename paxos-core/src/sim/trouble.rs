@@ -18,7 +18,7 @@ impl<M: Machine, D: Disk> World<M, D> {
         self.schedule.after(1 + self.trouble_random.below(2 * interval), Event::Trouble);
         if self.trouble_random.one_in(3) {
             self.network.mend();
-            self.trace.event(self.schedule.now_units(), || String::from("all links work again"));
+            self.trace.trouble(self.schedule.now_units(), || String::from("all links work again"));
         }
         if self.scenario.faults.is_empty() {
             return;
@@ -30,7 +30,7 @@ impl<M: Machine, D: Disk> World<M, D> {
         let node = self.trouble_random.index(self.nodes.len());
         let other = self.trouble_random.index(self.nodes.len());
         let id = self.nodes[node].id;
-        self.trace.event(self.schedule.now_units(), || format!("trouble: {fault:?}, node {id}"));
+        self.trace.trouble(self.schedule.now_units(), || format!("trouble: {fault:?}, node {id}"));
         self.befall(fault, node, other);
     }
 

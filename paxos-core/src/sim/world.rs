@@ -18,7 +18,7 @@ use super::rule::{Rule, Violation};
 use super::scenario::{CALM_TICKS, CATCH_UP_TICKS, Scenario, TICK_UNITS};
 use super::schedule::Schedule;
 use super::streams::Streams;
-use super::trace::Trace;
+use super::trace::{Detail, Trace};
 use crate::message::Accept;
 use crate::random::Random;
 use crate::{
@@ -86,7 +86,7 @@ pub(super) struct World<M, D> {
 }
 
 impl<M: Machine, D: Disk> World<M, D> {
-    pub(super) fn new(scenario: Scenario, is_traced: bool) -> World<M, D> {
+    pub(super) fn new(scenario: Scenario, detail: Option<Detail>) -> World<M, D> {
         let seed = scenario.seed;
         let nodes = scenario.nodes + scenario.spares;
         let ids: Vec<NodeId> = (0..nodes)
@@ -109,7 +109,7 @@ impl<M: Machine, D: Disk> World<M, D> {
             last_request: 0,
             newest_epoch: Epoch(0),
             observer: Observer::new(ids.clone(), founding(&scenario, &ids)),
-            trace: Trace::new(is_traced),
+            trace: Trace::new(detail),
             marks: Marks::default(),
             fetches: Fetches::default(),
             trouble_random: Random::stream(seed, "trouble"),
@@ -225,12 +225,9 @@ impl<M: Machine, D: Disk> World<M, D> {
             Event::Flap => self.on_flap(),
             Event::WallJump => self.on_wall_jump(),
             Event::Start(node) => self.start(node),
-            Event::SnapshotTaken(node, life, meta, content) => {
+            Event::SnapshotTaken(node, life, snapshot) => {
                 if self.nodes[node].life == life {
-                    self.nodes[node].is_snapshot_under_way = false;
-                    self.nodes[node].disk.save_snapshot(meta.clone(), &content);
-                    self.observer.on_snapshot_stored(node, &meta);
-                    self.step(node, Input::SnapshotSaved { meta });
+                    self.on_snapshot_taken(node, snapshot);
                 }
             }
             Event::SnapshotLoaded(node, life, to, meta, offset, data) => {
@@ -412,7 +409,7 @@ impl<M: Machine, D: Disk> World<M, D> {
         let state = &mut self.nodes[node];
         state.is_gone = true;
         let (id, has_rotted) = (state.id, state.disk_health == Health::Rotten);
-        self.trace.event(self.schedule.now_units(), || format!("node {id} stays away: {damage}"));
+        self.trace.trouble(self.schedule.now_units(), || format!("node {id} stays away: {damage}"));
         self.observer
             .check(has_rotted, Rule::NothingTakenBack, || format!("node {id} can't start: {damage}"));
     }
@@ -440,7 +437,7 @@ impl<M: Machine, D: Disk> World<M, D> {
         } else {
             state.disk.lose_power(&unsynced, &mut self.disk_random);
         }
-        self.trace.event(self.schedule.now_units(), || {
+        self.trace.trouble(self.schedule.now_units(), || {
             format!("node {} crashes, {} writes on their way", state.id, unsynced.len())
         });
         let longest = if self.trouble_random.one_in(2) { BRIEFLY_TICKS } else { 300 };
@@ -516,6 +513,9 @@ impl<M: Machine, D: Disk> World<M, D> {
     fn on_new_role(&mut self, node: usize, before: Role, role: Role) {
         let id = self.nodes[node].id;
         self.trace.event(self.schedule.now_units(), || format!("node {id} is now {role}"));
+        if role == Role::Leader {
+            self.trace.machine(self.schedule.now_units(), || format!("node {id} leads"));
+        }
         let is_candidate = |node: &&Node<M, D>| {
             node.replica.as_ref().is_some_and(|replica| replica.role() == Role::Candidate)
         };

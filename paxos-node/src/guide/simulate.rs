@@ -1,4 +1,4 @@
-//! Run your state machine in the simulator.
+//! Run your state machine in the simulator, and find a bug with it.
 //!
 //! [`paxos-core`, with feature `sim`](https://docs.rs/paxos-core/latest/paxos_core/sim/), runs whole clusters
 //! of real replicas on a network that loses, doubles, delays and reorders messages, on disks that lose what
@@ -9,96 +9,112 @@
 //!
 //! ```toml
 //! [dev-dependencies]
-//! paxos-core = { version = "0.1", features = ["sim"] }
+//! paxos-core = { version = "0.1", features = ["paxos-sim"] }
+//! paxos-node = { version = "0.1", features = ["sim"] }
 //! ```
 //!
-//! Implement `Machine` by calling the functions that your
-//! [`StateMachine`](crate::StateMachine) calls too. The simulator draws commands and queries from it:
+//! # A state machine, and what its clients do
 //!
+//! The state machine is the one that you deploy: nothing is written twice. What a simulation needs beside it
+//! is a [`Workload`](crate::sim::Workload): commands and queries for clients to ask, how a query is answered
+//! from the state, and what must hold for all that clients have seen. This is `tickets.rs` of the example
+//! `simulate`. It has a bug.
+//!
+//! ```ignore
+#![doc = include_str!("../../examples/simulate/tickets.rs")]
 //! ```
-//! use bytes::Bytes;
-//! use paxos_core::Time;
-//! use paxos_core::sim::{Machine, ModelDisk, Operation, Random, Simulation};
 //!
-//! /// The sum of all numbers that were ever proposed.
-//! #[derive(Default)]
-//! struct Sum(u64);
+//! A program that simulates it is one line. It has all subcommands of `paxos-sim`, which is the same program
+//! over the simulator's own state machine:
 //!
-//! impl Sum {
-//!     // What StateMachine::apply calls as well.
-//!     fn add(&mut self, number: u64) -> u64 {
-//!         self.0 = self.0.wrapping_add(number);
-//!         self.0
-//!     }
+//! ```ignore
+//! fn main() -> ExitCode {
+//!     Program::<Simulated<Counter<true>>, ModelDisk>::new().run()
 //! }
+//! ```
 //!
-//! impl Machine for Sum {
-//!     fn draw_command(_: u64, random: &mut Random) -> Bytes {
-//!         Bytes::copy_from_slice(&random.below(10).to_le_bytes())
+//! # The bug is found
+//!
+//! `cargo run --release -p paxos-node --features sim --example simulate -- --events 1M` runs seeds on all
+//! cores until there were a million events, and names each seed that breaks a rule. Then
+//! `.. -- replay 47 --brief` runs one of them, looks for the smallest scenario that breaks the same rule, and tells what the
+//! state machine sees in it:
+//!
+//! ```text
+#![doc = include_str!("simulate.txt")]
+//! ```
+//!
+//! The rule is [`SameState`](paxos_core::sim::Rule::SameState): all nodes that have applied the same slots
+//! have the same digest, and have given the same answers. The trace ends with the node that differs: node 6
+//! has taken over a snapshot, and the next command gives ticket 1 there, but ticket 2 on node 2. So the
+//! snapshot does not hold all of the state. `restore` takes the last ticket that waits for the last one that
+//! was ever given; but that one may have been served.
+//!
+//! With `TICKETS=mended` before the command, snapshots hold the number too, and no seed breaks a rule.
+//!
+//! Without `--brief`, `replay` tells every message and write as well. How commands and answers look is up to
+//! the workload: [`show`](crate::sim::Workload::show) prints their bytes by default.
+//!
+//! # What to check
+//!
+//! Even without a [`check`](crate::sim::Workload::check) of yours, these are found:
+//!
+//! - commands that depend on something outside of the log: a clock, a random number, the order of a hash map,
+//!   what this node has seen before;
+//! - a snapshot that forgets something, that is written from a state that has changed meanwhile, or that is
+//!   restored into an old state and leaves some of it;
+//! - a panic, on any command that the workload draws.
+//!
+//! A check says what clients may rely on: here that no ticket is given twice. For what is set and read,
+//! [`check_register`](paxos_core::sim::check_register) tells whether a history is linearizable; draw commands
+//! that write a number of their own, and answer the one before. `paxos-node/tests/simulation` of the source
+//! does so with the key-value store that comes with this crate, and checks locks that expire and counters,
+//! too.
+//!
+//! # As a test
+//!
+//! A [`Suite`](paxos_core::sim::Suite) is the same without a command line, and a
+//! [`Simulation`](paxos_core::sim::Simulation) is a single seed:
+//!
+//! ```
+//! # #[cfg(all(feature = "kv", feature = "sim"))] {
+//! use paxos_core::Time;
+//! use paxos_core::sim::{ModelDisk, Random, Simulation};
+//! use paxos_node::kv::{Operation, Store};
+//! use paxos_node::prelude::*;
+//! use paxos_node::sim::{Simulated, Workload};
+//!
+//! /// Clients that count up.
+//! struct Counting;
+//!
+//! impl Workload for Counting {
+//!     type State = Store;
+//!
+//!     fn begin() -> Store {
+//!         Store::default()
+//!     }
+//!     fn draw_command(_: u64, _: &mut Random) -> Bytes {
+//!         Operation::command(&[Operation::add(Bytes::from_static(b"count"), 1)])
 //!     }
 //!     fn draw_query(_: &mut Random) -> Bytes {
-//!         Bytes::new()
+//!         Bytes::from_static(b"count")
 //!     }
-//!     fn apply(&mut self, command: &[u8], _: Time) -> Bytes {
-//!         let number = command.try_into().map_or(0, u64::from_le_bytes);
-//!         Bytes::copy_from_slice(&self.add(number).to_le_bytes())
-//!     }
-//!     fn query(&self, _: &[u8], _: Time) -> Option<Bytes> {
-//!         Some(self.snapshot())
-//!     }
-//!     fn digest(&self) -> u64 {
-//!         self.0
-//!     }
-//!     fn snapshot(&self) -> Bytes {
-//!         Bytes::copy_from_slice(&self.0.to_le_bytes())
-//!     }
-//!     fn restore(snapshot: &[u8]) -> Self {
-//!         Sum(snapshot.try_into().map_or(0, u64::from_le_bytes))
-//!     }
-//!     /// After a run: `history` is what the clients did and saw, one client after the other.
-//!     ///
-//!     /// Here sums only grow. So whoever asks after an answer was given must not see a smaller sum.
-//!     fn check(history: &[Operation]) -> Result<(), String> {
-//!         let sum = |reply: &Bytes| reply[..].try_into().map_or(0, u64::from_le_bytes);
-//!         let answered = history.iter().filter_map(|operation| operation.answered.as_ref());
-//!         let mut answers: Vec<(u64, u64)> =
-//!             answered.map(|(at_units, reply)| (*at_units, sum(reply))).collect();
-//!         answers.sort_unstable();
-//!         let mut operations: Vec<&Operation> = history.iter().collect();
-//!         operations.sort_unstable_by_key(|operation| operation.invoked_units);
-//!
-//!         let (mut earlier, mut least) = (answers.into_iter().peekable(), 0);
-//!         for operation in operations {
-//!             while let Some((_, seen)) = earlier.next_if(|answer| answer.0 < operation.invoked_units) {
-//!                 least = least.max(seen);
-//!             }
-//!             if let Some((at_units, reply)) = &operation.answered
-//!                 && sum(reply) < least
-//!             {
-//!                 let seen = sum(reply);
-//!                 return Err(format!("{seen} is answered at {at_units}, but {least} was seen before"));
-//!             }
-//!         }
-//!         Ok(())
+//!     fn answer(store: &Store, key: &Bytes, _: Time) -> Option<Bytes> {
+//!         Some(store.get(key).unwrap_or_default())
 //!     }
 //! }
 //!
-//! # let operation = |invoked_units, at_units, sum: u64| Operation {
-//! #     invoked_units,
-//! #     answered: Some((at_units, Bytes::copy_from_slice(&sum.to_le_bytes()))),
-//! #     action: paxos_core::sim::Action::Query(Bytes::new()),
-//! # };
-//! # assert_eq!(Sum::check(&[operation(5, 9, 3), operation(1, 6, 4)]), Ok(()), "they overlap");
-//! # assert!(Sum::check(&[operation(7, 9, 3), operation(1, 6, 4)]).is_err(), "a stale read");
-//! for seed in 1..=20 {
-//!     let report = Simulation::<Sum, ModelDisk>::of_seed(seed).run();
+//! for seed in 1..=5 {
+//!     let report = Simulation::<Simulated<Counting>, ModelDisk>::of_seed(seed).run();
 //!     assert_eq!(report.violation, None, "seed {seed}");
 //! }
+//! # }
 //! ```
 //!
-//! When a seed fails, run it again with `Simulation::traced` and read
-//! the trace in the `Report`; `shrunk` looks for a
-//! smaller scenario that fails in the same way. Keep the seed as a test of its own.
+//! Keep each seed that has failed once: `Program::failed_before` and
+//! [`Suite::failed_before`](paxos_core::sim::Suite::failed_before) take a list, and run it first.
 //!
-//! To run a storage of your own as well, implement `Disk` for it and name it in
-//! place of `ModelDisk`.
+//! # Your own storage
+//!
+//! In place of [`ModelDisk`](paxos_core::sim::ModelDisk) stands any storage, by `paxos_storage::sim` with that
+//! crate's feature `sim`: `Program::<Simulated<Counter<true>>, StorageDisk<YourMedium>>`.

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use super::lines::{Line, Lines};
 use super::link::Fate;
 use super::schedule::{Delivery, Schedule};
-use crate::inbox::{Inbox, InboxSender, LaneInbox, inbox};
+use crate::backend::{Inbox, InboxSender, LaneInbox, inbox};
 use crate::{
     CertificateStatus, Lane, LaneLimits, Peer, PeerStatus, Received, SendOutcome, SetPeersError, Transport,
 };

@@ -15,7 +15,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot};
 use super::accuracy::Record;
 use super::stream::Piece;
 use super::timer::Timer;
-use crate::inbox::{LaneInbox, Reservation};
+use crate::backend::{LaneInbox, Reservation};
 use crate::lock::lock;
 
 /// How many deliveries are made before other tasks of the thread have their turn.

@@ -1,27 +1,12 @@
-//! `paxos-sim`: runs the simulator of `paxos_core` over many seeds.
-//!
-//! Its last line is the result. The exit code is 1 if a rule was broken or a mutant survived, 2 if it was
-//! called wrongly.
-
-mod arguments;
-mod mutants;
-mod replay;
-mod suite;
+//! `paxos-sim`: the program of `paxos_core::sim`, over the simulator's own state machine and disks.
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use paxos_core::sim::{ModelDisk, Program, Registers};
 
-use crate::arguments::{Action, Arguments};
+/// Seeds that have broken a rule once; every run begins with them.
+const FAILED_BEFORE: &str = include_str!("failed_seeds.txt");
 
 fn main() -> ExitCode {
-    // A panic inside a run is a finding, and is reported as one.
-    std::panic::set_hook(Box::new(|_| {}));
-    let arguments = Arguments::parse();
-    let is_good = match arguments.action {
-        None => suite::run(&arguments.suite),
-        Some(Action::Replay { seed, nodes }) => replay::run(seed, nodes),
-        Some(Action::Mutants { seeds, only }) => mutants::run(seeds, only.as_deref()),
-    };
-    if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    Program::<Registers, ModelDisk>::new().failed_before(FAILED_BEFORE).run()
 }

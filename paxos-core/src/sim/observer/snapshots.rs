@@ -5,10 +5,13 @@ use crate::SnapshotMeta;
 use crate::sim::rule::Rule;
 
 impl Observer {
-    /// A snapshot has been taken.
-    pub(in crate::sim) fn on_snapshot(&mut self, node: usize, meta: &SnapshotMeta) {
+    /// A snapshot has been taken. `is_equal` says whether equal states have equal snapshots.
+    pub(in crate::sim) fn on_snapshot(&mut self, node: usize, meta: &SnapshotMeta, is_equal: bool) {
         let SnapshotMeta { slot, checksum, .. } = *meta;
         self.check_snapshot(node, meta);
+        if !is_equal {
+            return;
+        }
         let first = *self.snapshots.entry(slot).or_insert(checksum);
         self.check(first == checksum, Rule::SnapshotIsState, || {
             format!("the snapshot of slot {slot} by node #{node} differs from that of another")

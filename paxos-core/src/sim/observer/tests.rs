@@ -324,8 +324,8 @@ fn states_and_snapshots_that_differ() {
     let mut script = Script::chosen_in_first_slot();
     let snapshot =
         |checksum| SnapshotMeta { slot: FIRST, size_bytes: 0, checksum, membership: Membership::of_three() };
-    script.observer.on_snapshot(0, &snapshot(7));
-    script.observer.on_snapshot(1, &snapshot(8));
+    script.observer.on_snapshot(0, &snapshot(7), true);
+    script.observer.on_snapshot(1, &snapshot(8), true);
     script.breaks(Rule::SnapshotIsState);
 }
 

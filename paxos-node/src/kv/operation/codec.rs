@@ -40,6 +40,15 @@ impl Operation {
         bytes.freeze()
     }
 
+    /// The operations of a command in the log.
+    ///
+    /// # Errors
+    ///
+    /// [`UnreadableCommand`] if this version of the store has not written it.
+    pub fn decode_all(command: &Bytes) -> Result<Vec<Operation>, UnreadableCommand> {
+        decode(command)
+    }
+
     /// An upper bound of how many bytes it takes in a command.
     #[must_use]
     pub fn size_bytes(&self) -> usize {

@@ -3,13 +3,11 @@
 //!
 //! `PAXOS_SEEDS=1..=5000 cargo test --release -p paxos-storage simulated_clusters` runs more of them.
 
-use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::Bytes;
-use paxos_core::sim::{self, Mark, Marks, Registers, Simulation};
-use paxos_core::{NodeId, Recovered, Slot, SnapshotMeta, Write};
+use paxos_core::sim::{Mark, Marks, Random, Registers, Simulation};
+use paxos_core::{NodeId, Write};
 
 use super::model::{end_of_frames, names_of};
 use crate::file::append::log::Sizes;
@@ -19,8 +17,8 @@ use crate::file::disk::buffer::BLOCK_BYTES;
 use crate::file::disk::simulated::{Fault, Kept, SECTOR_BYTES, SimulatedDisk};
 use crate::file::format::format_on;
 use crate::file::layout::segment::{self, MIN_SEGMENT_BYTES};
-use crate::file::snapshot;
 use crate::file::storage::FileStorage;
+use crate::sim::{Medium, StorageDisk};
 use crate::{Error, Identity, Storage, StorageId};
 
 /// The power fails within this many operations: a write of several frames, or a new segment.
@@ -30,39 +28,22 @@ const OPERATIONS_OF_A_WRITE: u64 = 12;
 static HAS_SPARED: AtomicBool = AtomicBool::new(false);
 
 /// A simulated disk with the real log on it.
-struct FileDisk {
-    disk: SimulatedDisk,
-    /// `None` while its node is down.
-    storage: RefCell<Option<FileStorage>>,
-}
+struct Sectors(SimulatedDisk);
 
-impl FileDisk {
-    fn open(&self) -> Result<(FileStorage, Recovered), Error> {
-        let sizes = Sizes { segment_bytes: MIN_SEGMENT_BYTES, payload_bytes: 3000, spares: MAX_SPARES };
-        let mut storage = FileStorage::open_on(Arc::new(self.disk.clone()), sizes)?;
-        let recovered = storage.recover()?;
-        Ok((storage, recovered))
-    }
-
-    fn with<T>(&self, work: impl FnOnce(&mut FileStorage) -> Result<T, Error>) -> T {
-        let mut storage = self.storage.borrow_mut();
-        let storage = storage.as_mut().expect("only a node that runs uses its storage");
-        work(storage).expect("a simulated disk fails only when it is told to")
-    }
-
+impl Sectors {
     /// The blocks that may be damaged: all of all files, except the last two frames of the log. Damage to
     /// those looks like a torn tail, which is why a log at rest ends in a mark.
     fn blocks(&self) -> Vec<(String, usize)> {
-        let mut names = self.disk.list().expect("a simulated disk can be listed");
+        let mut names = self.0.list().expect("a simulated disk can be listed");
         names.sort_by_key(|name| segment::number_of(name).unwrap_or(0));
         let last = names.last().cloned();
         let mut blocks = Vec::new();
         for name in names {
             // Behind the last frame there is what is left of an earlier use of the segment.
             let used = if Some(&name) == last.as_ref() {
-                end_of_frames(&self.disk, &name)
+                end_of_frames(&self.0, &name)
             } else {
-                self.disk.content(&name).iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
+                self.0.content(&name).iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
             };
             blocks.extend((0..used).step_by(BLOCK_BYTES).map(|at| (name.clone(), at)));
         }
@@ -71,28 +52,29 @@ impl FileDisk {
     }
 }
 
-impl sim::Disk for FileDisk {
-    fn format(node: NodeId, seed: u64) -> FileDisk {
+impl Medium for Sectors {
+    type Storage = FileStorage;
+
+    const DECAYS: bool = true;
+
+    fn format(node: NodeId, seed: u64) -> Sectors {
         let disk = SimulatedDisk::new();
         let identity = Identity::existing(String::from("simulated"), node, StorageId(u128::from(seed)));
         format_on(&disk, &identity, MIN_SEGMENT_BYTES).expect("nothing fails");
-        FileDisk { disk, storage: RefCell::new(None) }
+        Sectors(disk)
     }
 
-    fn recover(&mut self) -> Result<Recovered, String> {
-        let (storage, recovered) = self.open().map_err(|error| error.to_string())?;
-        self.storage.replace(Some(storage));
-        Ok(recovered)
+    fn open(&mut self) -> Result<FileStorage, Error> {
+        if !names_of(&self.0, segment::number_of_spare).is_empty() {
+            HAS_SPARED.store(true, Ordering::Relaxed);
+        }
+        let sizes = Sizes { segment_bytes: MIN_SEGMENT_BYTES, payload_bytes: 3000, spares: MAX_SPARES };
+        FileStorage::open_on(Arc::new(self.0.clone()), sizes)
     }
 
-    fn store(&mut self, write: &Write) {
-        self.with(|storage| storage.persist(write.clone()).map(drop));
-    }
-
-    fn lose_power(&mut self, unsynced: &[Write], random: &mut sim::Random) {
+    fn lose_power(&mut self, mut storage: FileStorage, unsynced: &[Write], random: &mut Random) {
         let at = usize::try_from(random.below(OPERATIONS_OF_A_WRITE)).expect("a small number");
-        self.disk.set_fault(Some(Fault::Crash { at }));
-        let mut storage = self.storage.replace(None).expect("the node was running");
+        self.0.set_fault(Some(Fault::Crash { at }));
         for write in unsynced {
             if storage.persist(write.clone()).is_err() {
                 break;
@@ -105,11 +87,11 @@ impl sim::Disk for FileDisk {
             Kept::Prefix(random.below(1000)),
             Kept::Random(random.below(1000)),
         ];
-        self.disk = self.disk.after_crash(kept[random.index(kept.len())]);
+        self.0 = self.0.after_crash(kept[random.index(kept.len())]);
     }
 
-    fn decay(&mut self, random: &mut sim::Random) -> bool {
-        if let Some(storage) = self.storage.get_mut() {
+    fn decay(&mut self, storage: Option<&mut FileStorage>, random: &mut Random) -> bool {
+        if let Some(storage) = storage {
             storage.prove_last_write().expect("a simulated disk fails only when it is told to");
         }
         let blocks = self.blocks();
@@ -119,7 +101,7 @@ impl sim::Disk for FileDisk {
         let (name, at) = &blocks[random.index(blocks.len())];
         let (from_name, from) = &blocks[random.index(blocks.len())];
         let sector = at + random.index(BLOCK_BYTES / SECTOR_BYTES) * SECTOR_BYTES;
-        let misplaced = self.disk.content(from_name)[*from..].to_vec();
+        let misplaced = self.0.content(from_name)[*from..].to_vec();
         let change: &dyn Fn(&mut Vec<u8>) = match random.below(4) {
             0 => &|bytes| bytes.iter_mut().skip(sector).take(1).for_each(|byte| *byte ^= 4),
             1 => &|bytes| bytes.iter_mut().skip(sector).take(SECTOR_BYTES).for_each(|byte| *byte = 0),
@@ -128,37 +110,12 @@ impl sim::Disk for FileDisk {
                 target.zip(&misplaced).for_each(|(byte, other)| *byte = *other);
             },
             _ => {
-                self.disk.spoil(name, sector);
+                self.0.spoil(name, sector);
                 return true;
             }
         };
-        self.disk.alter(name, change);
+        self.0.alter(name, change);
         true
-    }
-
-    fn save_snapshot(&mut self, meta: SnapshotMeta, content: &Bytes) {
-        self.with(|storage| {
-            storage.write_snapshot(meta.slot, 0, content)?;
-            let slot = meta.slot;
-            storage.finish_snapshot(meta)?;
-            storage.compact(slot)
-        });
-        if !names_of(&self.disk, segment::number_of_spare).is_empty() {
-            HAS_SPARED.store(true, Ordering::Relaxed);
-        }
-    }
-
-    fn snapshot(&self, slot: Slot) -> Option<(SnapshotMeta, Bytes)> {
-        let storage = self.storage.borrow();
-        let meta = storage.as_ref()?.snapshot(slot)?.clone();
-        let mut state = self.disk.content(&snapshot::name(slot));
-        state.truncate(usize::try_from(meta.size_bytes).expect("a small state"));
-        Some((meta, Bytes::from(state)))
-    }
-
-    fn newest_snapshot(&self) -> Option<Slot> {
-        let storage = self.storage.borrow();
-        storage.as_ref()?.newest_snapshot().map(|meta| meta.slot)
     }
 }
 
@@ -173,7 +130,7 @@ fn seeds() -> std::ops::RangeInclusive<u64> {
 fn simulated_clusters_keep_every_rule_on_the_real_log() {
     let mut marks = Marks::default();
     for seed in seeds() {
-        let report = Simulation::<Registers, FileDisk>::of_seed(seed).run();
+        let report = Simulation::<Registers, StorageDisk<Sectors>>::of_seed(seed).run();
         assert_eq!(
             report.violation, None,
             "PAXOS_SEEDS={seed}..={seed} cargo test -p paxos-storage simulated_clusters"

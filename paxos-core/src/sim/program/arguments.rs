@@ -1,49 +1,66 @@
 //! The command line.
 
-use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
 
-const EXAMPLES: &str = "\
-Examples:
-  paxos-sim --events 100M                 a hundred million events over fresh seeds
-  paxos-sim --events 1M --seed 7          the same seeds again, from 7 on
-  paxos-sim replay 4711                   the scenario and trace of seed 4711, shrunk if it breaks a rule
-  paxos-sim mutants                       how fast each of the known bugs is found";
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+/// Calls, and what each shows.
+const EXAMPLES: [(&str, &str); 4] = [
+    ("--events 100M", "a hundred million events over fresh seeds"),
+    ("--events 1M --seed 7", "the same seeds again, from 7 on"),
+    ("replay 4711", "the scenario and trace of seed 4711, shrunk if it breaks a rule"),
+    ("mutants", "how fast each of the known bugs is found"),
+];
+
+/// Reads the command line of the program with this name. Ends the process if it can't be understood, or asks
+/// for nothing but help.
+pub(super) fn parse(name: &str) -> Arguments {
+    let examples = EXAMPLES.map(|(call, shows)| format!("\n  {name} {call:<29} {shows}"));
+    let command = Arguments::command().after_help(format!("Examples:{}", examples.concat()));
+    Arguments::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+}
 
 /// Simulates Paxos clusters in bad weather and looks for broken rules.
 #[derive(Parser, Debug)]
-#[command(version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
-pub(crate) struct Arguments {
+#[command(version, args_conflicts_with_subcommands = true)]
+pub(super) struct Arguments {
     #[command(subcommand)]
-    pub(crate) action: Option<Action>,
+    pub(super) action: Option<Action>,
     #[command(flatten)]
-    pub(crate) suite: Suite,
+    pub(super) suite: SuiteArguments,
 }
 
 /// A run over many seeds.
 #[derive(Args, Debug)]
-pub(crate) struct Suite {
+pub(super) struct SuiteArguments {
     /// Stop after this many events; k, M and G may follow the number
     #[arg(long, default_value = "10M", value_parser = count)]
-    pub(crate) events: u64,
+    pub(super) events: u64,
     /// The first seed; if left out, a fresh one for each run
     #[arg(long)]
-    pub(crate) seed: Option<u64>,
+    pub(super) seed: Option<u64>,
     /// The size of all clusters; if left out, each seed draws it
     #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(["3", "5", "7"]))]
     nodes: Option<String>,
     /// How many threads; if left out, one for each core
     #[arg(long)]
-    pub(crate) jobs: Option<usize>,
+    pub(super) jobs: Option<usize>,
+    /// A list of seeds to begin with, one a line; if left out, the program's own
+    #[arg(long, value_name = "FILE")]
+    pub(super) failed_seeds: Option<PathBuf>,
+    /// Add a row about the run to this table in Markdown
+    #[arg(long, value_name = "FILE")]
+    pub(super) ledger: Option<PathBuf>,
 }
 
-impl Suite {
-    pub(crate) fn nodes(&self) -> Option<usize> {
+impl SuiteArguments {
+    pub(super) fn nodes(&self) -> Option<usize> {
         self.nodes.as_ref().and_then(|nodes| nodes.parse().ok())
     }
 }
 
 #[derive(Subcommand, Debug)]
-pub(crate) enum Action {
+pub(super) enum Action {
     /// Print the scenario and trace of a seed; if it breaks a rule, those of a smaller scenario that breaks
     /// it, too
     Replay {
@@ -52,6 +69,9 @@ pub(crate) enum Action {
         /// The size of the cluster, if the run was started with --nodes
         #[arg(long)]
         nodes: Option<usize>,
+        /// Tell only what the state machine sees: commands and their answers, snapshots, restarts
+        #[arg(long)]
+        brief: bool,
     },
     /// Switch the known bugs on, one at a time, and check that each is found
     Mutants {
