@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use paxos_core::{FormatLevel, Slot};
 
+use crate::codec::DecodeError;
+
 /// What an [`Error`] means for the node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
@@ -159,6 +161,9 @@ pub enum Error {
     /// Acknowledged data is missing or altered.
     #[error("{0}")]
     Damaged(Damage),
+    /// What a backend has stored can't be decoded; [`codec::decode`](crate::codec::decode) returns the cause.
+    #[error(transparent)]
+    Unreadable(#[from] DecodeError),
     /// An error of a backend outside this crate; made by [`Error::foreign`].
     #[error("{source}")]
     Foreign {
@@ -200,7 +205,14 @@ impl Error {
     pub fn needs_newer_program(&self) -> bool {
         matches!(
             self,
-            Error::UnknownVersion { .. } | Error::UnknownContent { .. } | Error::UnknownLevel { .. }
+            Error::UnknownVersion { .. }
+                | Error::UnknownContent { .. }
+                | Error::UnknownLevel { .. }
+                | Error::Unreadable(
+                    DecodeError::UnknownVersion(_)
+                        | DecodeError::UnknownContent(_)
+                        | DecodeError::UnknownLevel(_)
+                )
         )
     }
 
@@ -208,6 +220,12 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Error::Io { .. } | Error::Stopped { .. } | Error::TooLarge { .. } => ErrorKind::Failed,
+            Error::Full { .. } | Error::NoDescriptor { .. } => ErrorKind::Full,
+            Error::Foreign { kind, .. } => *kind,
+            Error::Damaged(_) | Error::Unreadable(DecodeError::Damaged | DecodeError::OtherKind { .. }) => {
+                ErrorKind::Damaged
+            }
             Error::NotFormatted { .. }
             | Error::NotEmpty { .. }
             | Error::AlreadyFormatted { .. }
@@ -217,11 +235,8 @@ impl Error {
             | Error::UnknownContent { .. }
             | Error::UnknownLevel { .. }
             | Error::MembershipUnknown { .. }
-            | Error::ClusterName { .. } => ErrorKind::Unusable,
-            Error::Io { .. } | Error::Stopped { .. } | Error::TooLarge { .. } => ErrorKind::Failed,
-            Error::Full { .. } | Error::NoDescriptor { .. } => ErrorKind::Full,
-            Error::Foreign { kind, .. } => *kind,
-            Error::Damaged(_) => ErrorKind::Damaged,
+            | Error::ClusterName { .. }
+            | Error::Unreadable(_) => ErrorKind::Unusable,
             Error::SnapshotMismatch { .. } => ErrorKind::SnapshotMismatch,
         }
     }

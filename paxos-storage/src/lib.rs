@@ -49,6 +49,7 @@
 //! | reading the log back; torn or damaged? | `file/recovery/` |
 //! | crashes and damage as tests | `file/tests/`, `tests/damage.rs` |
 
+pub mod codec;
 pub mod conformance;
 mod error;
 #[cfg(feature = "file")]
@@ -61,11 +62,13 @@ mod lock;
 pub mod memory;
 mod registry;
 mod storage;
+mod unfinished;
 
 pub use error::{Damage, DamageCause, Error, ErrorKind};
 pub use identity::{Identity, StorageId};
 pub use registry::{Founding, FoundingId, KnownPeer, Origin, Registry, RestoreId, Start};
 pub use storage::{Capacity, DeferredWork, MAX_VALUE_BYTES, RecoveryProgress, Storage};
+pub use unfinished::{MAX_UNFINISHED_SNAPSHOTS, UnfinishedSnapshots};
 
 // Runs the example of the README.
 #[cfg(all(doctest, feature = "memory"))]

@@ -141,8 +141,7 @@ impl Model {
     pub(crate) fn recovered(&self) -> Recovered {
         let after = self.snapshot.as_ref().map_or(Slot::ZERO, |meta| meta.slot).next();
         let entries = self.entries.range(after..).map(|(slot, entry)| (*slot, entry.clone()));
-        let (hard_state, snapshot, entries) = (self.hard_state, self.snapshot.clone(), entries.collect());
-        Recovered { hard_state, snapshot, entries, incomplete_through: Slot::ZERO }
+        Recovered::new(self.hard_state, self.snapshot.clone(), entries.collect())
     }
 }
 

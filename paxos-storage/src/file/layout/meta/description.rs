@@ -47,13 +47,15 @@
 //! Versions 1 and 2 are still read; see [`older`](super::older).
 
 use bytes::{Buf, BufMut};
-use paxos_core::{FormatLevel, Membership, NodeId, Slot};
+use paxos_core::{FormatLevel, Membership, NodeId};
 
 use super::older::{self, VERSION_OF_MEMBER_IDS, VERSION_WITHOUT_FOUNDING};
+use crate::codec::membership::{MAX_MEMBERSHIP_BYTES, MembershipSum};
+use crate::codec::registry::{put_origin, put_registry, take_origin, take_registry};
+use crate::codec::snapshot::SnapshotRecord;
 use crate::file::disk::buffer::{BLOCK_BYTES, round_up};
 use crate::file::layout::frame::Link;
-use crate::file::layout::membership::{MAX_MEMBERSHIP_BYTES, MembershipSum};
-use crate::{Founding, FoundingId, Identity, KnownPeer, Origin, Registry, RestoreId, Start, StorageId};
+use crate::{Identity, Registry, StorageId};
 
 const MAGIC: &[u8; 8] = b"paxosmet";
 /// The version in which META is written, unless all is of the first format level. Segments and frames have
@@ -71,13 +73,8 @@ pub(crate) const MAX_CLUSTER_NAME_BYTES: usize = 64;
 pub(crate) const KEPT_SNAPSHOTS: usize = 2;
 /// A META that names more segments than this is damaged.
 const MAX_SEGMENTS: u64 = 1 << 20;
-/// The length of a snapshot's description.
-const SNAPSHOT_BYTES: usize = 32;
 const FOUNDING_SUM_AT: usize = 248;
 const ORIGIN_AT: usize = 3456;
-const ORIGIN_NONE: u8 = 0;
-const ORIGIN_BACKUP: u8 = 1;
-const ORIGIN_RESCUE: u8 = 2;
 /// The room for the founding membership of one copy.
 pub(super) const FOUNDING_BYTES: usize = round_up(MAX_MEMBERSHIP_BYTES);
 
@@ -94,18 +91,6 @@ pub(crate) struct Description {
     pub(crate) registry: Registry,
     /// The highest format level of a membership of the above. It never goes back.
     pub(crate) format_level: FormatLevel,
-}
-
-/// A finished snapshot: what its file must hold.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct SnapshotRecord {
-    pub(crate) slot: Slot,
-    /// The length of the state.
-    pub(crate) size_bytes: u64,
-    /// CRC32C of the state.
-    pub(crate) checksum: u32,
-    /// The membership, which follows the state. `None` if the snapshot was written in an older version.
-    pub(crate) membership: Option<MembershipSum>,
 }
 
 /// A copy with right checksums.
@@ -158,60 +143,13 @@ pub(super) fn encode(block: &mut [u8], generation: u64, description: &Descriptio
     rest.put_slice(name);
     rest.put_bytes(0, MAX_CLUSTER_NAME_BYTES - name.len());
     for record in snapshots {
-        rest.put_u64_le(record.slot.0);
-        rest.put_u64_le(record.size_bytes);
-        rest.put_u32_le(record.checksum);
-        MembershipSum::put(record.membership, &mut rest);
-        rest.put_bytes(0, 4);
+        record.put(&mut rest);
     }
-    rest.put_bytes(0, (KEPT_SNAPSHOTS - snapshots.len()) * SNAPSHOT_BYTES);
-    encode_registry(rest, &description.registry, founding);
-    put_origin(&mut block[ORIGIN_AT..CHECKSUM_AT], description.registry.origin);
+    rest.put_bytes(0, (KEPT_SNAPSHOTS - snapshots.len()) * SnapshotRecord::BYTES);
+    put_registry(&mut rest, &description.registry, founding);
+    put_origin(&mut &mut block[ORIGIN_AT..CHECKSUM_AT], description.registry.origin);
     let checksum = crc32c::crc32c(&block[..CHECKSUM_AT]);
     block[CHECKSUM_AT..BLOCK_BYTES].copy_from_slice(&checksum.to_le_bytes());
-}
-
-fn encode_registry(mut rest: &mut [u8], registry: &Registry, encoded_founding: &[u8]) {
-    let peer_count = u16::try_from(registry.peers.len()).expect("Registry::assert_bounded has checked it");
-    let founding = registry.founding.as_ref();
-    rest.put_u16_le(peer_count);
-    rest.put_u8(u8::from(founding.is_some()));
-    rest.put_u8(u8::from(registry.is_superseded));
-    rest.put_bytes(0, 4);
-    put_start(&mut rest, registry.start);
-    rest.put_u128_le(founding.and_then(|founding| founding.id).map_or(0, |id| id.0));
-    MembershipSum::put(founding.map(|_| MembershipSum::of(encoded_founding)), &mut rest);
-    for (node, peer) in &registry.peers {
-        rest.put_u64_le(node.0);
-        rest.put_u128_le(peer.storage.0);
-        put_start(&mut rest, peer.start);
-    }
-}
-
-fn put_origin(mut rest: &mut [u8], origin: Option<Origin>) {
-    let (kind, id) = match origin {
-        None => (ORIGIN_NONE, 0),
-        Some(Origin::Backup(id)) => (ORIGIN_BACKUP, id.0),
-        Some(Origin::Rescue { of }) => (ORIGIN_RESCUE, of.0),
-    };
-    rest.put_u8(kind);
-    rest.put_u128_le(id);
-}
-
-/// `Err` for a kind that no version has written.
-fn take_origin(mut rest: &[u8]) -> Result<Option<Origin>, ()> {
-    let (kind, id) = (rest.get_u8(), rest.get_u128_le());
-    match kind {
-        ORIGIN_NONE => Ok(None),
-        ORIGIN_BACKUP => Ok(Some(Origin::Backup(RestoreId(id)))),
-        ORIGIN_RESCUE => Ok(Some(Origin::Rescue { of: FoundingId(id) })),
-        _ => Err(()),
-    }
-}
-
-fn put_start(rest: &mut impl BufMut, start: Start) {
-    rest.put_u64_le(start.number);
-    rest.put_u64_le(start.nonce);
 }
 
 /// Reads a copy from its block and from the bytes in the room for its founding membership. `None` if one of
@@ -285,7 +223,7 @@ fn decode_rest(
     let registry = match version {
         VERSION_WITHOUT_FOUNDING => older::decode_peers_alone(rest)?,
         VERSION_OF_MEMBER_IDS => older::decode_registry(rest)?,
-        _ => decode_registry(rest, founding)?,
+        _ => take_registry(&mut rest, founding)?,
     };
     let first_frame = Link { sequence, chain };
     if last_segment.checked_sub(first_segment).is_none_or(|more| more >= MAX_SEGMENTS) {
@@ -303,55 +241,28 @@ fn decode_rest(
     })
 }
 
-fn with_origin(mut description: Description, origin: &[u8]) -> Option<Description> {
-    description.registry.origin = take_origin(origin).ok()?;
+fn with_origin(mut description: Description, mut origin: &[u8]) -> Option<Description> {
+    description.registry.origin = take_origin(&mut origin).ok()?;
     Some(description)
 }
 
 fn decode_snapshots(rest: &mut &[u8], count: usize) -> Option<Vec<SnapshotRecord>> {
     let mut snapshots = Vec::new();
     for _ in 0..count {
-        let slot = Slot(rest.get_u64_le());
-        let size_bytes = rest.get_u64_le();
-        let checksum = rest.get_u32_le();
-        let membership = MembershipSum::take(rest).ok()?;
-        rest.advance(4);
-        snapshots.push(SnapshotRecord { slot, size_bytes, checksum, membership });
+        snapshots.push(SnapshotRecord::take(rest)?);
     }
-    rest.advance((KEPT_SNAPSHOTS - count) * SNAPSHOT_BYTES);
+    rest.advance((KEPT_SNAPSHOTS - count) * SnapshotRecord::BYTES);
     Some(snapshots)
-}
-
-fn decode_registry(mut rest: &[u8], membership: Option<Membership>) -> Option<Registry> {
-    let peer_count = usize::from(rest.get_u16_le());
-    let (is_founded, is_superseded) = (rest.get_u8() == 1, rest.get_u8() == 1);
-    rest.advance(4);
-    let start = take_start(&mut rest);
-    let id = Some(rest.get_u128_le()).filter(|id| *id != 0).map(FoundingId);
-    rest.advance(MembershipSum::BYTES);
-    if peer_count > Registry::MAX_PEERS || is_founded != membership.is_some() {
-        return None;
-    }
-    let founding = membership.map(|membership| Founding { id, membership });
-    let peer = |_| {
-        let (node, storage) = (NodeId(rest.get_u64_le()), StorageId(rest.get_u128_le()));
-        (node, KnownPeer { storage, start: take_start(&mut rest) })
-    };
-    let peers = (0..peer_count).map(peer).collect();
-    Some(Registry { start, is_superseded, founding, origin: None, peers })
-}
-
-pub(super) fn take_start(rest: &mut &[u8]) -> Start {
-    Start { number: rest.get_u64_le(), nonce: rest.get_u64_le() }
 }
 
 /// A description with everything in it.
 #[cfg(test)]
 pub(super) fn example() -> Description {
+    use crate::{Founding, FoundingId, Origin, Start};
     let membership = Membership::new(&[1, 2, 3].map(NodeId)).expect("these members fit");
     let sum = MembershipSum::of(&membership.encode());
     let snapshot = |slot, membership| SnapshotRecord {
-        slot: Slot(slot),
+        slot: paxos_core::Slot(slot),
         size_bytes: 10 * slot,
         checksum: 7,
         membership,
@@ -374,15 +285,16 @@ pub(super) fn example() -> Description {
 }
 
 #[cfg(test)]
-fn known_peer((node, storage): (u64, u128)) -> (NodeId, KnownPeer) {
-    let start = Start { number: 10 * node, nonce: 100 * node };
-    (NodeId(node), KnownPeer { storage: StorageId(storage), start })
+fn known_peer((node, storage): (u64, u128)) -> (NodeId, crate::KnownPeer) {
+    let start = crate::Start { number: 10 * node, nonce: 100 * node };
+    (NodeId(node), crate::KnownPeer { storage: StorageId(storage), start })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::file::layout::membership::longest_membership;
+    use crate::Founding;
+    use crate::codec::membership::longest_membership;
 
     #[test]
     fn every_flipped_bit_of_a_copy_is_seen() {

@@ -11,7 +11,7 @@ mod older;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-pub(crate) use self::description::{Description, KEPT_SNAPSHOTS, MAX_CLUSTER_NAME_BYTES, SnapshotRecord};
+pub(crate) use self::description::{Description, KEPT_SNAPSHOTS, MAX_CLUSTER_NAME_BYTES};
 use self::description::{FOUNDING_BYTES, MetaCopy, Unknown, decode, encode, encode_founding};
 use paxos_core::FormatLevel;
 
