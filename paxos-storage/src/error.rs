@@ -21,8 +21,8 @@ pub enum ErrorKind {
     Full,
     /// Acknowledged data is missing or altered.
     Damaged,
-    /// A snapshot's bytes are not what was announced. The unfinished snapshot was dropped, and the storage
-    /// can still be used.
+    /// A snapshot's bytes are not what was announced, or a piece of it came out of order. The unfinished
+    /// snapshot can be begun anew, and the storage can still be used.
     SnapshotMismatch,
 }
 
