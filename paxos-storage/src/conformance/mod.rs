@@ -90,6 +90,7 @@ pub fn check(backend: &mut dyn Backend) -> Report {
     log::large_and_many_writes_survive(backend);
     log::values_of_all_lengths_survive(backend);
     snapshots::snapshots_come_back_and_two_are_kept(backend);
+    snapshots::a_finished_snapshot_stays_as_it_is(backend);
     snapshots::a_snapshot_may_have_no_bytes(backend);
     snapshots::a_snapshot_that_does_not_match_is_refused(backend);
     snapshots::pieces_out_of_order_are_refused(backend);

@@ -25,6 +25,30 @@ pub(super) fn snapshots_come_back_and_two_are_kept(backend: &mut dyn Backend) {
     }
 }
 
+pub(super) fn a_finished_snapshot_stays_as_it_is(backend: &mut dyn Backend) {
+    let mut checked = Checked::new(backend, "a finished snapshot stays as it is");
+    checked.persist((1..=9).map(|slot| accepted(slot, 1, 10)).collect());
+    let bytes = bytes(3000);
+    checked.save_snapshot(7, &bytes);
+    // A peer begins to send the same one, and never ends, or ends with something else.
+    checked.piece(7, 0, b"unfinished");
+    assert_eq!(
+        checked.read_snapshot(7, 999).as_ref(),
+        Some(&bytes),
+        "{}: beside a new beginning",
+        checked.promise
+    );
+    checked.crash_and_compare();
+    assert_eq!(checked.read_snapshot(7, 999).as_ref(), Some(&bytes), "{}: after a crash", checked.promise);
+    checked.piece(7, 0, b"another");
+    let refused = checked.storage().finish_snapshot(meta(7, b"announced"));
+    checked.is_mismatch(refused, "other bytes than announced");
+    checked.save_snapshot(7, b"another state");
+    checked.snapshot = Some(meta(7, &bytes));
+    checked.crash_and_compare();
+    assert_eq!(checked.read_snapshot(7, 999).as_ref(), Some(&bytes), "{}: at the end", checked.promise);
+}
+
 pub(super) fn a_snapshot_may_have_no_bytes(backend: &mut dyn Backend) {
     let mut checked = Checked::new(backend, "a snapshot may have no bytes");
     checked.persist((1..=9).map(|slot| accepted(slot, 1, 10)).collect());

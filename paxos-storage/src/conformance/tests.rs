@@ -26,6 +26,7 @@ enum Flaw {
     OverlapIsTaken,
     GapIsTaken,
     FirstPieceMayBeAnywhere,
+    NewBeginningHidesFinished,
     ChecksumIsNotChecked,
     SnapshotWithoutBytesIsRefused,
     OneIsUnfinishedAtATime,
@@ -233,6 +234,9 @@ impl Storage for Flawed {
     }
 
     fn read_snapshot(&mut self, slot: Slot, offset: u64, max_bytes: usize) -> Result<Option<Bytes>, Error> {
+        if self.flaw == Flaw::NewBeginningHidesFinished && self.state().unfinished.contains_key(&slot) {
+            return Ok(None);
+        }
         self.memory.read_snapshot(slot, offset, max_bytes)
     }
 
@@ -294,6 +298,7 @@ fn each_flaw_is_found_by_the_check_that_is_there_for_it() {
         (snapshots::pieces_out_of_order_are_refused as fn(&mut dyn Backend), "out of order are refused");
     let mismatch =
         (snapshots::a_snapshot_that_does_not_match_is_refused as fn(&mut dyn Backend), "does not match");
+    let finished = (snapshots::a_finished_snapshot_stays_as_it_is as fn(&mut dyn Backend), "stays as it is");
     let empty = (snapshots::a_snapshot_may_have_no_bytes as fn(&mut dyn Backend), "may have no bytes");
     let two = (snapshots::two_snapshots_may_be_unfinished_at_once as fn(&mut dyn Backend), "at once");
     let compaction = (
@@ -314,6 +319,7 @@ fn each_flaw_is_found_by_the_check_that_is_there_for_it() {
         (Flaw::OverlapIsTaken, order),
         (Flaw::GapIsTaken, order),
         (Flaw::FirstPieceMayBeAnywhere, order),
+        (Flaw::NewBeginningHidesFinished, finished),
         (Flaw::ChecksumIsNotChecked, mismatch),
         (Flaw::SnapshotWithoutBytesIsRefused, empty),
         (Flaw::OneIsUnfinishedAtATime, two),
