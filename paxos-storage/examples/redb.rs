@@ -1,7 +1,7 @@
 //! A storage of your own on an embedded database: `redb/storage.rs` is the whole of it.
 //!
-//! `cargo run --release -p paxos-storage --example redb [DIRECTORY]` runs the conformance suite on it, and then
-//! measures it beside the backend `file`, in the given directory or below `target/`.
+//! `cargo run --release -p paxos-storage --example redb [DIRECTORY]` runs the conformance suite on it, and
+//! then measures it beside the backend `file`, in the given directory or below `target/`.
 
 use std::path::PathBuf;
 

@@ -32,8 +32,9 @@
 //! # Ok::<(), paxos_storage::Error>(())
 //! ```
 //!
-//! To write a backend of your own, implement [`Storage`] and run [`conformance::check`] on it;
-//! [the guide](guide) does so with a whole small one.
+//! To write a backend of your own, implement [`Storage`] with [`codec`] and [`UnfinishedSnapshots`], and run
+//! [`conformance::check`] on it; [the guide](guide) does so with a whole small one, and the example `redb`
+//! with one on a database.
 //!
 //! Deliberately absent: the thread that calls the storage, which is the user's choice; the protocol, which is
 //! in [`paxos_core`]; and any knowledge of transports.
@@ -42,7 +43,8 @@
 //!
 //! | looking for | see |
 //! |---|---|
-//! | the contract of a backend | `storage.rs`, and as tests `conformance.rs` |
+//! | the contract of a backend | `storage.rs`, and as tests `conformance/` |
+//! | the bytes of what a backend stores | `codec/` |
 //! | errors and what they mean for the node | `error.rs` |
 //! | how a write becomes durable | `file/append/log.rs` |
 //! | the bytes on disk | `file/layout/` |

@@ -69,7 +69,8 @@ pub(crate) fn run(directory: Option<PathBuf>) -> Outcome<()> {
         }
     }
     println!(
-        "| storage | lone append, median | commands a second, {COMMANDS_A_WRITE} a write | bytes written per byte | recovery of {ENTRIES} entries |"
+        "| storage | lone append, median | commands a second, {COMMANDS_A_WRITE} a write \
+         | bytes written per byte | recovery of {ENTRIES} entries |"
     );
     println!("|---|---|---|---|---|");
     for one in measured {

@@ -1,8 +1,8 @@
 //! The storage: a table for each kind of data, and a transaction for each write.
 //!
-//! A node takes it as it takes any `Box<dyn Storage>`. What it does not do: go on after a write for which there
-//! was no space ([`capacity`](Storage::capacity) warns before), and start fast after a crash (redb then walks
-//! through the whole file).
+//! A node takes it as it takes any `Box<dyn Storage>`. What it does not do: go on after a write for which
+//! there was no space ([`capacity`](Storage::capacity) warns before), and start fast after a crash (redb then
+//! walks through the whole file).
 
 use std::path::{Path, PathBuf};
 
@@ -42,8 +42,8 @@ pub(crate) struct RedbStorage {
 }
 
 impl RedbStorage {
-    /// Makes the storage of a new node. Opening one never makes it: a node whose disk is not mounted must fail
-    /// to start.
+    /// Makes the storage of a new node. Opening one never makes it: a node whose disk is not mounted must
+    /// fail to start.
     pub(crate) fn make(directory: &Path, identity: &Identity) -> Result<RedbStorage, Error> {
         if directory.join("redb").exists() {
             return Err(Error::foreign(ErrorKind::Unusable, "it is there already"));
@@ -202,7 +202,8 @@ impl Storage for RedbStorage {
 }
 
 /// Makes all changes or, after an error, perhaps none; redb refuses every call after a failed read, write or
-/// sync. `Immediate` returns after the sync; what is changed with `None` is durable with the next `Immediate`.
+/// sync. `Immediate` returns after the sync; what is changed with `None` is durable with the next
+/// `Immediate`.
 fn change(
     database: &Database,
     durability: Durability,

@@ -9,7 +9,7 @@
 //!      8   16  latest start of the node: number, nonce
 //!     24   16  id of the founding; zero if there was none or it is not known
 //!     40    8  length (4) and CRC32C (4) of the founding membership, zero if there was none
-//!     48   40  for each known peer: node, storage id, number and nonce of its latest start; in ascending order
+//!     48   40  for each known peer: node, storage id, number and nonce of its latest start; ascending
 //!
 //! and, elsewhere, the origin
 //!      0    1  origin: 0 the cluster itself, 1 a backup, 2 a rescue

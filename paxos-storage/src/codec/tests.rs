@@ -46,7 +46,7 @@ fn assert_comes_back<T: Stored + PartialEq + std::fmt::Debug>(value: &T) {
 
 #[test]
 fn whatever_a_backend_stores_comes_back_and_every_flipped_bit_is_seen() {
-    assert_comes_back(&Identity::existing(String::from("ein Häufchen"), NodeId(3), StorageId(u128::MAX - 1)));
+    assert_comes_back(&Identity::existing(String::from("zwölf"), NodeId(3), StorageId(u128::MAX - 1)));
     assert_comes_back(&Identity::existing(String::new(), NodeId(3), StorageId(0)));
     let promised = Ballot { round: u64::MAX, node: NodeId(2) };
     assert_comes_back(&HardState { promised, chosen: Slot(u64::MAX - 1) });
