@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use paxos_core::{FormatLevel, Slot};
+use paxos_core::{FormatLevel, GroupId, Slot};
 
 use crate::codec::DecodeError;
 
@@ -103,6 +103,16 @@ pub enum Error {
         file: PathBuf,
         /// The level.
         level: FormatLevel,
+    },
+    /// The directory holds the log of another group than the only one that this library knows: a newer one has
+    /// written it.
+    #[error("{} is of group {group}, and this version of the program knows group {} alone: use the newer one \
+         that wrote it", file.display(), GroupId::ONLY)]
+    UnknownGroup {
+        /// The file that tells the group.
+        file: PathBuf,
+        /// The group.
+        group: GroupId,
     },
     /// The newest snapshot was written before memberships were part of snapshots, and the registry has no
     /// founding to take its membership from. [`remember`](crate::Storage::remember) the founding, and recover
@@ -208,6 +218,7 @@ impl Error {
             Error::UnknownVersion { .. }
                 | Error::UnknownContent { .. }
                 | Error::UnknownLevel { .. }
+                | Error::UnknownGroup { .. }
                 | Error::Unreadable(
                     DecodeError::UnknownVersion(_)
                         | DecodeError::UnknownContent(_)
@@ -234,6 +245,7 @@ impl Error {
             | Error::UnknownVersion { .. }
             | Error::UnknownContent { .. }
             | Error::UnknownLevel { .. }
+            | Error::UnknownGroup { .. }
             | Error::MembershipUnknown { .. }
             | Error::ClusterName { .. }
             | Error::Unreadable(_) => ErrorKind::Unusable,

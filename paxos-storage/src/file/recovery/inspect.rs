@@ -243,6 +243,7 @@ fn inspect_all(disk: &dyn Disk) -> Result<(Inspection, BTreeMap<Slot, Entry>), E
         Err(ReadError::UnknownVersion(version)) => {
             return Err(Error::UnknownVersion { file: meta_path, version });
         }
+        Err(ReadError::UnknownGroup(group)) => return Err(Error::UnknownGroup { file: meta_path, group }),
         Err(ReadError::UnknownLevel(level)) => return Err(Error::UnknownLevel { file: meta_path, level }),
         Err(ReadError::Io(source)) if source.kind() != std::io::ErrorKind::NotFound => {
             return Err(Error::Io { operation: "read", path: meta_path, source });

@@ -31,6 +31,7 @@
 //!    256   40  for each known peer: node, storage id, number and nonce of its latest start; in ascending order of nodes
 //!   3456    1  origin: 0 the cluster itself, 1 a backup, 2 a rescue
 //!   3457   16  id of what was restored, or of the founding that was rescued
+//!   3473    8  group, 0: the `GroupId` that the log is of
 //!              zero
 //!   4092    4  CRC32C of bytes 0 to 4091
 //!   4096       the second copy
@@ -44,10 +45,13 @@
 //! version 4, or the level, refuses the directory before it reads anything else. What the log holds behind
 //! the newest snapshot is told by its records.
 //!
+//! A directory of another group than 0 is refused. A program that writes one takes another version for it, as
+//! older programs do not look there.
+//!
 //! Versions 1 and 2 are still read; see [`older`](super::older).
 
 use bytes::{Buf, BufMut};
-use paxos_core::{FormatLevel, Membership, NodeId};
+use paxos_core::{FormatLevel, GroupId, Membership, NodeId};
 
 use super::older::{self, VERSION_OF_MEMBER_IDS, VERSION_WITHOUT_FOUNDING};
 use crate::codec::membership::{MAX_MEMBERSHIP_BYTES, MembershipSum};
@@ -75,6 +79,7 @@ pub(crate) const KEPT_SNAPSHOTS: usize = 2;
 const MAX_SEGMENTS: u64 = 1 << 20;
 const FOUNDING_SUM_AT: usize = 248;
 const ORIGIN_AT: usize = 3456;
+const GROUP_AT: usize = 3473;
 /// The room for the founding membership of one copy.
 pub(super) const FOUNDING_BYTES: usize = round_up(MAX_MEMBERSHIP_BYTES);
 
@@ -108,6 +113,8 @@ pub(super) enum Unknown {
     Version(u16),
     /// It is of a format level that is not known.
     Level(FormatLevel),
+    /// It is of another group than the only one that is known.
+    Group(GroupId),
 }
 
 /// The bytes of the founding membership; none if there was no founding.
@@ -148,6 +155,7 @@ pub(super) fn encode(block: &mut [u8], generation: u64, description: &Descriptio
     rest.put_bytes(0, (KEPT_SNAPSHOTS - snapshots.len()) * SnapshotRecord::BYTES);
     put_registry(&mut rest, &description.registry, founding);
     put_origin(&mut &mut block[ORIGIN_AT..CHECKSUM_AT], description.registry.origin);
+    block[GROUP_AT..GROUP_AT + 8].copy_from_slice(&GroupId::ONLY.0.to_le_bytes());
     let checksum = crc32c::crc32c(&block[..CHECKSUM_AT]);
     block[CHECKSUM_AT..BLOCK_BYTES].copy_from_slice(&checksum.to_le_bytes());
 }
@@ -172,6 +180,13 @@ pub(super) fn decode(block: &[u8], founding: &[u8]) -> Option<MetaCopy> {
     };
     if !format_level.is_known() {
         return Some(MetaCopy { generation, description: Err(Unknown::Level(format_level)) });
+    }
+    let group = match version {
+        VERSION_WITHOUT_LEVEL | VERSION => GroupId((&bytes[GROUP_AT..]).get_u64_le()),
+        _ => GroupId::ONLY,
+    };
+    if group != GroupId::ONLY {
+        return Some(MetaCopy { generation, description: Err(Unknown::Group(group)) });
     }
     let founding = match version {
         VERSION_WITHOUT_LEVEL | VERSION => match MembershipSum::take(&mut &bytes[FOUNDING_SUM_AT..]) {
@@ -314,6 +329,19 @@ mod tests {
             founding[bit / 8] ^= 1 << (bit % 8);
         }
         assert!(decode(&block, &[]).is_none(), "the founding membership is missing");
+    }
+
+    #[test]
+    fn a_directory_of_another_group_is_told_from_damage() {
+        let (mut block, founding) = (vec![0; BLOCK_BYTES], encode_founding(&example()));
+        for (at, group) in [(GROUP_AT, 1), (GROUP_AT + 7, 1 << 56)] {
+            encode(&mut block, 9, &example(), &founding);
+            block[at] = 1;
+            let sum = crc32c::crc32c(&block[..CHECKSUM_AT]);
+            block[CHECKSUM_AT..].copy_from_slice(&sum.to_le_bytes());
+            let read = decode(&block, &founding).expect("the copy is whole").description;
+            assert_eq!(read, Err(Unknown::Group(GroupId(group))));
+        }
     }
 
     /// The block of a description with other bytes at its beginning, and a right checksum.
