@@ -7,9 +7,9 @@ use std::fmt;
 
 /// One log with the replicas that agree on it, where a cluster has several.
 ///
-/// There is one so far, [`GroupId::ONLY`]. Messages and logs have a place for the number, and what is of another
-/// group is refused, so that programs that know several can tell theirs apart. A number is never used again for
-/// another group.
+/// There is one so far, [`GroupId::ONLY`]. Messages and logs have a place for the number, and what is of
+/// another group is refused, so that programs that know several can tell theirs apart. A number is never used
+/// again for another group.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct GroupId(pub u64);
 

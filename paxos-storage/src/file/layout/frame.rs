@@ -8,7 +8,7 @@
 //!      4    2  version, 3
 //!      6    1  kind: 1 records, 2 mark
 //!      7    1  flags: bit 0 set in the last frame of a write
-//!      8    2  group, 0: the number, within this log, of the group that the records are of; 0 is that of META
+//!      8    2  group, 0: the number, within this log, of the records' group; 0 is that of META
 //!     10    2  mask: how blocks are changed that would look like a frame
 //!     12    4  length of the payload in bytes
 //!     16    8  number of the segment
