@@ -139,6 +139,20 @@ impl Bare {
         self.members.swap_remove(self.leader).replica
     }
 
+    /// Has every node save a snapshot, as if its log had grown to what is kept in memory. It keeps
+    /// `retained_bytes` of the log for peers that lag.
+    pub fn save_snapshots(&mut self) {
+        for member in 0..self.members.len() {
+            self.save_snapshot(member);
+        }
+    }
+
+    /// All replicas, without what carries their messages.
+    #[must_use]
+    pub fn into_replicas(self) -> Vec<Replica> {
+        self.members.into_iter().map(|member| member.replica).collect()
+    }
+
     fn elect(&mut self) {
         for _ in 0..ELECTION_TICKS {
             self.tick();
@@ -174,13 +188,17 @@ impl Bare {
             while let Some(write) = self.members[member].write.take() {
                 self.step(member, Input::Durable(write.into_durable()));
             }
-            let replica = &self.members[member].replica;
-            if replica.log_bytes() >= SNAPSHOT_LOG_BYTES {
-                let membership = replica.membership().clone();
-                let meta = SnapshotMeta { slot: replica.applied(), size_bytes: 0, checksum: 0, membership };
-                self.step(member, Input::SnapshotSaved { meta });
+            if self.members[member].replica.log_bytes() >= SNAPSHOT_LOG_BYTES {
+                self.save_snapshot(member);
             }
         }
+    }
+
+    fn save_snapshot(&mut self, member: usize) {
+        let replica = &self.members[member].replica;
+        let membership = replica.membership().clone();
+        let meta = SnapshotMeta { slot: replica.applied(), size_bytes: 0, checksum: 0, membership };
+        self.step(member, Input::SnapshotSaved { meta });
     }
 
     fn step(&mut self, member: usize, input: Input) {

@@ -167,6 +167,7 @@ pub struct SnapshotMeta {
 
 /// All that stable storage held when the node started.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
 pub struct Recovered {
     /// The last durable hard state.
     pub hard_state: HardState,
@@ -181,6 +182,26 @@ pub struct Recovered {
     /// the first slot that has no entry, and each entry holds the proposal that was accepted last in its
     /// slot.
     pub incomplete_through: Slot,
+}
+
+impl Recovered {
+    /// What a storage holds that has lost nothing: its last hard state, its newest snapshot, and the entries
+    /// after that in ascending order of slots.
+    #[must_use]
+    pub fn new(
+        hard_state: HardState,
+        snapshot: Option<SnapshotMeta>,
+        entries: Vec<(Slot, Entry)>,
+    ) -> Recovered {
+        Recovered { hard_state, snapshot, entries, incomplete_through: Slot::ZERO }
+    }
+
+    /// The same of a storage that may have lost acceptances in slots up to `through`: see
+    /// [`incomplete_through`](Recovered::incomplete_through).
+    #[must_use]
+    pub fn with_losses(self, through: Slot) -> Recovered {
+        Recovered { incomplete_through: through, ..self }
+    }
 }
 
 /// A [`Recovered`] that no correct storage and replica could have left behind.

@@ -1,9 +1,28 @@
-//! The names of things: nodes, slots, ballots and configuration epochs.
+//! The names of things: groups, nodes, slots, ballots and configuration epochs.
 //!
 //! Each is a type of its own, so that the compiler refuses a slot where a round was meant. All of them are
 //! totally ordered; the protocol depends on that order and on equality alone.
 
 use std::fmt;
+
+/// One log with the replicas that agree on it, where a cluster has several.
+///
+/// There is one so far, [`GroupId::ONLY`]. Messages and logs have a place for the number, and what is of
+/// another group is refused, so that programs that know several can tell theirs apart. A number is never used
+/// again for another group.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct GroupId(pub u64);
+
+impl GroupId {
+    /// The group of a cluster that has one. Where a number is left out, this is meant.
+    pub const ONLY: GroupId = GroupId(0);
+}
+
+impl fmt::Display for GroupId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
 
 /// A member of the cluster: a proposer, acceptor and learner in one.
 ///
@@ -120,6 +139,7 @@ mod tests {
     fn names_are_shown_as_the_numbers_that_they_are() {
         let ballot = Ballot { round: 7, node: NodeId(3) };
         assert_eq!(format!("{} {} {ballot} {}", NodeId(1), Slot(2), Epoch(4)), "1 2 7.3 4");
+        assert_eq!(GroupId::ONLY.to_string(), "0");
     }
 
     #[test]

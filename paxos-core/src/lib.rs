@@ -79,6 +79,7 @@
 //!   those behind the membership's own slot, up to that of the next one.
 //! - **format level**: what the log may hold, so that programs of neighbouring versions work together:
 //!   [`FormatLevel`].
+//! - **group**: one log and the replicas that agree on it; a cluster has one so far, [`GroupId::ONLY`].
 //! - **handover**: the leader asks another voter to lead in its place.
 //! - **leader**: the one proposer whose ballot a quorum has promised; the paper's distinguished proposer.
 //! - **learner**: finds out what is chosen. Every replica is one; a member that is nothing else has no vote.
@@ -154,7 +155,7 @@ pub use clock::{LeaderTime, Reading, Time};
 pub use config::{AnnounceChosen, Config, ConfigError, PhaseOne, ProtocolSettings, ReadMode};
 pub use durable::{Durable, Entry, HardState, RecoverError, Recovered, SnapshotMeta, Write, WriteNumber};
 pub use format_level::FormatLevel;
-pub use id::{Ballot, Epoch, NodeId, Slot};
+pub use id::{Ballot, Epoch, GroupId, NodeId, Slot};
 pub use membership::{
     Change, ChangeError, MAX_ADDRESS_BYTES, MAX_MEMBERS, MAX_REMOVED, MalformedMembership, Member,
     MemberRole, Membership,

@@ -10,6 +10,8 @@ use crate::value::ValueKind;
 
 /// At most this many slots are dropped at once: more would take milliseconds.
 const MAX_TRIMMED_AT_ONCE: usize = 8192;
+/// How many slots there stays room for when a log is trimmed.
+const LEAST_ROOM: usize = 8;
 /// How many bytes a slot is taken to cost beside its value.
 const ENTRY_BYTES: usize = 64;
 
@@ -164,6 +166,7 @@ impl Log {
             self.trimmed = self.trimmed.next();
         }
         self.forget_trimmed_memberships();
+        self.give_back_memory();
     }
 
     /// Replaces everything through `slot` by a snapshot; what lies beyond stays.
@@ -179,6 +182,7 @@ impl Log {
             }
         }
         self.forget_trimmed_memberships();
+        self.give_back_memory();
         self.chosen = slot;
         self.advance();
     }
@@ -186,6 +190,15 @@ impl Log {
     fn forget_trimmed_memberships(&mut self) {
         while self.memberships.first().is_some_and(|slot| *slot <= self.trimmed) {
             self.memberships.pop_first();
+        }
+    }
+
+    /// Gives room of dropped slots back, if that is most of it, so that a log which was long once takes no
+    /// more than others. Room for twice the slots stays: a log that grows again as before takes little anew.
+    fn give_back_memory(&mut self) {
+        let needed = (2 * self.entries.len()).max(LEAST_ROOM);
+        if self.entries.capacity() > 2 * needed {
+            self.entries.shrink_to(needed);
         }
     }
 
@@ -295,6 +308,21 @@ mod tests {
         log.put(Slot(3), accepted(1));
         log.install_snapshot(Slot(2));
         assert_eq!(log.bytes(), each, "slot 3 is left");
+    }
+
+    #[test]
+    fn a_log_that_was_long_once_gives_its_room_back() {
+        let mut log = Log::default();
+        for slot in 1..=1000 {
+            log.put(Slot(slot), Entry::Chosen { value: Value::no_op() });
+        }
+        log.advance();
+        log.trim(Slot(600), 0);
+        assert!(log.entries.capacity() >= 400, "{}", log.entries.capacity());
+        log.trim(Slot(1000), 0);
+        assert!(log.entries.capacity() <= 2 * LEAST_ROOM, "{}", log.entries.capacity());
+        log.put(Slot(1001), accepted(1));
+        assert_eq!(log.last(), Slot(1001));
     }
 
     #[test]

@@ -4,7 +4,9 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use paxos_core::{FormatLevel, Slot};
+use paxos_core::{FormatLevel, GroupId, Slot};
+
+use crate::codec::DecodeError;
 
 /// What an [`Error`] means for the node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,8 +21,8 @@ pub enum ErrorKind {
     Full,
     /// Acknowledged data is missing or altered.
     Damaged,
-    /// A snapshot's bytes are not what was announced. The unfinished snapshot was dropped, and the storage
-    /// can still be used.
+    /// A snapshot's bytes are not what was announced, or a piece of it came out of order. The unfinished
+    /// snapshot can be begun anew, and the storage can still be used.
     SnapshotMismatch,
 }
 
@@ -102,6 +104,16 @@ pub enum Error {
         /// The level.
         level: FormatLevel,
     },
+    /// The directory holds the log of another group than the only one that this library knows: a newer one has
+    /// written it.
+    #[error("{} is of group {group}, and this version of the program knows group {} alone: use the newer one \
+         that wrote it", file.display(), GroupId::ONLY)]
+    UnknownGroup {
+        /// The file that tells the group.
+        file: PathBuf,
+        /// The group.
+        group: GroupId,
+    },
     /// The newest snapshot was written before memberships were part of snapshots, and the registry has no
     /// founding to take its membership from. [`remember`](crate::Storage::remember) the founding, and recover
     /// again.
@@ -159,6 +171,9 @@ pub enum Error {
     /// Acknowledged data is missing or altered.
     #[error("{0}")]
     Damaged(Damage),
+    /// What a backend has stored can't be decoded; [`codec::decode`](crate::codec::decode) returns the cause.
+    #[error(transparent)]
+    Unreadable(#[from] DecodeError),
     /// An error of a backend outside this crate; made by [`Error::foreign`].
     #[error("{source}")]
     Foreign {
@@ -200,7 +215,15 @@ impl Error {
     pub fn needs_newer_program(&self) -> bool {
         matches!(
             self,
-            Error::UnknownVersion { .. } | Error::UnknownContent { .. } | Error::UnknownLevel { .. }
+            Error::UnknownVersion { .. }
+                | Error::UnknownContent { .. }
+                | Error::UnknownLevel { .. }
+                | Error::UnknownGroup { .. }
+                | Error::Unreadable(
+                    DecodeError::UnknownVersion(_)
+                        | DecodeError::UnknownContent(_)
+                        | DecodeError::UnknownLevel(_)
+                )
         )
     }
 
@@ -208,6 +231,12 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Error::Io { .. } | Error::Stopped { .. } | Error::TooLarge { .. } => ErrorKind::Failed,
+            Error::Full { .. } | Error::NoDescriptor { .. } => ErrorKind::Full,
+            Error::Foreign { kind, .. } => *kind,
+            Error::Damaged(_) | Error::Unreadable(DecodeError::Damaged | DecodeError::OtherKind { .. }) => {
+                ErrorKind::Damaged
+            }
             Error::NotFormatted { .. }
             | Error::NotEmpty { .. }
             | Error::AlreadyFormatted { .. }
@@ -216,12 +245,10 @@ impl Error {
             | Error::UnknownVersion { .. }
             | Error::UnknownContent { .. }
             | Error::UnknownLevel { .. }
+            | Error::UnknownGroup { .. }
             | Error::MembershipUnknown { .. }
-            | Error::ClusterName { .. } => ErrorKind::Unusable,
-            Error::Io { .. } | Error::Stopped { .. } | Error::TooLarge { .. } => ErrorKind::Failed,
-            Error::Full { .. } | Error::NoDescriptor { .. } => ErrorKind::Full,
-            Error::Foreign { kind, .. } => *kind,
-            Error::Damaged(_) => ErrorKind::Damaged,
+            | Error::ClusterName { .. }
+            | Error::Unreadable(_) => ErrorKind::Unusable,
             Error::SnapshotMismatch { .. } => ErrorKind::SnapshotMismatch,
         }
     }

@@ -25,13 +25,24 @@
 //! can run out of space while the node runs returns [`ErrorKind::Full`](crate::ErrorKind::Full) from a call
 //! that has changed nothing, and reports [`Capacity::Low`](crate::Capacity::Low) before that happens.
 //!
+//! # What is there already
+//!
+//! - [`codec`](crate::codec) turns entries, hard states, registries, identities and descriptions of snapshots
+//!   into bytes and back. The bytes have a version and a checksum, so that damage is noticed.
+//! - [`UnfinishedSnapshots`](crate::UnfinishedSnapshots) keeps track of the pieces of snapshots.
+//! - [`Error::foreign`](crate::Error::foreign) carries your own errors.
+//! - [`conformance`](crate::conformance) tests every promise of the trait with crashes between the calls, and
+//!   panics with the name of a promise that is broken.
+//!
 //! # A whole backend
 //!
 //! Part 1 stands for your database. It appends batches of changes to a file, each with its length and
-//! checksum, and keeps all values in memory. With an embedded database in its place (redb, fjall and others)
-//! part 2 is all that you write: each kind of data gets a key, and [`persist`](crate::Storage::persist) is
-//! one transaction. Part 3 runs the conformance suite, which tests every promise of the trait with crashes
-//! between the calls, and panics with the name of a promise that is broken.
+//! checksum, and keeps all values in memory. With an embedded database in its place part 2 is all that you
+//! write: each kind of data gets a key, and [`persist`](crate::Storage::persist) is one transaction. Part 3
+//! runs the conformance suite.
+//!
+//! The example `redb` of this crate does the same on a real database, keeps the pieces of snapshots there,
+//! and measures itself beside the backend `file`: `cargo run --release -p paxos-storage --example redb`.
 //!
 //! ```
 //! // ---- Part 1: a database ----
@@ -121,17 +132,13 @@
 //!
 //! // ---- Part 2: the storage ----
 //!
-//! use paxos_core::{
-//!     Ballot, Durable, Entry, HardState, Membership, NodeId, Recovered, Slot, SnapshotMeta, Time,
-//!     Value, ValueKind, Write,
-//! };
-//! use paxos_storage::{
-//!     Founding, FoundingId, Identity, KnownPeer, Origin, Registry, RestoreId, Start, Storage, StorageId,
-//! };
+//! use paxos_core::{Durable, Recovered, Slot, SnapshotMeta, Write};
+//! use paxos_storage::codec::{decode, encode};
+//! use paxos_storage::{Identity, Registry, Storage, UnfinishedSnapshots};
 //!
-//! const IDENTITY: u8 = 0;
-//! const REGISTRY: u8 = 1;
-//! const HARD_STATE: u8 = 2;
+//! const IDENTITY: Key = (0, 0);
+//! const REGISTRY: Key = (1, 0);
+//! const HARD_STATE: Key = (2, 0);
 //! const ENTRY: u8 = 3;
 //! const SNAPSHOT_META: u8 = 4;
 //! const SNAPSHOT: u8 = 5;
@@ -139,48 +146,43 @@
 //! /// The storage of one node in a [`Database`].
 //! struct DatabaseStorage {
 //!     identity: Identity,
+//!     registry: Registry,
+//!     /// The finished snapshots, oldest first.
+//!     snapshots: Vec<SnapshotMeta>,
+//!     unfinished: UnfinishedSnapshots<Vec<u8>>,
 //!     database: Database,
-//!     unfinished_snapshots: BTreeMap<Slot, Vec<u8>>,
 //! }
 //!
 //! impl DatabaseStorage {
 //!     /// Makes the storage of a new node. Making and opening are two functions: a node whose disk is
 //!     /// not mounted must fail to start, and not start without its promises.
-//!     fn make(path: &Path, identity: Identity) -> Result<DatabaseStorage, Error> {
+//!     fn make(path: &Path, identity: &Identity) -> Result<DatabaseStorage, Error> {
 //!         if path.exists() {
 //!             return Err(Error::foreign(ErrorKind::Unusable, "there is a storage already"));
 //!         }
 //!         let mut database = Database::open(path).map_err(unusable)?;
-//!         let mut bytes = Vec::new();
-//!         bytes.put_u64_le(identity.node().0);
-//!         bytes.put_u128_le(identity.storage().0);
-//!         bytes.put_slice(identity.cluster().as_bytes());
-//!         database.commit(&[((IDENTITY, 0), Some(bytes.into()))])?;
-//!         Ok(DatabaseStorage { identity, database, unfinished_snapshots: BTreeMap::new() })
+//!         database.commit(&[(IDENTITY, Some(encode(identity)))])?;
+//!         drop(database);
+//!         DatabaseStorage::open(path)
 //!     }
 //!
+//!     /// Decoding tells damage, which it finds by a checksum, from what only a newer version knows; its
+//!     /// error becomes an [`Error`] of the right kind by `?`.
 //!     fn open(path: &Path) -> Result<DatabaseStorage, Error> {
 //!         if !path.exists() {
 //!             return Err(Error::foreign(ErrorKind::Unusable, "there is no storage"));
 //!         }
 //!         let database = Database::open(path).map_err(unusable)?;
-//!         let Some(mut bytes) = database.map.get(&(IDENTITY, 0)).cloned() else {
-//!             return Err(Error::foreign(ErrorKind::Damaged, "the identity is missing"));
-//!         };
-//!         let (node, storage) = (NodeId(bytes.get_u64_le()), StorageId(bytes.get_u128_le()));
-//!         let cluster = String::from_utf8_lossy(&bytes).into_owned();
-//!         let identity = Identity::existing(cluster, node, storage);
-//!         Ok(DatabaseStorage { identity, database, unfinished_snapshots: BTreeMap::new() })
-//!     }
-//!
-//!     /// The finished snapshots, oldest first.
-//!     fn snapshots(&self) -> impl DoubleEndedIterator<Item = SnapshotMeta> + '_ {
-//!         let range = self.database.map.range((SNAPSHOT_META, 0)..=(SNAPSHOT_META, u64::MAX));
-//!         range.map(|((_, slot), bytes)| {
-//!             let mut bytes = bytes.clone();
-//!             let (size_bytes, checksum) = (bytes.get_u64_le(), bytes.get_u32_le());
-//!             let membership = Membership::decode(&bytes).expect("it was encoded by this storage");
-//!             SnapshotMeta { slot: Slot(*slot), size_bytes, checksum, membership }
+//!         let identity = database.map.get(&IDENTITY).cloned();
+//!         let identity = identity.ok_or_else(|| Error::foreign(ErrorKind::Damaged, "no identity"))?;
+//!         let registry = database.map.get(&REGISTRY).cloned().map(decode).transpose()?;
+//!         let snapshots = database.map.range((SNAPSHOT_META, 0)..=(SNAPSHOT_META, u64::MAX));
+//!         Ok(DatabaseStorage {
+//!             identity: decode(identity)?,
+//!             registry: registry.unwrap_or_default(),
+//!             snapshots: snapshots.map(|(_, meta)| decode(meta.clone())).collect::<Result<_, _>>()?,
+//!             unfinished: UnfinishedSnapshots::default(),
+//!             database,
 //!         })
 //!     }
 //! }
@@ -191,75 +193,57 @@
 //!     }
 //!
 //!     fn registry(&self) -> Registry {
-//!         let bytes = self.database.map.get(&(REGISTRY, 0));
-//!         bytes.cloned().map(take_registry).unwrap_or_default()
+//!         self.registry.clone()
 //!     }
 //!
 //!     fn remember(&mut self, registry: &Registry) -> Result<(), Error> {
-//!         registry.assert_bounded();
-//!         self.database.commit(&[((REGISTRY, 0), Some(put_registry(registry)))])
+//!         self.database.commit(&[(REGISTRY, Some(encode(registry)))])?;
+//!         self.registry.clone_from(registry);
+//!         Ok(())
 //!     }
 //!
 //!     fn recover(&mut self) -> Result<Recovered, Error> {
 //!         let map = &self.database.map;
-//!         let mut recovered = Recovered::default();
-//!         if let Some(mut bytes) = map.get(&(HARD_STATE, 0)).cloned() {
-//!             let promised = take_ballot(&mut bytes);
-//!             recovered.hard_state = HardState { promised, chosen: Slot(bytes.get_u64_le()) };
+//!         let hard_state = map.get(&HARD_STATE).cloned().map(decode).transpose()?;
+//!         let snapshot = self.newest_snapshot();
+//!         let after = snapshot.as_ref().map_or(Slot::ZERO, |meta| meta.slot).next();
+//!         let mut entries = Vec::new();
+//!         for ((_, slot), entry) in map.range((ENTRY, after.0)..=(ENTRY, u64::MAX)) {
+//!             entries.push((Slot(*slot), decode(entry.clone())?));
 //!         }
-//!         recovered.snapshot = self.snapshots().last();
-//!         let after = recovered.snapshot.as_ref().map_or(Slot::ZERO, |meta| meta.slot).next();
-//!         for ((_, slot), bytes) in map.range((ENTRY, after.0)..=(ENTRY, u64::MAX)) {
-//!             recovered.entries.push((Slot(*slot), take_entry(bytes.clone())?));
-//!         }
-//!         Ok(recovered)
+//!         Ok(Recovered::new(hard_state.unwrap_or_default(), snapshot, entries))
 //!     }
 //!
 //!     fn persist(&mut self, write: Write) -> Result<Durable, Error> {
-//!         let mut hard_state = Vec::new();
-//!         put_ballot(&mut hard_state, write.hard_state().promised);
-//!         hard_state.put_u64_le(write.hard_state().chosen.0);
-//!         let mut changes = vec![((HARD_STATE, 0), Some(hard_state.into()))];
+//!         let mut changes = vec![(HARD_STATE, Some(encode(&write.hard_state())))];
 //!         for (slot, entry) in write.entries() {
-//!             changes.push(((ENTRY, slot.0), Some(put_entry(entry))));
+//!             changes.push(((ENTRY, slot.0), Some(encode(entry))));
 //!         }
 //!         self.database.commit(&changes)?;
 //!         Ok(write.into_durable()) // After the sync, and only then.
 //!     }
 //!
 //!     fn write_snapshot(&mut self, slot: Slot, offset: u64, piece: &[u8]) -> Result<(), Error> {
-//!         let snapshot = self.unfinished_snapshots.entry(slot).or_default();
 //!         if offset == 0 {
-//!             snapshot.clear();
+//!             // Too many at once: one is given up, and its buffer is dropped here.
+//!             let _ = self.unfinished.begin(slot, Vec::new());
 //!         }
-//!         if snapshot.len() as u64 != offset {
-//!             return Err(Error::SnapshotMismatch { slot, problem: "a piece came out of order" });
-//!         }
-//!         snapshot.extend_from_slice(piece);
-//!         Ok(())
+//!         self.unfinished.write(slot, offset, piece, |bytes| Ok(bytes.extend_from_slice(piece)))
 //!     }
 //!
 //!     fn finish_snapshot(&mut self, meta: SnapshotMeta) -> Result<(), Error> {
-//!         let slot = meta.slot;
-//!         let bytes = self.unfinished_snapshots.remove(&slot).unwrap_or_default();
-//!         if bytes.len() as u64 != meta.size_bytes || crc32c::crc32c(&bytes) != meta.checksum {
-//!             return Err(Error::SnapshotMismatch { slot, problem: "size or checksum differ" });
-//!         }
-//!         let kept: Vec<Slot> = self.snapshots().map(|meta| meta.slot).collect();
-//!         if kept.last().is_some_and(|newest| *newest >= slot) {
+//!         let bytes = self.unfinished.finish(&meta)?.unwrap_or_default();
+//!         if self.snapshots.last().is_some_and(|newest| newest.slot >= meta.slot) {
 //!             return Ok(());
 //!         }
-//!         let mut encoded = Vec::new();
-//!         encoded.put_u64_le(meta.size_bytes);
-//!         encoded.put_u32_le(meta.checksum);
-//!         encoded.put_slice(&meta.membership.encode());
 //!         let mut changes = vec![
-//!             ((SNAPSHOT, slot.0), Some(bytes.into())),
-//!             ((SNAPSHOT_META, slot.0), Some(encoded.into())),
+//!             ((SNAPSHOT, meta.slot.0), Some(bytes.into())),
+//!             ((SNAPSHOT_META, meta.slot.0), Some(encode(&meta))),
 //!         ];
+//!         self.snapshots.push(meta);
 //!         // The newest two are kept: a peer may be reading the one before.
-//!         for old in kept.iter().rev().skip(1) {
-//!             changes.extend([((SNAPSHOT, old.0), None), ((SNAPSHOT_META, old.0), None)]);
+//!         for old in self.snapshots.drain(..self.snapshots.len().saturating_sub(2)) {
+//!             changes.extend([((SNAPSHOT, old.slot.0), None), ((SNAPSHOT_META, old.slot.0), None)]);
 //!         }
 //!         self.database.commit(&changes)
 //!     }
@@ -277,7 +261,7 @@
 //!     }
 //!
 //!     fn newest_snapshot(&self) -> Option<SnapshotMeta> {
-//!         self.snapshots().last()
+//!         self.snapshots.last().cloned()
 //!     }
 //!
 //!     fn compact(&mut self, through: Slot) -> Result<(), Error> {
@@ -297,99 +281,9 @@
 //!     Error::foreign(ErrorKind::Unusable, error)
 //! }
 //!
-//! fn put_ballot(bytes: &mut Vec<u8>, ballot: Ballot) {
-//!     bytes.put_u64_le(ballot.round);
-//!     bytes.put_u64_le(ballot.node.0);
-//! }
-//!
-//! fn take_ballot(bytes: &mut Bytes) -> Ballot {
-//!     Ballot { round: bytes.get_u64_le(), node: NodeId(bytes.get_u64_le()) }
-//! }
-//!
-//! fn put_entry(entry: &Entry) -> Bytes {
-//!     let (is_chosen, ballot) = match entry {
-//!         Entry::Accepted { ballot, .. } => (false, *ballot),
-//!         _ => (true, Ballot::ZERO),
-//!     };
-//!     let mut bytes = vec![u8::from(is_chosen)];
-//!     put_ballot(&mut bytes, ballot);
-//!     bytes.put_u8(entry.value().kind().number());
-//!     bytes.put_u64_le(entry.value().time().0);
-//!     bytes.put_slice(entry.value().as_bytes());
-//!     bytes.into()
-//! }
-//!
-//! fn take_entry(mut bytes: Bytes) -> Result<Entry, Error> {
-//!     let is_chosen = bytes.get_u8() == 1;
-//!     let ballot = take_ballot(&mut bytes);
-//!     let damaged = |error| Error::foreign(ErrorKind::Damaged, error);
-//!     let kind = ValueKind::from_number(bytes.get_u8());
-//!     // A newer program has written it: nothing is damaged.
-//!     let kind = kind.ok_or_else(|| Error::foreign(ErrorKind::Unusable, "a value of an unknown kind"))?;
-//!     let time = Time(bytes.get_u64_le());
-//!     let value = Value::parse_at(kind, bytes, time).map_err(damaged)?;
-//!     Ok(if is_chosen { Entry::Chosen { value } } else { Entry::Accepted { ballot, value } })
-//! }
-//!
-//! fn put_registry(registry: &Registry) -> Bytes {
-//!     let mut bytes = Vec::new();
-//!     put_start(&mut bytes, registry.start);
-//!     bytes.put_u8(u8::from(registry.is_superseded));
-//!     bytes.put_u8(u8::from(registry.founding.is_some()));
-//!     if let Some(Founding { id, membership }) = &registry.founding {
-//!         let encoded = membership.encode();
-//!         bytes.put_u128_le(id.map_or(0, |id| id.0));
-//!         bytes.put_u64_le(encoded.len() as u64);
-//!         bytes.put_slice(&encoded);
-//!     }
-//!     let (kind, id) = match registry.origin {
-//!         None => (0, 0),
-//!         Some(Origin::Backup(id)) => (1, id.0),
-//!         Some(Origin::Rescue { of }) => (2, of.0),
-//!     };
-//!     bytes.put_u8(kind);
-//!     bytes.put_u128_le(id);
-//!     for (node, peer) in &registry.peers {
-//!         bytes.put_u64_le(node.0);
-//!         bytes.put_u128_le(peer.storage.0);
-//!         put_start(&mut bytes, peer.start);
-//!     }
-//!     bytes.into()
-//! }
-//!
-//! fn take_registry(mut bytes: Bytes) -> Registry {
-//!     let start = take_start(&mut bytes);
-//!     let (is_superseded, is_founded) = (bytes.get_u8() == 1, bytes.get_u8() == 1);
-//!     let founding = is_founded.then(|| {
-//!         let id = Some(FoundingId(bytes.get_u128_le())).filter(|id| id.0 != 0);
-//!         let length = bytes.get_u64_le() as usize;
-//!         let membership = Membership::decode(&bytes.split_to(length));
-//!         Founding { id, membership: membership.expect("it was encoded by this storage") }
-//!     });
-//!     let origin = match (bytes.get_u8(), bytes.get_u128_le()) {
-//!         (1, id) => Some(Origin::Backup(RestoreId(id))),
-//!         (2, id) => Some(Origin::Rescue { of: FoundingId(id) }),
-//!         _ => None,
-//!     };
-//!     let mut peers = BTreeMap::new();
-//!     while bytes.has_remaining() {
-//!         let (node, storage) = (NodeId(bytes.get_u64_le()), StorageId(bytes.get_u128_le()));
-//!         peers.insert(node, KnownPeer { storage, start: take_start(&mut bytes) });
-//!     }
-//!     Registry { start, is_superseded, founding, origin, peers }
-//! }
-//!
-//! fn put_start(bytes: &mut Vec<u8>, start: Start) {
-//!     bytes.put_u64_le(start.number);
-//!     bytes.put_u64_le(start.nonce);
-//! }
-//!
-//! fn take_start(bytes: &mut Bytes) -> Start {
-//!     Start { number: bytes.get_u64_le(), nonce: bytes.get_u64_le() }
-//! }
-//!
 //! // ---- Part 3: the conformance suite ----
 //!
+//! use paxos_core::NodeId;
 //! use paxos_storage::conformance::{self, Backend};
 //!
 //! struct Databases {
@@ -402,7 +296,7 @@
 //!         self.made += 1;
 //!         let path = self.directory.path().join(self.made.to_string());
 //!         let identity = Identity::new("example", NodeId(1));
-//!         Box::new(DatabaseStorage::make(&path, identity).expect("the storage is made"))
+//!         Box::new(DatabaseStorage::make(&path, &identity).expect("the storage is made"))
 //!     }
 //!
 //!     fn open_again(&mut self) -> Box<dyn Storage> {
@@ -412,7 +306,8 @@
 //! }
 //!
 //! let directory = tempfile::tempdir()?;
-//! conformance::check(&mut Databases { directory, made: 0 });
+//! let report = conformance::check(&mut Databases { directory, made: 0 });
+//! assert_eq!(report.skipped(), ["a full disk"], "there is no `Backend::set_full` for it");
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!

@@ -32,9 +32,10 @@
 //! # Ok::<(), paxos_storage::Error>(())
 //! ```
 //!
-//! To write a backend of your own, implement [`Storage`] and run [`conformance::check`] on it;
-//! [the guide](guide) does so with a whole small one. With the feature `sim`, whole simulated clusters run on
-//! it, through crashes at bad moments: see the module `sim`.
+//! To write a backend of your own, implement [`Storage`] with [`codec`] and [`UnfinishedSnapshots`], and run
+//! [`conformance::check`] on it; [the guide](guide) does so with a whole small one, and the example `redb`
+//! with one on a database. With the feature `sim`,
+//! whole simulated clusters run on it, through crashes at bad moments: see the module `sim`.
 //!
 //! Deliberately absent: the thread that calls the storage, which is the user's choice; the protocol, which is
 //! in [`paxos_core`]; and any knowledge of transports.
@@ -43,13 +44,15 @@
 //!
 //! | looking for | see |
 //! |---|---|
-//! | the contract of a backend | `storage.rs`, and as tests `conformance.rs` |
+//! | the contract of a backend | `storage.rs`, and as tests `conformance/` |
+//! | the bytes of what a backend stores | `codec/` |
 //! | errors and what they mean for the node | `error.rs` |
 //! | how a write becomes durable | `file/append/log.rs` |
 //! | the bytes on disk | `file/layout/` |
 //! | reading the log back; torn or damaged? | `file/recovery/` |
 //! | crashes and damage as tests | `file/tests/`, `tests/damage.rs` |
 
+pub mod codec;
 pub mod conformance;
 mod error;
 #[cfg(feature = "file")]
@@ -64,11 +67,13 @@ mod registry;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 mod storage;
+mod unfinished;
 
 pub use error::{Damage, DamageCause, Error, ErrorKind};
 pub use identity::{Identity, StorageId};
 pub use registry::{Founding, FoundingId, KnownPeer, Origin, Registry, RestoreId, Start};
 pub use storage::{Capacity, DeferredWork, MAX_VALUE_BYTES, RecoveryProgress, Storage};
+pub use unfinished::{MAX_UNFINISHED_SNAPSHOTS, UnfinishedSnapshots};
 
 // Runs the example of the README.
 #[cfg(all(doctest, feature = "memory"))]

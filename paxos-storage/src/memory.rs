@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use paxos_core::{Durable, Entry, HardState, Recovered, Slot, SnapshotMeta, Write};
 
 use crate::lock::lock;
-use crate::{Error, Identity, MAX_VALUE_BYTES, Registry, Storage};
+use crate::{Error, Identity, MAX_VALUE_BYTES, Registry, Storage, UnfinishedSnapshots};
 
 /// Storage in memory. Never fails, never blocks.
 #[derive(Clone, Debug)]
@@ -25,7 +25,7 @@ struct Contents {
     entries: BTreeMap<Slot, Entry>,
     /// At most two, the newest last.
     snapshots: Vec<(SnapshotMeta, Bytes)>,
-    unfinished_snapshots: BTreeMap<Slot, BytesMut>,
+    unfinished_snapshots: UnfinishedSnapshots<BytesMut>,
     registry: Registry,
 }
 
@@ -58,16 +58,11 @@ impl Storage for MemoryStorage {
 
     fn recover(&mut self) -> Result<Recovered, Error> {
         let mut contents = self.contents();
-        contents.unfinished_snapshots.clear();
+        contents.unfinished_snapshots = UnfinishedSnapshots::default();
         let snapshot = contents.snapshots.last().map(|(meta, _)| meta.clone());
         let after = snapshot.as_ref().map_or(Slot::ZERO, |meta| meta.slot).next();
         let entries = contents.entries.range(after..).map(|(slot, entry)| (*slot, entry.clone()));
-        Ok(Recovered {
-            hard_state: contents.hard_state,
-            snapshot,
-            entries: entries.collect(),
-            incomplete_through: Slot::ZERO,
-        })
+        Ok(Recovered::new(contents.hard_state, snapshot, entries.collect()))
     }
 
     fn persist(&mut self, write: Write) -> Result<Durable, Error> {
@@ -83,27 +78,18 @@ impl Storage for MemoryStorage {
 
     fn write_snapshot(&mut self, slot: Slot, offset: u64, piece: &[u8]) -> Result<(), Error> {
         let mut contents = self.contents();
-        let snapshot = contents.unfinished_snapshots.entry(slot).or_default();
         if offset == 0 {
-            snapshot.clear();
+            drop(contents.unfinished_snapshots.begin(slot, BytesMut::new()));
         }
-        if snapshot.len() as u64 != offset {
-            return Err(Error::SnapshotMismatch { slot, problem: "a piece came out of order" });
-        }
-        snapshot.extend_from_slice(piece);
-        Ok(())
+        contents.unfinished_snapshots.write(slot, offset, piece, |bytes| {
+            bytes.extend_from_slice(piece);
+            Ok(())
+        })
     }
 
     fn finish_snapshot(&mut self, meta: SnapshotMeta) -> Result<(), Error> {
         let mut contents = self.contents();
-        let bytes = contents.unfinished_snapshots.remove(&meta.slot).unwrap_or_default().freeze();
-        let mismatch = |problem| Err(Error::SnapshotMismatch { slot: meta.slot, problem });
-        if bytes.len() as u64 != meta.size_bytes {
-            return mismatch("its size differs");
-        }
-        if crc32c::crc32c(&bytes) != meta.checksum {
-            return mismatch("its checksum differs");
-        }
+        let bytes = contents.unfinished_snapshots.finish(&meta)?.unwrap_or_default().freeze();
         if contents.snapshots.last().is_none_or(|(newest, _)| newest.slot < meta.slot) {
             contents.snapshots.push((meta, bytes));
             if contents.snapshots.len() > 2 {

@@ -76,7 +76,9 @@ pub trait Storage: Send {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::SnapshotMismatch`] for a piece out of order. [`ErrorKind::Full`]: the unfinished snapshot
+    /// [`ErrorKind::SnapshotMismatch`] for a piece out of order: one that does not begin where the one before
+    /// has ended. Whether the unfinished snapshot is kept is up to the storage; a piece at offset 0 starts it
+    /// anew in any case. [`ErrorKind::Full`]: the unfinished snapshot
     /// was dropped, and the storage can still be used. [`ErrorKind::Failed`].
     fn write_snapshot(&mut self, slot: Slot, offset: u64, piece: &[u8]) -> Result<(), Error>;
 

@@ -112,7 +112,7 @@ fn trimmed(directory: &Path) -> BTreeMap<String, Vec<u8>> {
         if !name.starts_with("snapshot-") {
             bytes.truncate(used);
         }
-        // The next segment may have been prepared already.
+        // The next segment may be in the making.
         let is_log = name.starts_with("wal-") && !name.starts_with("wal-000000000002");
         if is_log || name == "META" || name.starts_with("snapshot-") {
             files.insert(name, bytes);
@@ -123,11 +123,22 @@ fn trimmed(directory: &Path) -> BTreeMap<String, Vec<u8>> {
 
 #[test]
 fn what_is_written_is_what_version_4_has_always_written() -> Outcome {
-    let directory = tempfile::tempdir().expect("a temporary directory can be made");
-    let path = directory.path().join("data");
-    write_everything(&path)?;
+    let (_directory, path) = written(write_everything)?;
     compare_with_golden(4, &path);
     Ok(())
+}
+
+/// A directory that was written before the next segment was prepared, which META would tell.
+fn written(write: fn(&Path) -> Outcome) -> Result<(TempDir, PathBuf), Error> {
+    for _ in 0..100 {
+        let directory = tempfile::tempdir().expect("a temporary directory can be made");
+        let path = directory.path().join("data");
+        write(&path)?;
+        if !path.join("wal-000000000002").exists() {
+            return Ok((directory, path));
+        }
+    }
+    panic!("the next segment is prepared before the first one has two frames, every time");
 }
 
 /// Compares what was written with the golden files of this number, or makes them.
@@ -208,9 +219,7 @@ fn entries_with_times() -> Vec<(Slot, Entry)> {
 
 #[test]
 fn values_with_times_are_written_as_always_and_read_back() -> Outcome {
-    let directory = tempfile::tempdir().expect("a temporary directory can be made");
-    let path = directory.path().join("data");
-    write_times(&path)?;
+    let (_directory, path) = written(write_times)?;
     compare_with_golden(5, &path);
     let read = tempfile::tempdir().expect("a temporary directory can be made");
     for (name, bytes) in trimmed(&golden(5)) {
@@ -254,9 +263,7 @@ fn finalized_snapshot() -> SnapshotMeta {
 
 #[test]
 fn a_directory_of_format_level_2_is_written_as_always_and_read_back() -> Outcome {
-    let directory = tempfile::tempdir().expect("a temporary directory can be made");
-    let path = directory.path().join("data");
-    write_finalized(&path)?;
+    let (_directory, path) = written(write_finalized)?;
     compare_with_golden(6, &path);
     let (_directory, mut storage) = opened(6, &registry());
     let recovered = storage.recover()?;
@@ -289,6 +296,26 @@ fn a_directory_of_a_later_format_level_is_refused_by_name_before_anything_else_i
             .contains("is of format level 3, and this version of the program knows levels 1 to 2")
     );
     assert!(file::inspect(directory.path()).is_err_and(|error| error.needs_newer_program()));
+}
+
+#[test]
+fn a_directory_of_another_group_is_refused_by_name() {
+    let directory = tempfile::tempdir().expect("a temporary directory can be made");
+    for (name, bytes) in trimmed(&golden(6)) {
+        fs::write(directory.path().join(name), bytes).expect("the file can be written");
+    }
+    let meta = directory.path().join("META");
+    let mut bytes = fs::read(&meta).expect("it is there");
+    for copy in [0, 4096] {
+        bytes[copy + 3473] = 7;
+        let sum = crc32c::crc32c(&bytes[copy..copy + 4092]);
+        bytes[copy + 4092..copy + 4096].copy_from_slice(&sum.to_le_bytes());
+    }
+    fs::write(&meta, bytes).expect("the file can be written");
+    let error = FileStorage::open(directory.path(), FileSettings::default()).expect_err("it is another one");
+    assert!(error.needs_newer_program(), "{error}");
+    assert!(error.to_string().contains("is of group 7, and this version of the program knows group 0 alone"));
+    assert!(matches!(file::inspect(directory.path()), Err(Error::UnknownGroup { .. })));
 }
 
 fn reads_with_memberships(number: u16) -> Outcome {

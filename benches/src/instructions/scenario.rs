@@ -31,6 +31,8 @@ pub enum Scenario {
     Follower,
     /// One read after the other on three nodes, each with a round of heartbeats.
     Reads,
+    /// A tick of three nodes that have nothing to do, with the heartbeats of some of them.
+    IdleTicks,
     /// What a replica does for each slot that it gives a peer out of its log.
     LogReads,
     /// An accept turned into bytes and back.
@@ -39,7 +41,7 @@ pub enum Scenario {
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Scenario; 10] = [
+    pub const ALL: [Scenario; 11] = [
         Scenario::LoneOnThree,
         Scenario::LoneOnFive,
         Scenario::BatchesOnThree,
@@ -48,6 +50,7 @@ impl Scenario {
         Scenario::FramesOnThree,
         Scenario::Follower,
         Scenario::Reads,
+        Scenario::IdleTicks,
         Scenario::LogReads,
         Scenario::Wire,
     ];
@@ -64,6 +67,7 @@ impl Scenario {
             Scenario::FramesOnThree => "lone-command-as-frames-3-nodes",
             Scenario::Follower => "follower",
             Scenario::Reads => "quorum-read-3-nodes",
+            Scenario::IdleTicks => "idle-tick-3-nodes",
             Scenario::LogReads => "slot-read-from-the-log",
             Scenario::Wire => "accept-encoded-and-decoded",
         }
@@ -111,6 +115,7 @@ impl Scenario {
             }
             Scenario::Follower => follow(commands),
             Scenario::Reads => read(commands),
+            Scenario::IdleTicks => idle(commands),
             Scenario::LogReads => read_log(rounds),
             Scenario::Wire => encode_and_decode(commands),
         }
@@ -159,6 +164,11 @@ fn read(reads: u64) {
     bare.propose(vec![COMMAND]);
     (1..=reads).for_each(|number| bare.read(ReadId(number)));
     assert_eq!(bare.reads(), reads, "every read is let go");
+}
+
+fn idle(ticks: u64) {
+    let mut bare = Bare::with_leader(3, &ProtocolSettings::default(), Carriage::Values);
+    (0..ticks).for_each(|_| bare.tick());
 }
 
 fn read_log(rounds: u64) {

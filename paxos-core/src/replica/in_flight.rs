@@ -117,6 +117,13 @@ impl InFlight {
         Some(slot)
     }
 
+    /// Gives unused memory back.
+    pub(super) fn give_back_memory(&mut self) {
+        if self.slots.is_empty() {
+            self.slots = VecDeque::new();
+        }
+    }
+
     /// The proposals that no quorum is known to have accepted, in ascending order of slots.
     pub(super) fn proposals_mut(&mut self) -> impl Iterator<Item = (Slot, &mut Proposal)> {
         let slots = (self.first.0..).map(Slot);

@@ -75,6 +75,10 @@ impl Leading {
         }
     }
 
+    pub(super) fn in_flight_mut(&mut self) -> &mut InFlight {
+        &mut self.in_flight
+    }
+
     pub(super) fn ballot(&self) -> Ballot {
         self.ballot
     }

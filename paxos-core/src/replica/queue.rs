@@ -26,6 +26,13 @@ impl Queue {
         *self = Queue::default();
     }
 
+    /// Gives unused memory back.
+    pub(super) fn give_back_memory(&mut self) {
+        if self.is_empty() {
+            self.commands = VecDeque::new();
+        }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.commands.is_empty()
     }

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use super::transfer::Transfer;
-use super::{Output, Replica};
+use super::{Output, ProposerState, Replica};
 use crate::durable::SnapshotMeta;
 use crate::id::{NodeId, Slot};
 use crate::message::FetchSnapshot;
@@ -106,6 +106,17 @@ impl Replica {
         self.snapshots.add(meta);
         self.snapshots.is_trim_due = true;
         self.trim_log();
+        self.give_back_memory();
+    }
+
+    /// Gives back the memory that only a busy replica needs, where it is unused at this moment. Snapshots are
+    /// rare, so a replica that stays busy loses nothing by it.
+    fn give_back_memory(&mut self) {
+        self.queue.give_back_memory();
+        self.writes.give_back_memory();
+        if let ProposerState::Leading(leading) = &mut self.proposer {
+            leading.in_flight_mut().give_back_memory();
+        }
     }
 
     /// Serves the piece asked for; if its snapshot is gone, the first piece of the newest one.

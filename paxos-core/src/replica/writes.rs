@@ -100,6 +100,13 @@ impl Writes {
         self.durable = last;
     }
 
+    /// Gives unused memory back.
+    pub(super) fn give_back_memory(&mut self) {
+        if self.waiting.is_empty() {
+            self.waiting = VecDeque::new();
+        }
+    }
+
     /// The next consequence of a durable write, if any is left.
     fn pop_due(&mut self) -> Option<Consequence> {
         let (number, consequence) = self.waiting.front()?;

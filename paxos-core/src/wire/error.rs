@@ -1,5 +1,6 @@
 //! What is wrong with bytes that should be a message.
 
+use crate::id::GroupId;
 use crate::membership::MalformedMembership;
 use crate::value::MalformedValue;
 
@@ -44,8 +45,8 @@ pub enum WireError {
     MalformedMembership,
     /// The message is for another group of replicas than the only one that this version knows.
     UnknownGroup {
-        /// The number of the group.
-        group: u64,
+        /// The group.
+        group: GroupId,
     },
 }
 

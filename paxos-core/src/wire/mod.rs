@@ -100,7 +100,7 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use self::reader::Reader;
-use crate::id::Epoch;
+use crate::id::{Epoch, GroupId};
 use crate::message::Message;
 use crate::mutant::{Mutant, mutated};
 
@@ -237,8 +237,9 @@ fn decode_by_schema(frame: &Bytes, start: usize) -> Result<Message, WireError> {
         strict::check(&frame[start..], &schema::FRAME)?;
     }
     let decoded = decoded?;
-    if decoded.group != 0 {
-        return Err(WireError::UnknownGroup { group: decoded.group });
+    let group = GroupId(decoded.group);
+    if group != GroupId::ONLY {
+        return Err(WireError::UnknownGroup { group });
     }
     let body = decoded.body.ok_or(WireError::UnknownBody)?.try_into()?;
     Ok(Message { epoch: Epoch(fields::required(decoded.epoch, "epoch")?), body })

@@ -5,6 +5,7 @@ use prost::{Message, Oneof};
 
 use super::error::WireError;
 use super::strict::{Field, Shape, one, one_of, shape_with_bodies};
+use crate::id::GroupId;
 use crate::message::{
     self, catching_up, election, forwarding, handover, heartbeats, phase_one, phase_two, reads,
 };
@@ -19,7 +20,7 @@ pub(super) struct Frame {
         tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22"
     )]
     pub(super) body: Option<Body>,
-    /// Not sent: there is one group of replicas, 0.
+    /// Not sent: there is one group of replicas, [`GroupId::ONLY`], and a 0 takes no bytes.
     #[prost(uint64, tag = "64")]
     pub(super) group: u64,
 }
@@ -58,7 +59,7 @@ const fn body(message: &'static Shape) -> Field {
 
 impl From<&message::Message> for Frame {
     fn from(message: &message::Message) -> Frame {
-        Frame { epoch: Some(message.epoch.0), body: Some(Body::from(&message.body)), group: 0 }
+        Frame { epoch: Some(message.epoch.0), body: Some(Body::from(&message.body)), group: GroupId::ONLY.0 }
     }
 }
 

@@ -344,7 +344,7 @@ fn what_is_of_a_newer_kind_is_refused() {
     let membership = Err(WireError::MalformedValue);
     let of_level_3 = "0803 3a0d 0a021001 1001 1a03 020300 2801";
     assert_eq!(decode_hex(of_level_3), membership, "a membership of an unknown format level");
-    let group = Err(WireError::UnknownGroup { group: 7 });
+    let group = Err(WireError::UnknownGroup { group: GroupId(7) });
     assert_eq!(decode_hex("0803 3202 0804 800407"), group, "a message for another group");
 }
 
@@ -613,7 +613,7 @@ fn errors_say_what_is_wrong() {
         (WireError::MalformedValue, "a value is not well-formed"),
         (WireError::UnknownKind { number: 9 }, "the unknown kind 9"),
         (WireError::MalformedMembership, "no membership"),
-        (WireError::UnknownGroup { group: 9 }, "for group 9"),
+        (WireError::UnknownGroup { group: GroupId(9) }, "for group 9"),
     ] {
         assert!(error.to_string().contains(said), "{error}");
     }

@@ -212,7 +212,7 @@ impl Disk {
 
     pub(crate) fn recovered(&self) -> Recovered {
         let entries = self.entries.clone().into_iter().collect();
-        Recovered { hard_state: self.hard_state, entries, ..Recovered::default() }
+        Recovered::new(self.hard_state, None, entries)
     }
 }
 

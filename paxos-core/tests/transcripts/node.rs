@@ -77,12 +77,9 @@ pub(crate) struct Disk {
 
 impl Disk {
     fn recovered(&self) -> Recovered {
-        Recovered {
-            hard_state: self.hard_state,
-            snapshot: self.snapshot.as_ref().map(|(meta, _)| meta.clone()),
-            entries: self.entries.iter().map(|(slot, entry)| (*slot, entry.clone())).collect(),
-            incomplete_through: Slot::ZERO,
-        }
+        let snapshot = self.snapshot.as_ref().map(|(meta, _)| meta.clone());
+        let entries = self.entries.iter().map(|(slot, entry)| (*slot, entry.clone())).collect();
+        Recovered::new(self.hard_state, snapshot, entries)
     }
 
     /// Syncs all writes at once, as a group commit does. `None` if there was nothing to sync.

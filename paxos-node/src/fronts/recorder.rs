@@ -68,6 +68,10 @@ impl MetricsHandle {
 /// A recorder for the metrics of the one node of this process: all that it records carries the label
 /// `node="<id>"`, also what other parts of the process count.
 ///
+/// There is no label for the [group](paxos_core::GroupId): a process has one. Where there are several, those
+/// other than [`GroupId::ONLY`](paxos_core::GroupId::ONLY) will have a label `group`, and that one will have
+/// none: to Prometheus, a label that is missing is an empty one, so what is asked today goes on as it is.
+///
 /// # Panics
 ///
 /// Never: there are buckets.

@@ -146,6 +146,7 @@ pub(crate) fn unreadable(error: ReadError, disk: &dyn Disk) -> Error {
     match error {
         ReadError::Io(source) => failure::failure("read", disk.path(meta::NAME), source),
         ReadError::UnknownVersion(version) => Error::UnknownVersion { file: disk.path(meta::NAME), version },
+        ReadError::UnknownGroup(group) => Error::UnknownGroup { file: disk.path(meta::NAME), group },
         ReadError::UnknownLevel(level) => Error::UnknownLevel { file: disk.path(meta::NAME), level },
         ReadError::Damaged => Error::Damaged(meta_damage(disk)),
     }

@@ -4,7 +4,6 @@
 //! slot, as [`Membership::encode`] lays it out. META has the length and the checksum of both. So there is no
 //! snapshot without its membership, wherever a crash comes. A file of an older version ends behind the state.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
@@ -14,9 +13,10 @@ use paxos_core::{Membership, Slot, SnapshotMeta};
 use super::append::spares::Spares;
 use super::disk::{Access, Disk, DiskFile, is_bad_medium, remove_if_there};
 use super::failure::{self, During};
-use super::layout::membership::MembershipSum;
-use super::layout::meta::{self, KEPT_SNAPSHOTS, Meta, SnapshotRecord};
-use crate::{Damage, DamageCause, DeferredWork, Error, ErrorKind};
+use super::layout::meta::{self, KEPT_SNAPSHOTS, Meta};
+use crate::codec::membership::MembershipSum;
+use crate::codec::snapshot::SnapshotRecord;
+use crate::{Damage, DamageCause, DeferredWork, Error, ErrorKind, UnfinishedSnapshots};
 
 const PREFIX: &str = "snapshot-";
 const NEW_SUFFIX: &str = ".new";
@@ -25,15 +25,13 @@ const NEW_SUFFIX: &str = ".new";
 const SYNC_BYTES: u64 = 1 << 20;
 /// It is synced at once if it has grown this much and nobody has done so.
 const MAX_UNSYNCED_BYTES: u64 = 8 << 20;
-/// How many snapshots may be unfinished. Beyond that, the one of the lowest slot is dropped.
-const MAX_UNFINISHED: usize = 4;
 /// How many bytes are read at once.
 const READ_BYTES: usize = 1 << 20;
 
 /// The snapshots that are being written.
 #[derive(Debug, Default)]
 pub(crate) struct Unfinished {
-    files: BTreeMap<Slot, NewFile>,
+    files: UnfinishedSnapshots<NewFile>,
     /// Finished ones that are no longer kept, and whose files are yet to be removed. That takes as long as to
     /// write some megabytes: the system frees all of a file's blocks and cached pages.
     dropped: Vec<Slot>,
@@ -45,8 +43,6 @@ pub(crate) struct Unfinished {
 struct NewFile {
     /// Shared with syncs that run beside other calls.
     file: Arc<dyn DiskFile>,
-    size_bytes: u64,
-    checksum: u32,
     unsynced_bytes: u64,
 }
 
@@ -68,33 +64,30 @@ impl Unfinished {
         if offset == 0 {
             self.start(disk, slot)?;
         }
-        let started = self.files.get_mut(&slot).filter(|new| new.size_bytes == offset);
-        let new = started.ok_or(Error::SnapshotMismatch { slot, problem: "a piece came out of order" })?;
-        if let Err(source) = with_space(disk, self.spares.as_ref(), || new.file.write_at(piece, offset)) {
-            // Nothing depends on an unfinished snapshot, so it can be dropped if there is no space.
-            let error = failure::or_failure("write", path, source);
-            if error.kind() == ErrorKind::Full {
-                self.files.remove(&slot);
-                disk.remove(&name).during("remove", &disk.path(&name))?;
+        let spares = self.spares.as_ref();
+        let written = self.files.write(slot, offset, piece, |new| {
+            let written = with_space(disk, spares, || new.file.write_at(piece, offset));
+            written.map_err(|source| failure::or_failure("write", path.clone(), source))?;
+            new.unsynced_bytes += piece.len() as u64;
+            if new.unsynced_bytes >= MAX_UNSYNCED_BYTES {
+                new.unsynced_bytes = 0;
+                new.file.sync().during("sync", &path)?;
             }
-            return Err(error);
+            Ok(())
+        });
+        if written.as_ref().is_err_and(|error| error.kind() == ErrorKind::Full) {
+            // Nothing depends on an unfinished snapshot, so it can be dropped if there is no space.
+            disk.remove(&name).during("remove", &path)?;
         }
-        new.size_bytes += piece.len() as u64;
-        new.checksum = crc32c::crc32c_append(new.checksum, piece);
-        new.unsynced_bytes += piece.len() as u64;
-        if new.unsynced_bytes >= MAX_UNSYNCED_BYTES {
-            new.unsynced_bytes = 0;
-            new.file.sync().during("sync", &path)?;
-        }
-        Ok(())
+        written
     }
 
     /// A sync of the pieces so far, if they are many, or the removal of the file of an old snapshot.
     pub(crate) fn deferred_work(&mut self, disk: &Arc<dyn Disk>) -> Option<DeferredWork> {
-        let unsynced = self.files.iter_mut().find(|(_, new)| new.unsynced_bytes >= SYNC_BYTES);
+        let unsynced = self.files.places_mut().find(|(_, new)| new.unsynced_bytes >= SYNC_BYTES);
         if let Some((slot, new)) = unsynced {
             new.unsynced_bytes = 0;
-            let (file, path) = (Arc::clone(&new.file), disk.path(&new_name(*slot)));
+            let (file, path) = (Arc::clone(&new.file), disk.path(&new_name(slot)));
             return Some(Box::new(move || file.sync().during("sync", &path)));
         }
         let (old, disk) = (name(self.dropped.pop()?), Arc::clone(disk));
@@ -118,24 +111,20 @@ impl Unfinished {
         meta: &SnapshotMeta,
     ) -> Result<(), Error> {
         let slot = meta.slot;
-        if !self.files.contains_key(&slot) && meta.size_bytes == 0 {
-            self.start(disk, slot)?;
-        }
-        let Some(new) = self.files.remove(&slot) else {
-            return Err(Error::SnapshotMismatch { slot, problem: "no piece of it was written" });
-        };
-        let problem = match () {
-            () if new.size_bytes != meta.size_bytes => Some("its size differs"),
-            () if new.checksum != meta.checksum => Some("its checksum differs"),
-            () => None,
-        };
         let new_name = new_name(slot);
+        let new = match self.files.finish(meta) {
+            Ok(Some(new)) => new,
+            Ok(None) => self.create(disk, slot)?,
+            Err(mismatch) => {
+                remove_if_there(disk, &new_name).during("remove", &disk.path(&new_name))?;
+                return Err(mismatch);
+            }
+        };
         let described = meta_file.description().snapshots;
         let kept: Vec<_> = described.iter().copied().filter(|kept| Some(*kept) != *lost).collect();
         let is_newest = kept.first().is_none_or(|newest| newest.slot < slot);
-        if problem.is_some() || !is_newest {
-            disk.remove(&new_name).during("remove", &disk.path(&new_name))?;
-            return problem.map_or(Ok(()), |problem| Err(Error::SnapshotMismatch { slot, problem }));
+        if !is_newest {
+            return disk.remove(&new_name).during("remove", &disk.path(&new_name));
         }
         let record = complete(disk, self.spares.as_ref(), &new, meta)?;
         disk.rename(&new_name, &name(slot)).during("rename", &disk.path(&new_name))?;
@@ -156,19 +145,20 @@ impl Unfinished {
     }
 
     fn start(&mut self, disk: &dyn Disk, slot: Slot) -> Result<(), Error> {
-        self.files.remove(&slot);
-        if self.files.len() >= MAX_UNFINISHED
-            && let Some((dropped, _)) = self.files.pop_first()
-        {
-            let dropped = new_name(dropped);
-            disk.remove(&dropped).during("remove", &disk.path(&dropped))?;
+        drop(self.files.remove(slot)); // Its file is emptied.
+        let new = self.create(disk, slot)?;
+        if let Some((given_up, _)) = self.files.begin(slot, new) {
+            let given_up = new_name(given_up);
+            disk.remove(&given_up).during("remove", &disk.path(&given_up))?;
         }
+        Ok(())
+    }
+
+    fn create(&self, disk: &dyn Disk, slot: Slot) -> Result<NewFile, Error> {
         let name = new_name(slot);
         let file = with_space(disk, self.spares.as_ref(), || disk.create(&name, Access::Cached));
         let file = file.map_err(|source| failure::or_failure("create", disk.path(&name), source))?;
-        let file = Arc::from(file);
-        self.files.insert(slot, NewFile { file, size_bytes: 0, checksum: 0, unsynced_bytes: 0 });
-        Ok(())
+        Ok(NewFile { file: Arc::from(file), unsynced_bytes: 0 })
     }
 }
 
@@ -193,10 +183,9 @@ fn complete(
     new: &NewFile,
     meta: &SnapshotMeta,
 ) -> Result<SnapshotRecord, Error> {
-    let SnapshotMeta { slot, size_bytes, checksum, membership } = meta;
-    let name = new_name(*slot);
-    let encoded = membership.encode();
-    if let Err(source) = with_space(disk, spares, || new.file.write_at(&encoded, *size_bytes)) {
+    let name = new_name(meta.slot);
+    let encoded = meta.membership.encode();
+    if let Err(source) = with_space(disk, spares, || new.file.write_at(&encoded, meta.size_bytes)) {
         let error = failure::or_failure("write", disk.path(&name), source);
         if error.kind() == ErrorKind::Full {
             disk.remove(&name).during("remove", &disk.path(&name))?;
@@ -204,8 +193,7 @@ fn complete(
         return Err(error);
     }
     new.file.sync().during("sync", &disk.path(&name))?;
-    let membership = Some(MembershipSum::of(&encoded));
-    Ok(SnapshotRecord { slot: *slot, size_bytes: *size_bytes, checksum: *checksum, membership })
+    Ok(SnapshotRecord::of(meta, &encoded))
 }
 
 /// Reads up to `max_bytes` of the state in a finished snapshot of this slot and size.

@@ -14,10 +14,11 @@ use super::disk::buffer::round_up;
 use super::disk::{Disk, SystemDisk};
 use super::failure::During;
 use super::format::{LOCK_NAME, check_formatted, lock_file, unreadable, volume_bytes};
-use super::layout::meta::{self, Meta, SnapshotRecord};
+use super::layout::meta::{self, Meta};
 use super::layout::segment::{MAX_SEGMENT_BYTES, MIN_SEGMENT_BYTES};
 use super::recovery::{self, losses};
 use super::snapshot::{self, Unfinished};
+use crate::codec::snapshot::SnapshotRecord;
 use crate::{
     Capacity, Damage, DeferredWork, Error, ErrorKind, Identity, RecoveryProgress, Registry, Storage,
 };
@@ -173,7 +174,7 @@ impl FileStorage {
         let mut log = Log::new(maker.clone(), self.sizes, recovered.tail);
         log.prepare_ahead(self.preparer(maker));
         self.log = Some(log);
-        Ok(Recovered { hard_state, snapshot, entries, incomplete_through })
+        Ok(Recovered::new(hard_state, snapshot, entries).with_losses(incomplete_through))
     }
 
     fn preparer(&self, maker: Maker) -> Preparer {

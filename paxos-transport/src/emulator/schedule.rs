@@ -147,7 +147,7 @@ impl Schedule {
             // A receiver that is gone needs nothing any more, here and below.
             Delivery::Stream { writer, piece } => drop(writer.send(piece)),
             Delivery::Frame { inbox, reservation, frame } => {
-                inbox.put(reservation, frame);
+                let _ = inbox.put(reservation, frame);
             }
             Delivery::Wake(sender) => {
                 let _ = sender.send(());

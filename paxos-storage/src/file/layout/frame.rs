@@ -8,7 +8,7 @@
 //!      4    2  version, 3
 //!      6    1  kind: 1 records, 2 mark
 //!      7    1  flags: bit 0 set in the last frame of a write
-//!      8    2  group, 0: room for the logs of several groups in one
+//!      8    2  group, 0: the number, within this log, of the records' group; 0 is that of META
 //!     10    2  mask: how blocks are changed that would look like a frame
 //!     12    4  length of the payload in bytes
 //!     16    8  number of the segment
@@ -49,7 +49,7 @@
 //! unknown.
 //!
 //! What is zero here may be in use in a later version. A frame with right checksums that holds anything else
-//! is not damaged, and it must not be taken for a torn one: [`Unreadable::Unknown`].
+//! is not damaged, and it must not be taken for a torn one: [`DecodeError::UnknownContent`].
 //!
 //! A write is one frame, or several if it is long, and only the sync after its last frame acknowledges it. So
 //! a frame proves that all frames *of earlier writes* were acknowledged, and proves nothing about those of
@@ -57,9 +57,11 @@
 
 use std::borrow::Cow;
 
-use bytes::{Buf, BufMut, Bytes};
-use paxos_core::{Ballot, Entry, FormatLevel, HardState, Membership, NodeId, Slot, Time, Value, ValueKind};
+use bytes::{Buf, BufMut};
+use paxos_core::{Entry, HardState, Slot};
 
+use crate::codec::entry::{entry_bytes, put_entry, take_entry, take_entry_of_commands_alone};
+use crate::codec::{DecodeError, put_hard_state, take_hard_state};
 use crate::file::disk::buffer::{AlignedBuffer, BLOCK_BYTES, round_up};
 use crate::file::layout::mask::{apply_mask, mask_for};
 use crate::file::layout::segment::MAX_SEGMENT_BYTES;
@@ -77,12 +79,9 @@ pub(crate) const MAGIC: &[u8; 4] = b"pxfr";
 pub(crate) const HEADER_BYTES: usize = 128;
 const CHECKSUM_AT: usize = 124;
 const MASK_AT: usize = 10;
-const RECORD_HEADER_BYTES: usize = 40;
 const KIND_RECORDS: u8 = 1;
 const KIND_MARK: u8 = 2;
 const FLAG_LAST: u8 = 1;
-const RECORD_ACCEPTED: u8 = 1;
-const RECORD_CHOSEN: u8 = 2;
 
 /// The place of a frame in the chain of frames.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -131,17 +130,6 @@ pub(crate) struct ReadHeader {
     pub(crate) record_count: u32,
 }
 
-/// Why the entries of a frame can't be read.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Unreadable {
-    /// The frame is not complete, or its checksum is wrong.
-    Damaged,
-    /// The frame is whole, and holds what this version does not know.
-    Unknown(&'static str),
-    /// The frame is whole, and holds a membership of a format level that this version does not know.
-    UnknownLevel(FormatLevel),
-}
-
 /// Whether a block begins like the first one of a frame.
 pub(crate) fn begins(block: &[u8]) -> bool {
     block.starts_with(MAGIC)
@@ -175,7 +163,7 @@ impl SlotRange {
 
 /// The length of the record of `entry` in the present version.
 pub(crate) fn record_bytes(entry: &Entry) -> usize {
-    RECORD_HEADER_BYTES + entry.value().size_bytes()
+    size_of::<u64>() + entry_bytes(entry)
 }
 
 /// The length of a frame with `payload_bytes` of records.
@@ -205,9 +193,7 @@ pub(crate) fn encode(buffer: &mut AlignedBuffer, header: &Header, entries: &[(Sl
     rest.put_u64_le(header.link.sequence);
     rest.put_u64_le(header.first_of_write);
     rest.put_u64_le(header.fingerprint);
-    rest.put_u64_le(header.hard_state.promised.round);
-    rest.put_u64_le(header.hard_state.promised.node.0);
-    rest.put_u64_le(header.hard_state.chosen.0);
+    put_hard_state(&mut rest, header.hard_state);
     for range in [SlotRange::of(entries), header.previous_slots] {
         rest.put_u64_le(range.first.0);
         rest.put_u64_le(range.last.0);
@@ -223,20 +209,8 @@ pub(crate) fn encode(buffer: &mut AlignedBuffer, header: &Header, entries: &[(Sl
 
 fn put_records(mut payload: &mut [u8], entries: &[(Slot, Entry)]) {
     for (slot, entry) in entries {
-        let (kind, ballot) = match entry {
-            Entry::Accepted { ballot, .. } => (RECORD_ACCEPTED, *ballot),
-            Entry::Chosen { .. } => (RECORD_CHOSEN, Ballot::ZERO),
-            _ => unreachable!("this format has a record for every kind of entry: {entry:?}"),
-        };
         payload.put_u64_le(slot.0);
-        payload.put_u8(kind);
-        payload.put_u8(entry.value().kind().number());
-        payload.put_bytes(0, 2);
-        payload.put_u32_le(small(entry.value().size_bytes()));
-        payload.put_u64_le(ballot.round);
-        payload.put_u64_le(ballot.node.0);
-        payload.put_u64_le(entry.value().time().0);
-        payload.put_slice(entry.value().as_bytes());
+        put_entry(&mut payload, entry);
     }
 }
 
@@ -261,8 +235,7 @@ pub(crate) fn decode_header(bytes: &[u8]) -> Option<ReadHeader> {
     let sequence = rest.get_u64_le();
     let first_of_write = rest.get_u64_le();
     let fingerprint = rest.get_u64_le();
-    let promised = Ballot { round: rest.get_u64_le(), node: NodeId(rest.get_u64_le()) };
-    let chosen = Slot(rest.get_u64_le());
+    let hard_state = take_hard_state(&mut rest);
     let slots = SlotRange { first: Slot(rest.get_u64_le()), last: Slot(rest.get_u64_le()) };
     let previous_slots = SlotRange { first: Slot(rest.get_u64_le()), last: Slot(rest.get_u64_le()) };
     let record_count = rest.get_u32_le();
@@ -290,7 +263,7 @@ pub(crate) fn decode_header(bytes: &[u8]) -> Option<ReadHeader> {
         is_last_of_write: flags & FLAG_LAST != 0,
         is_mark: kind == KIND_MARK,
         fingerprint,
-        hard_state: HardState { promised, chosen },
+        hard_state,
         previous_slots,
         earlier_highest_slot,
     };
@@ -312,15 +285,16 @@ pub(crate) fn decode_header(bytes: &[u8]) -> Option<ReadHeader> {
 ///
 /// # Errors
 ///
-/// [`Unreadable`]
-pub(crate) fn decode_entries(read: &ReadHeader, bytes: &[u8]) -> Result<Vec<(Slot, Entry)>, Unreadable> {
+/// [`DecodeError`]
+pub(crate) fn decode_entries(read: &ReadHeader, bytes: &[u8]) -> Result<Vec<(Slot, Entry)>, DecodeError> {
     let payload = bytes.get(..read.length_bytes).and_then(|frame| frame.get(HEADER_BYTES..));
-    let payload = payload.and_then(|payload| payload.get(..read.payload_bytes)).ok_or(Unreadable::Damaged)?;
+    let payload =
+        payload.and_then(|payload| payload.get(..read.payload_bytes)).ok_or(DecodeError::Damaged)?;
     if crc32c::crc32c(payload) != read.payload_checksum {
-        return Err(Unreadable::Damaged);
+        return Err(DecodeError::Damaged);
     }
     if read.group != u32::from(GROUP) {
-        return Err(Unreadable::Unknown("data of another group"));
+        return Err(DecodeError::UnknownContent("data of another group"));
     }
     let mut shown = Cow::Borrowed(payload);
     if read.mask != 0 {
@@ -332,52 +306,28 @@ pub(crate) fn decode_entries(read: &ReadHeader, bytes: &[u8]) -> Result<Vec<(Slo
         entries.push(take_record(read.version, &mut payload)?);
     }
     let is_as_told = entries.len() == read.record_count as usize && SlotRange::of(&entries) == read.slots;
-    if is_as_told { Ok(entries) } else { Err(Unreadable::Unknown("other records than it names")) }
+    if is_as_told { Ok(entries) } else { Err(DecodeError::UnknownContent("other records than it names")) }
 }
 
 /// Reads a record from a payload whose checksum is right.
-fn take_record(version: u16, payload: &mut &[u8]) -> Result<(Slot, Entry), Unreadable> {
-    let header_bytes = match version {
-        VERSION_OF_COMMANDS_ALONE => RECORD_HEADER_BYTES - size_of::<u64>(),
-        _ => RECORD_HEADER_BYTES,
+fn take_record(version: u16, payload: &mut &[u8]) -> Result<(Slot, Entry), DecodeError> {
+    let slot = payload.try_get_u64_le().map_err(|_| DecodeError::UnknownContent("a record cut short"))?;
+    let entry = match version {
+        VERSION_OF_COMMANDS_ALONE => take_entry_of_commands_alone(payload)?,
+        _ => take_entry(payload)?,
     };
-    let mut head = payload.split_off(..header_bytes).ok_or(Unreadable::Unknown("a record cut short"))?;
-    let slot = Slot(head.get_u64_le());
-    let kind = head.get_u8();
-    let value_kind = ValueKind::from_number(head.get_u8());
-    let zero = head.get_u16_le();
-    let value_bytes = head.get_u32_le() as usize;
-    let ballot = Ballot { round: head.get_u64_le(), node: NodeId(head.get_u64_le()) };
-    let time = Time(if head.has_remaining() { head.get_u64_le() } else { 0 });
-    let value_kind = value_kind.ok_or(Unreadable::Unknown("a value of an unknown kind"))?;
-    if zero != 0 || (version == VERSION_OF_COMMANDS_ALONE && value_kind != ValueKind::Commands) {
-        return Err(Unreadable::Unknown("a record with unknown fields"));
-    }
-    let value = payload.split_off(..value_bytes).ok_or(Unreadable::Unknown("a record cut short"))?;
-    let bytes = value;
-    let value = Value::parse_at(value_kind, Bytes::copy_from_slice(bytes), time);
-    let value = value.map_err(|_| unreadable_value(value_kind, bytes))?;
-    match kind {
-        RECORD_ACCEPTED => Ok((slot, Entry::Accepted { ballot, value })),
-        RECORD_CHOSEN => Ok((slot, Entry::Chosen { value })),
-        _ => Err(Unreadable::Unknown("a record of an unknown kind")),
-    }
-}
-
-/// Why a value whose checksum is right can't be read.
-fn unreadable_value(kind: ValueKind, bytes: &[u8]) -> Unreadable {
-    let level = if kind == ValueKind::Membership { Membership::peek_format_level(bytes) } else { None };
-    match level {
-        Some(level) if level > FormatLevel::NEWEST => Unreadable::UnknownLevel(level),
-        _ => Unreadable::Unknown("a value with an unknown layout"),
-    }
+    Ok((Slot(slot), entry))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use paxos_core::Epoch;
+    use bytes::Bytes;
+    use paxos_core::{Ballot, Epoch, FormatLevel, Membership, NodeId, Time, Value};
     use proptest::prelude::*;
+
+    /// The length of a record without its value.
+    const RECORD_HEADER_BYTES: usize = 40;
 
     fn header() -> Header {
         Header {
@@ -450,7 +400,7 @@ mod tests {
     }
 
     /// A frame with this byte in place of another, and with right checksums.
-    fn forged(at: usize, byte: u8) -> Result<Vec<(Slot, Entry)>, Unreadable> {
+    fn forged(at: usize, byte: u8) -> Result<Vec<(Slot, Entry)>, DecodeError> {
         let mut buffer = AlignedBuffer::default();
         encode(&mut buffer, &header(), &entries(&[vec![1; 41]]));
         let mut bytes = buffer.as_slice().to_vec();
@@ -473,7 +423,7 @@ mod tests {
             (HEADER_BYTES + 10, 1, "a record with unknown fields"),
             (104, 2, "other records than it names"),
         ] {
-            assert_eq!(forged(at, byte), Err(Unreadable::Unknown(content)), "byte {at}");
+            assert_eq!(forged(at, byte), Err(DecodeError::UnknownContent(content)), "byte {at}");
         }
         assert!(forged(0, MAGIC[0]).is_ok(), "nothing is changed");
     }
@@ -487,7 +437,7 @@ mod tests {
         assert!(take_record(VERSION, &mut &record[..]).is_ok());
         record[RECORD_HEADER_BYTES..RECORD_HEADER_BYTES + 3].copy_from_slice(&[2, 9, 0]);
         let refused = take_record(VERSION, &mut &record[..]);
-        assert_eq!(refused, Err(Unreadable::UnknownLevel(FormatLevel(9))));
+        assert_eq!(refused, Err(DecodeError::UnknownLevel(FormatLevel(9))));
     }
 
     #[test]
@@ -500,6 +450,6 @@ mod tests {
         let mut record = buffer.as_slice()[HEADER_BYTES..][..RECORD_HEADER_BYTES].to_vec();
         record[32] = 1;
         let refused = take_record(VERSION, &mut &record[..]);
-        assert_eq!(refused, Err(Unreadable::Unknown("a value with an unknown layout")));
+        assert_eq!(refused, Err(DecodeError::UnknownContent("a value with an unknown layout")));
     }
 }

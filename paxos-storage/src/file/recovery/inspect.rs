@@ -12,12 +12,13 @@ use paxos_core::{Ballot, Entry, MemberRole, Membership, Slot};
 
 use super::losses::account_for_losses;
 use super::scan::{Scan, ScanEvent, Span};
+use crate::codec::snapshot::SnapshotRecord;
 use crate::file::disk::buffer::{AlignedBuffer, BLOCK_BYTES};
 use crate::file::disk::{Access, Disk, SystemDisk};
 use crate::file::failure::During;
 use crate::file::format::{check_formatted, meta_damage};
 use crate::file::layout::frame::{self, Link, SlotRange};
-use crate::file::layout::meta::{self, Meta, ReadError, SnapshotRecord};
+use crate::file::layout::meta::{self, Meta, ReadError};
 use crate::file::layout::segment;
 use crate::file::snapshot;
 use crate::{Damage, Error, Identity};
@@ -242,6 +243,7 @@ fn inspect_all(disk: &dyn Disk) -> Result<(Inspection, BTreeMap<Slot, Entry>), E
         Err(ReadError::UnknownVersion(version)) => {
             return Err(Error::UnknownVersion { file: meta_path, version });
         }
+        Err(ReadError::UnknownGroup(group)) => return Err(Error::UnknownGroup { file: meta_path, group }),
         Err(ReadError::UnknownLevel(level)) => return Err(Error::UnknownLevel { file: meta_path, level }),
         Err(ReadError::Io(source)) if source.kind() != std::io::ErrorKind::NotFound => {
             return Err(Error::Io { operation: "read", path: meta_path, source });

@@ -23,10 +23,11 @@ use std::path::PathBuf;
 
 use paxos_core::{Entry, HardState, Slot};
 
+use crate::codec::DecodeError;
 use crate::file::disk::buffer::{AlignedBuffer, BLOCK_BYTES};
 use crate::file::disk::{Access, Disk, DiskFile, is_bad_medium};
 use crate::file::failure::During;
-use crate::file::layout::frame::{self, Link, ReadHeader, SlotRange, Unreadable, VERSION};
+use crate::file::layout::frame::{self, Link, ReadHeader, SlotRange, VERSION};
 use crate::file::layout::meta::Description;
 use crate::file::layout::segment::{self, Extent, FIRST_FRAME_AT, MAX_SEGMENT_BYTES, Segment, SegmentHeader};
 use crate::file::mutant::{Mutant, mutated};
@@ -274,11 +275,11 @@ impl<'a> Scan<'a> {
                 read.header.fingerprint == self.span.fingerprint && self.belongs_to(number, read)
             });
             let entries = match own.as_ref().map(|read| frame::decode_entries(read, rest)) {
-                Some(Err(Unreadable::Unknown(content))) => {
+                Some(Err(DecodeError::UnknownContent(content))) => {
                     let file = self.disk.path(&segment::name(number));
                     return Err(Error::UnknownContent { file, offset: offset as u64, content });
                 }
-                Some(Err(Unreadable::UnknownLevel(level))) => {
+                Some(Err(DecodeError::UnknownLevel(level))) => {
                     let file = self.disk.path(&segment::name(number));
                     return Err(Error::UnknownLevel { file, level });
                 }

@@ -1,5 +1,6 @@
 //! Tests of the whole storage on a simulated disk.
 
+mod conformance;
 mod crash;
 mod damage;
 mod model;

@@ -141,8 +141,7 @@ impl Model {
     pub(crate) fn recovered(&self) -> Recovered {
         let after = self.snapshot.as_ref().map_or(Slot::ZERO, |meta| meta.slot).next();
         let entries = self.entries.range(after..).map(|(slot, entry)| (*slot, entry.clone()));
-        let (hard_state, snapshot, entries) = (self.hard_state, self.snapshot.clone(), entries.collect());
-        Recovered { hard_state, snapshot, entries, incomplete_through: Slot::ZERO }
+        Recovered::new(self.hard_state, self.snapshot.clone(), entries.collect())
     }
 }
 
@@ -240,12 +239,22 @@ pub(crate) fn open_sized(
     prepare_mode: PrepareMode,
     segment_bytes: usize,
 ) -> Result<(FileStorage, Recovered), Error> {
+    let mut storage = open_unread(disk, prepare_mode, segment_bytes)?;
+    let recovered = storage.recover()?;
+    Ok((storage, recovered))
+}
+
+/// Opens a storage without recovering it.
+pub(crate) fn open_unread(
+    disk: &SimulatedDisk,
+    prepare_mode: PrepareMode,
+    segment_bytes: usize,
+) -> Result<FileStorage, Error> {
     check_formatted(disk, "/simulated".as_ref())?;
     let sizes = Sizes { segment_bytes, payload_bytes: 20_000, spares: MAX_SPARES };
     let mut storage = FileStorage::open_on(Arc::new(disk.clone()), sizes)?;
     storage.prepare_mode = prepare_mode;
-    let recovered = storage.recover()?;
-    Ok((storage, recovered))
+    Ok(storage)
 }
 
 /// The names of the segments or spares on a disk, in order.

@@ -35,7 +35,7 @@ fn a_disk_too_full_for_a_segment_or_a_snapshot_stops_nothing() {
 }
 
 /// The bytes of all files.
-fn used_bytes(disk: &SimulatedDisk) -> usize {
+pub(crate) fn used_bytes(disk: &SimulatedDisk) -> usize {
     names_of(disk, |_| Some(0)).iter().map(|name| disk.content(name).len()).sum()
 }
 

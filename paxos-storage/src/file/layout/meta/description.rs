@@ -31,6 +31,7 @@
 //!    256   40  for each known peer: node, storage id, number and nonce of its latest start; in ascending order of nodes
 //!   3456    1  origin: 0 the cluster itself, 1 a backup, 2 a rescue
 //!   3457   16  id of what was restored, or of the founding that was rescued
+//!   3473    8  group, 0: the `GroupId` that the log is of
 //!              zero
 //!   4092    4  CRC32C of bytes 0 to 4091
 //!   4096       the second copy
@@ -44,16 +45,21 @@
 //! version 4, or the level, refuses the directory before it reads anything else. What the log holds behind
 //! the newest snapshot is told by its records.
 //!
+//! A directory of another group than 0 is refused. A program that writes one takes another version for it, as
+//! older programs do not look there.
+//!
 //! Versions 1 and 2 are still read; see [`older`](super::older).
 
 use bytes::{Buf, BufMut};
-use paxos_core::{FormatLevel, Membership, NodeId, Slot};
+use paxos_core::{FormatLevel, GroupId, Membership, NodeId};
 
 use super::older::{self, VERSION_OF_MEMBER_IDS, VERSION_WITHOUT_FOUNDING};
+use crate::codec::membership::{MAX_MEMBERSHIP_BYTES, MembershipSum};
+use crate::codec::registry::{put_origin, put_registry, take_origin, take_registry};
+use crate::codec::snapshot::SnapshotRecord;
 use crate::file::disk::buffer::{BLOCK_BYTES, round_up};
 use crate::file::layout::frame::Link;
-use crate::file::layout::membership::{MAX_MEMBERSHIP_BYTES, MembershipSum};
-use crate::{Founding, FoundingId, Identity, KnownPeer, Origin, Registry, RestoreId, Start, StorageId};
+use crate::{Identity, Registry, StorageId};
 
 const MAGIC: &[u8; 8] = b"paxosmet";
 /// The version in which META is written, unless all is of the first format level. Segments and frames have
@@ -71,13 +77,9 @@ pub(crate) const MAX_CLUSTER_NAME_BYTES: usize = 64;
 pub(crate) const KEPT_SNAPSHOTS: usize = 2;
 /// A META that names more segments than this is damaged.
 const MAX_SEGMENTS: u64 = 1 << 20;
-/// The length of a snapshot's description.
-const SNAPSHOT_BYTES: usize = 32;
 const FOUNDING_SUM_AT: usize = 248;
 const ORIGIN_AT: usize = 3456;
-const ORIGIN_NONE: u8 = 0;
-const ORIGIN_BACKUP: u8 = 1;
-const ORIGIN_RESCUE: u8 = 2;
+const GROUP_AT: usize = 3473;
 /// The room for the founding membership of one copy.
 pub(super) const FOUNDING_BYTES: usize = round_up(MAX_MEMBERSHIP_BYTES);
 
@@ -96,18 +98,6 @@ pub(crate) struct Description {
     pub(crate) format_level: FormatLevel,
 }
 
-/// A finished snapshot: what its file must hold.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct SnapshotRecord {
-    pub(crate) slot: Slot,
-    /// The length of the state.
-    pub(crate) size_bytes: u64,
-    /// CRC32C of the state.
-    pub(crate) checksum: u32,
-    /// The membership, which follows the state. `None` if the snapshot was written in an older version.
-    pub(crate) membership: Option<MembershipSum>,
-}
-
 /// A copy with right checksums.
 #[derive(Debug)]
 pub(super) struct MetaCopy {
@@ -123,6 +113,8 @@ pub(super) enum Unknown {
     Version(u16),
     /// It is of a format level that is not known.
     Level(FormatLevel),
+    /// It is of another group than the only one that is known.
+    Group(GroupId),
 }
 
 /// The bytes of the founding membership; none if there was no founding.
@@ -158,60 +150,14 @@ pub(super) fn encode(block: &mut [u8], generation: u64, description: &Descriptio
     rest.put_slice(name);
     rest.put_bytes(0, MAX_CLUSTER_NAME_BYTES - name.len());
     for record in snapshots {
-        rest.put_u64_le(record.slot.0);
-        rest.put_u64_le(record.size_bytes);
-        rest.put_u32_le(record.checksum);
-        MembershipSum::put(record.membership, &mut rest);
-        rest.put_bytes(0, 4);
+        record.put(&mut rest);
     }
-    rest.put_bytes(0, (KEPT_SNAPSHOTS - snapshots.len()) * SNAPSHOT_BYTES);
-    encode_registry(rest, &description.registry, founding);
-    put_origin(&mut block[ORIGIN_AT..CHECKSUM_AT], description.registry.origin);
+    rest.put_bytes(0, (KEPT_SNAPSHOTS - snapshots.len()) * SnapshotRecord::BYTES);
+    put_registry(&mut rest, &description.registry, founding);
+    put_origin(&mut &mut block[ORIGIN_AT..CHECKSUM_AT], description.registry.origin);
+    block[GROUP_AT..GROUP_AT + 8].copy_from_slice(&GroupId::ONLY.0.to_le_bytes());
     let checksum = crc32c::crc32c(&block[..CHECKSUM_AT]);
     block[CHECKSUM_AT..BLOCK_BYTES].copy_from_slice(&checksum.to_le_bytes());
-}
-
-fn encode_registry(mut rest: &mut [u8], registry: &Registry, encoded_founding: &[u8]) {
-    let peer_count = u16::try_from(registry.peers.len()).expect("Registry::assert_bounded has checked it");
-    let founding = registry.founding.as_ref();
-    rest.put_u16_le(peer_count);
-    rest.put_u8(u8::from(founding.is_some()));
-    rest.put_u8(u8::from(registry.is_superseded));
-    rest.put_bytes(0, 4);
-    put_start(&mut rest, registry.start);
-    rest.put_u128_le(founding.and_then(|founding| founding.id).map_or(0, |id| id.0));
-    MembershipSum::put(founding.map(|_| MembershipSum::of(encoded_founding)), &mut rest);
-    for (node, peer) in &registry.peers {
-        rest.put_u64_le(node.0);
-        rest.put_u128_le(peer.storage.0);
-        put_start(&mut rest, peer.start);
-    }
-}
-
-fn put_origin(mut rest: &mut [u8], origin: Option<Origin>) {
-    let (kind, id) = match origin {
-        None => (ORIGIN_NONE, 0),
-        Some(Origin::Backup(id)) => (ORIGIN_BACKUP, id.0),
-        Some(Origin::Rescue { of }) => (ORIGIN_RESCUE, of.0),
-    };
-    rest.put_u8(kind);
-    rest.put_u128_le(id);
-}
-
-/// `Err` for a kind that no version has written.
-fn take_origin(mut rest: &[u8]) -> Result<Option<Origin>, ()> {
-    let (kind, id) = (rest.get_u8(), rest.get_u128_le());
-    match kind {
-        ORIGIN_NONE => Ok(None),
-        ORIGIN_BACKUP => Ok(Some(Origin::Backup(RestoreId(id)))),
-        ORIGIN_RESCUE => Ok(Some(Origin::Rescue { of: FoundingId(id) })),
-        _ => Err(()),
-    }
-}
-
-fn put_start(rest: &mut impl BufMut, start: Start) {
-    rest.put_u64_le(start.number);
-    rest.put_u64_le(start.nonce);
 }
 
 /// Reads a copy from its block and from the bytes in the room for its founding membership. `None` if one of
@@ -234,6 +180,13 @@ pub(super) fn decode(block: &[u8], founding: &[u8]) -> Option<MetaCopy> {
     };
     if !format_level.is_known() {
         return Some(MetaCopy { generation, description: Err(Unknown::Level(format_level)) });
+    }
+    let group = match version {
+        VERSION_WITHOUT_LEVEL | VERSION => GroupId((&bytes[GROUP_AT..]).get_u64_le()),
+        _ => GroupId::ONLY,
+    };
+    if group != GroupId::ONLY {
+        return Some(MetaCopy { generation, description: Err(Unknown::Group(group)) });
     }
     let founding = match version {
         VERSION_WITHOUT_LEVEL | VERSION => match MembershipSum::take(&mut &bytes[FOUNDING_SUM_AT..]) {
@@ -285,7 +238,7 @@ fn decode_rest(
     let registry = match version {
         VERSION_WITHOUT_FOUNDING => older::decode_peers_alone(rest)?,
         VERSION_OF_MEMBER_IDS => older::decode_registry(rest)?,
-        _ => decode_registry(rest, founding)?,
+        _ => take_registry(&mut rest, founding)?,
     };
     let first_frame = Link { sequence, chain };
     if last_segment.checked_sub(first_segment).is_none_or(|more| more >= MAX_SEGMENTS) {
@@ -303,55 +256,28 @@ fn decode_rest(
     })
 }
 
-fn with_origin(mut description: Description, origin: &[u8]) -> Option<Description> {
-    description.registry.origin = take_origin(origin).ok()?;
+fn with_origin(mut description: Description, mut origin: &[u8]) -> Option<Description> {
+    description.registry.origin = take_origin(&mut origin).ok()?;
     Some(description)
 }
 
 fn decode_snapshots(rest: &mut &[u8], count: usize) -> Option<Vec<SnapshotRecord>> {
     let mut snapshots = Vec::new();
     for _ in 0..count {
-        let slot = Slot(rest.get_u64_le());
-        let size_bytes = rest.get_u64_le();
-        let checksum = rest.get_u32_le();
-        let membership = MembershipSum::take(rest).ok()?;
-        rest.advance(4);
-        snapshots.push(SnapshotRecord { slot, size_bytes, checksum, membership });
+        snapshots.push(SnapshotRecord::take(rest)?);
     }
-    rest.advance((KEPT_SNAPSHOTS - count) * SNAPSHOT_BYTES);
+    rest.advance((KEPT_SNAPSHOTS - count) * SnapshotRecord::BYTES);
     Some(snapshots)
-}
-
-fn decode_registry(mut rest: &[u8], membership: Option<Membership>) -> Option<Registry> {
-    let peer_count = usize::from(rest.get_u16_le());
-    let (is_founded, is_superseded) = (rest.get_u8() == 1, rest.get_u8() == 1);
-    rest.advance(4);
-    let start = take_start(&mut rest);
-    let id = Some(rest.get_u128_le()).filter(|id| *id != 0).map(FoundingId);
-    rest.advance(MembershipSum::BYTES);
-    if peer_count > Registry::MAX_PEERS || is_founded != membership.is_some() {
-        return None;
-    }
-    let founding = membership.map(|membership| Founding { id, membership });
-    let peer = |_| {
-        let (node, storage) = (NodeId(rest.get_u64_le()), StorageId(rest.get_u128_le()));
-        (node, KnownPeer { storage, start: take_start(&mut rest) })
-    };
-    let peers = (0..peer_count).map(peer).collect();
-    Some(Registry { start, is_superseded, founding, origin: None, peers })
-}
-
-pub(super) fn take_start(rest: &mut &[u8]) -> Start {
-    Start { number: rest.get_u64_le(), nonce: rest.get_u64_le() }
 }
 
 /// A description with everything in it.
 #[cfg(test)]
 pub(super) fn example() -> Description {
+    use crate::{Founding, FoundingId, Origin, Start};
     let membership = Membership::new(&[1, 2, 3].map(NodeId)).expect("these members fit");
     let sum = MembershipSum::of(&membership.encode());
     let snapshot = |slot, membership| SnapshotRecord {
-        slot: Slot(slot),
+        slot: paxos_core::Slot(slot),
         size_bytes: 10 * slot,
         checksum: 7,
         membership,
@@ -374,15 +300,16 @@ pub(super) fn example() -> Description {
 }
 
 #[cfg(test)]
-fn known_peer((node, storage): (u64, u128)) -> (NodeId, KnownPeer) {
-    let start = Start { number: 10 * node, nonce: 100 * node };
-    (NodeId(node), KnownPeer { storage: StorageId(storage), start })
+fn known_peer((node, storage): (u64, u128)) -> (NodeId, crate::KnownPeer) {
+    let start = crate::Start { number: 10 * node, nonce: 100 * node };
+    (NodeId(node), crate::KnownPeer { storage: StorageId(storage), start })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::file::layout::membership::longest_membership;
+    use crate::Founding;
+    use crate::codec::membership::longest_membership;
 
     #[test]
     fn every_flipped_bit_of_a_copy_is_seen() {
@@ -402,6 +329,19 @@ mod tests {
             founding[bit / 8] ^= 1 << (bit % 8);
         }
         assert!(decode(&block, &[]).is_none(), "the founding membership is missing");
+    }
+
+    #[test]
+    fn a_directory_of_another_group_is_told_from_damage() {
+        let (mut block, founding) = (vec![0; BLOCK_BYTES], encode_founding(&example()));
+        for (at, group) in [(GROUP_AT, 1), (GROUP_AT + 7, 1 << 56)] {
+            encode(&mut block, 9, &example(), &founding);
+            block[at] = 1;
+            let sum = crc32c::crc32c(&block[..CHECKSUM_AT]);
+            block[CHECKSUM_AT..].copy_from_slice(&sum.to_le_bytes());
+            let read = decode(&block, &founding).expect("the copy is whole").description;
+            assert_eq!(read, Err(Unknown::Group(GroupId(group))));
+        }
     }
 
     /// The block of a description with other bytes at its beginning, and a right checksum.

@@ -11,9 +11,9 @@ mod older;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-pub(crate) use self::description::{Description, KEPT_SNAPSHOTS, MAX_CLUSTER_NAME_BYTES, SnapshotRecord};
+pub(crate) use self::description::{Description, KEPT_SNAPSHOTS, MAX_CLUSTER_NAME_BYTES};
 use self::description::{FOUNDING_BYTES, MetaCopy, Unknown, decode, encode, encode_founding};
-use paxos_core::FormatLevel;
+use paxos_core::{FormatLevel, GroupId};
 
 use crate::Identity;
 use crate::file::disk::buffer::{AlignedBuffer, BLOCK_BYTES, round_up};
@@ -52,6 +52,7 @@ pub(crate) enum ReadError {
     Io(io::Error),
     UnknownVersion(u16),
     UnknownLevel(FormatLevel),
+    UnknownGroup(GroupId),
     Damaged,
 }
 
@@ -100,6 +101,7 @@ impl Meta {
             Ok(description) => description.clone().ok_or(ReadError::Damaged)?,
             Err(Unknown::Version(version)) => return Err(ReadError::UnknownVersion(*version)),
             Err(Unknown::Level(level)) => return Err(ReadError::UnknownLevel(*level)),
+            Err(Unknown::Group(group)) => return Err(ReadError::UnknownGroup(*group)),
         };
         let is_newest =
             |copy: &Option<MetaCopy>| copy.as_ref().is_some_and(|copy| copy.generation == generation);

@@ -29,7 +29,9 @@
 use bytes::Buf;
 use paxos_core::{Epoch, MAX_MEMBERS, Membership, NodeId, Slot};
 
-use super::description::{KEPT_SNAPSHOTS, SnapshotRecord, take_start};
+use super::description::KEPT_SNAPSHOTS;
+use crate::codec::registry::take_start;
+use crate::codec::snapshot::SnapshotRecord;
 use crate::{Founding, FoundingId, KnownPeer, Registry, Start, StorageId};
 
 /// The version without the node's start and its cluster.

@@ -1,7 +1,9 @@
 //! A membership on disk: the bytes of [`Membership::encode`], described elsewhere by length and checksum.
 
 use bytes::{Buf, BufMut};
-use paxos_core::{MAX_ADDRESS_BYTES, MAX_MEMBERS, MAX_REMOVED, Membership};
+use paxos_core::{FormatLevel, MAX_ADDRESS_BYTES, MAX_MEMBERS, MAX_REMOVED, Membership};
+
+use super::DecodeError;
 
 /// The longest encoding of a membership, in bytes: with all members, the longest addresses, and as many
 /// removed members as are remembered.
@@ -36,6 +38,15 @@ impl MembershipSum {
         (crc32c::crc32c(encoded) == self.checksum).then(|| Membership::decode(encoded).ok())?
     }
 
+    /// The membership whose encoding is `bytes`, which have a right checksum of their own.
+    pub(crate) fn read(self, bytes: &[u8]) -> Result<Membership, DecodeError> {
+        let membership = self.decode(bytes).filter(|_| bytes.len() == self.size_bytes());
+        membership.ok_or_else(|| match Membership::peek_format_level(bytes) {
+            Some(level) if level > FormatLevel::NEWEST => DecodeError::UnknownLevel(level),
+            _ => DecodeError::UnknownContent("a membership with an unknown layout"),
+        })
+    }
+
     /// Writes the sum of a membership, or zeros if there is none.
     pub(crate) fn put(sum: Option<MembershipSum>, to: &mut impl BufMut) {
         to.put_u32_le(sum.map_or(0, |sum| sum.size_bytes));
@@ -56,7 +67,7 @@ impl MembershipSum {
 /// The membership with the longest encoding.
 #[cfg(test)]
 pub(crate) fn longest_membership() -> Membership {
-    use paxos_core::{Ballot, Change, FormatLevel, Member, NodeId};
+    use paxos_core::{Ballot, Change, Member, NodeId};
     let node = |number: usize| NodeId(u64::try_from(number).expect("a small number") + 1);
     let member = |number| Member::voter(node(number), format!("{number:0>MAX_ADDRESS_BYTES$}"));
     let members = Membership::of((0..MAX_MEMBERS).map(member).collect()).expect("they fit");
