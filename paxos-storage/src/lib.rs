@@ -34,8 +34,8 @@
 //!
 //! To write a backend of your own, implement [`Storage`] with [`codec`] and [`UnfinishedSnapshots`], and run
 //! [`conformance::check`] on it; [the guide](guide) does so with a whole small one, and the example `redb`
-//! with one on a database. With the feature `sim`,
-//! whole simulated clusters run on it, through crashes at bad moments: see the module `sim`.
+//! with one on a database. With the feature `sim`, whole simulated clusters run on it, through crashes at bad
+//! moments: see the module `sim`.
 //!
 //! Deliberately absent: the thread that calls the storage, which is the user's choice; the protocol, which is
 //! in [`paxos_core`]; and any knowledge of transports.
