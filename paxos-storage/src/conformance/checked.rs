@@ -122,7 +122,7 @@ impl<'a> Checked<'a> {
     }
 
     /// Expects a call to be refused as a mismatch of a snapshot.
-    pub(super) fn is_mismatch(&self, refused: Result<(), Error>, what: &str) {
+    pub(super) fn expect_mismatch(&self, refused: Result<(), Error>, what: &str) {
         let kind = refused.map_err(|error| error.kind());
         assert_eq!(kind, Err(ErrorKind::SnapshotMismatch), "{}: {what}", self.promise);
     }

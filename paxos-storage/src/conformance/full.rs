@@ -30,7 +30,7 @@ pub(super) fn a_full_disk_is_no_failure(backend: &mut dyn Backend) -> bool {
         checked.try_piece(5, offset, &piece)
     });
     let refused = checked.storage().finish_snapshot(meta(5, &piece));
-    checked.is_mismatch(refused, "an unfinished snapshot for which there was no space was dropped");
+    checked.expect_mismatch(refused, "an unfinished snapshot for which there was no space was dropped");
     assert_eq!(checked.read_snapshot(3, 100).as_deref(), Some(&b"a state"[..]), "{}", checked.promise);
     let (promise, newest) = (checked.promise, checked.snapshot.clone());
     assert_eq!(checked.storage().newest_snapshot(), newest, "{promise}: newest snapshot");

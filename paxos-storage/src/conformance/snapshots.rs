@@ -42,7 +42,7 @@ pub(super) fn a_finished_snapshot_stays_as_it_is(backend: &mut dyn Backend) {
     assert_eq!(checked.read_snapshot(7, 999).as_ref(), Some(&bytes), "{}: after a crash", checked.promise);
     checked.piece(7, 0, b"another");
     let refused = checked.storage().finish_snapshot(meta(7, b"announced"));
-    checked.is_mismatch(refused, "other bytes than announced");
+    checked.expect_mismatch(refused, "other bytes than announced");
     checked.save_snapshot(7, b"another state");
     checked.snapshot = Some(meta(7, &bytes));
     checked.crash_and_compare();
@@ -68,14 +68,14 @@ pub(super) fn a_snapshot_that_does_not_match_is_refused(backend: &mut dyn Backen
     for (bytes, offset) in [(&b"wrong"[..], 0), (b"righ", 0), (b"rightly", 0)] {
         checked.piece(2, offset, bytes);
         let refused = checked.storage().finish_snapshot(right.clone());
-        checked.is_mismatch(refused, "other bytes than announced");
+        checked.expect_mismatch(refused, "other bytes than announced");
         let refused = checked.storage().finish_snapshot(right.clone());
-        checked.is_mismatch(refused, "it was dropped");
+        checked.expect_mismatch(refused, "it was dropped");
     }
     checked.piece(2, 0, b"right");
     let refused =
         checked.storage().finish_snapshot(SnapshotMeta { checksum: !right.checksum, ..right.clone() });
-    checked.is_mismatch(refused, "another checksum than announced");
+    checked.expect_mismatch(refused, "another checksum than announced");
     checked.crash_and_compare();
     checked.save_snapshot(2, b"right");
     checked.crash_and_compare();
@@ -95,13 +95,13 @@ pub(super) fn pieces_out_of_order_are_refused(backend: &mut dyn Backend) {
         (2900, 3000, "a piece far beyond the end"),
     ];
     let refused = checked.try_piece(1, 1, &bytes[1..]);
-    checked.is_mismatch(refused, "a piece before the first one");
+    checked.expect_mismatch(refused, "a piece before the first one");
     for (slot, (from, to, what)) in (2..).zip(wrong) {
         for (from, to) in [(0, 1000), (1000, 1500), (1500, 2000)] {
             checked.piece(slot, from, &bytes[from..to]);
         }
         let refused = checked.try_piece(slot, from, &bytes[from..to]);
-        checked.is_mismatch(refused, what);
+        checked.expect_mismatch(refused, what);
         // Begun anew, it is whole all the same.
         checked.piece(slot, 0, &bytes[..700]);
         checked.piece(slot, 700, &bytes[700..]);
@@ -141,7 +141,7 @@ pub(super) fn two_snapshots_may_be_unfinished_at_once(backend: &mut dyn Backend)
     // A mismatch or a new beginning of one does not touch the other.
     both(&mut checked, 30);
     let refused = checked.storage().finish_snapshot(meta(30, b"another"));
-    checked.is_mismatch(refused, "other bytes than announced");
+    checked.expect_mismatch(refused, "other bytes than announced");
     checked.piece(30, 0, &low);
     checked.finish(meta(31, &high));
     assert_eq!(checked.read_snapshot(31, 999).as_ref(), Some(&high), "{}", checked.promise);
