@@ -16,15 +16,16 @@ const SEED: u64 = 47;
 
 #[test]
 fn the_guide_shows_what_the_simulator_finds() {
-    let mut told = String::new();
+    let mut lines = Vec::new();
     let mut rule = None;
     replay::<Simulated<Counter<true>>, ModelDisk>(SEED, None, true, |retold| {
-        told += &format!("{retold}\n");
+        lines.push(format!("{retold}\n"));
         if let Retold::Over(_, report) = retold {
             rule = report.violation.as_ref().map(|violation| violation.rule);
         }
     });
     assert_eq!(rule, Some(Rule::SameState));
+    let told = lines.concat();
     let shown = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/guide/simulate.txt");
     if std::env::var_os("PAXOS_WRITE_GUIDE").is_some() {
         std::fs::write(&shown, &told).expect("the source tree can be written");

@@ -46,8 +46,10 @@ impl Asked {
             Action::Command(command) => Operation::decode_all(command).expect("the workload has drawn it"),
         };
         match &command[..] {
-            [Operation::Set { key, value, .. }]
-            | [Operation::SetExpiring { key, value, condition: None, .. }]
+            [
+                Operation::Set { key, value, .. }
+                | Operation::SetExpiring { key, value, condition: None, .. },
+            ]
             | [Operation::GetDel { .. }, Operation::SetNx { key, value }] => {
                 Asked::Swap(key.clone(), number(value))
             }
