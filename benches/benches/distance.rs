@@ -10,6 +10,7 @@ use std::ops::RangeInclusive;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use benches::goal::{Goal, judge};
 use paxos_node::bench::{Bench, Error, Place, Protocol, Report, Row};
 use paxos_node::in_process::{StorageKind, TransportKind};
 
@@ -30,10 +31,7 @@ fn main() -> ExitCode {
     let is_check = std::env::args().any(|argument| argument == "--check");
     match measure() {
         Ok(goals) => {
-            for goal in &goals {
-                println!("{}", goal.line());
-            }
-            let is_met = goals.iter().all(Goal::is_met);
+            let is_met = judge(&goals).is_empty();
             if is_check && !is_met { ExitCode::FAILURE } else { ExitCode::SUCCESS }
         }
         Err(error) => {
@@ -56,19 +54,22 @@ fn measure() -> Result<Vec<Goal>, Error> {
         let (fast, full) = (median(Protocol::FastPath), median(Protocol::FullRounds));
         goals.push(Goal {
             what: format!("{transport}: median of a commit, over two hops and a sync"),
-            ratio: fast / counted(&near),
+            value: fast / counted(&near),
             bounds: MEDIAN,
+            unit: "",
         });
         goals.push(Goal {
             what: format!("{transport}: median of a full round, over that of the fast path"),
-            ratio: full / fast,
+            value: full / fast,
             bounds: SAVED,
+            unit: "",
         });
     }
     goals.push(Goal {
         what: String::from("quic: 99th percentile with 1 % of packets lost, over two hops and a sync"),
-        ratio: row(&lossy, TransportKind::Quic, Protocol::FastPath).p99_milliseconds / counted(&lossy),
+        value: row(&lossy, TransportKind::Quic, Protocol::FastPath).p99_milliseconds / counted(&lossy),
         bounds: SLOWEST_WITH_LOSS,
+        unit: "",
     });
     Ok(goals)
 }
@@ -98,23 +99,4 @@ fn row(report: &Report, transport: TransportKind, protocol: Protocol) -> &Row {
         _ => false,
     };
     report.rows.iter().find(is_it).expect("each transport is measured with each protocol")
-}
-
-/// A ratio, and where it should lie.
-struct Goal {
-    what: String,
-    ratio: f64,
-    bounds: RangeInclusive<f64>,
-}
-
-impl Goal {
-    fn is_met(&self) -> bool {
-        self.bounds.contains(&self.ratio)
-    }
-
-    fn line(&self) -> String {
-        let Goal { what, ratio, bounds } = self;
-        let verdict = if self.is_met() { "met" } else { "MISSED" };
-        format!("{verdict:<8}{what:<70}{ratio:>7.3}  in {} to {}", bounds.start(), bounds.end())
-    }
 }

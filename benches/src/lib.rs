@@ -29,6 +29,7 @@ pub mod bare;
 pub mod cluster;
 pub mod cost;
 pub mod duel;
+pub mod goal;
 pub mod instructions;
 pub mod loss;
 pub mod nothing;

@@ -19,6 +19,7 @@ use super::failure::Failure;
 use super::row::Row;
 use super::server::{Sample, Server};
 use super::{WARM_UP, announce};
+use crate::goal::{Goal, judge};
 
 /// How long 64 clients are measured on each server.
 const MANY_TIME: Duration = Duration::from_secs(60);
@@ -34,27 +35,6 @@ const LONE_OVER_REDIS: f64 = 1.5;
 /// The longest lone SET may take so much longer than the disk's own longest sync, in milliseconds.
 const BEYOND_DISK: f64 = 10.0;
 
-/// A figure beside its bound.
-struct Figure {
-    name: &'static str,
-    value: f64,
-    most: f64,
-    unit: &'static str,
-}
-
-impl Figure {
-    /// Prints it; `false` if it is above its bound.
-    fn tell(&self) -> bool {
-        let Figure { name, value, most, unit } = self;
-        let is_met = value <= most;
-        println!(
-            "{:<8}{name:<64}{value:>8.2}{unit}   at most {most}{unit}",
-            if is_met { "met" } else { "MISSED" }
-        );
-        is_met
-    }
-}
-
 /// Measures, and prints the results.
 ///
 /// # Errors
@@ -64,7 +44,7 @@ pub(super) async fn run(arguments: &Arguments, directory: &Path) -> Result<(), F
     let mut paxos = Server::start(Contender::PaxosNode, arguments, directory).await?;
     let mut redis = Server::start(Contender::Redis, arguments, directory).await?;
     println!("{:<28} {:<11} {:>10}  {:>8} {:>8} {:>8}", "", "", "requests/s", "p99 ms", "p99.9 ms", "max ms");
-    let mut figures = Vec::new();
+    let mut goals = Vec::new();
     for (row, name, most) in [
         (Row::SetPipelined, "99.9 % of SET, 64 clients, 16 at once, over Redis", PIPELINED_OVER_REDIS),
         (Row::SetMany, "99.9 % of SET, 64 clients, over Redis", LONE_OVER_REDIS),
@@ -74,18 +54,21 @@ pub(super) async fn run(arguments: &Arguments, directory: &Path) -> Result<(), F
         let of_redis = measure(of_redis).await?;
         let of_paxos = measure(of_paxos).await?;
         let slow = |sample: &Sample| sample.measured.milliseconds(0.999);
-        figures.push(Figure { name, value: slow(&of_paxos) / slow(&of_redis), most, unit: "" });
+        goals.push(goal(name, slow(&of_paxos) / slow(&of_redis), most, ""));
     }
     let beyond = lone_sets(&mut paxos, directory).await?;
     let name = "the longest of 200 000 lone SETs, beyond the longest sync";
-    figures.push(Figure { name, value: beyond, most: BEYOND_DISK, unit: " ms" });
+    goals.push(goal(name, beyond, BEYOND_DISK, " ms"));
     println!();
-    let missed: Vec<&str> =
-        figures.iter().filter(|figure| !figure.tell()).map(|figure| figure.name).collect();
+    let missed = judge(&goals);
     if arguments.check && !missed.is_empty() {
         return Err(Failure::new(format!("above the bound: {}", missed.join("; "))));
     }
     Ok(())
+}
+
+fn goal(what: &str, value: f64, most: f64, unit: &'static str) -> Goal {
+    Goal { what: what.to_owned(), value, bounds: f64::NEG_INFINITY..=most, unit }
 }
 
 async fn measure((server, row, plan): (&mut Server, Row, Plan)) -> Result<Sample, Failure> {
