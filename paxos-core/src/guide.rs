@@ -50,7 +50,7 @@
 //!
 //!     fn recovered(&self) -> Recovered {
 //!         let entries = self.entries.iter().map(|(slot, entry)| (*slot, entry.clone())).collect();
-//!         Recovered { hard_state: self.hard_state, entries, ..Recovered::default() }
+//!         Recovered::new(self.hard_state, None, entries)
 //!     }
 //! }
 //!

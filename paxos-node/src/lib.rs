@@ -66,7 +66,7 @@
 //! | `quic`, `tcp` | the transports of `paxos-transport` |
 //! | `kv` | the key-value store, a state machine to start from |
 //! | `in-process` | whole clusters in one process, over any backends |
-//! | `bench` | [measures](bench) any backends against each other; implies `kv` and `in-process` |
+//! | `bench` | [measures](mod@bench) any backends against each other; implies `kv` and `in-process` |
 //! | `sim` | your state machine in the simulator of `paxos-core` |
 //! | `server` | the program `paxos-node`: the store behind fronts for Redis clients and HTTP; implies `bench` |
 

@@ -13,7 +13,7 @@
 //! A node has a connection for each lane with each peer, where `quic` has two with several streams. The
 //! certificates of the cluster prove who the peer is. Multipath stays off: a node has one address.
 
-mod support;
+pub(crate) mod support;
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -59,7 +59,7 @@ async fn main() {
 }
 
 pub(crate) fn cluster(congestion: Congestion) -> support::Cluster<Noq> {
-    support::Cluster::new(Noq { certs: support::certificates(), congestion }, MAX_FRAME_BYTES)
+    support::Cluster::new(Noq::new(congestion), MAX_FRAME_BYTES)
 }
 
 #[derive(Clone, Copy)]
@@ -71,6 +71,13 @@ pub(crate) enum Congestion {
 pub(crate) struct Noq {
     certs: TempDir,
     congestion: Congestion,
+}
+
+impl Noq {
+    /// With certificates for the nodes of one cluster, which are made now.
+    pub(crate) fn new(congestion: Congestion) -> Noq {
+        Noq { certs: support::certificates(), congestion }
+    }
 }
 
 #[async_trait]

@@ -7,7 +7,7 @@
 //! way. A datagram is its kind, the sender's id, the start of the sender's process, and then the bytes
 //! received so far or a piece of a frame.
 
-mod support;
+pub(crate) mod support;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -80,8 +80,8 @@ async fn set(address: SocketAddr, keys: u64, load: Load, next: Arc<AtomicU64>) -
     }
 }
 
-/// Sends a pipeline until all of it is carried out. A node that has too much to do refuses some of it and says
-/// so: then it gets a pause, and all of it again.
+/// Sends a pipeline until all of it is carried out. A node that has too much to do refuses some of it and
+/// says so: then it gets a pause, and all of it again.
 async fn exchange(
     connection: &mut Connection,
     keys: u64,

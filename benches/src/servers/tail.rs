@@ -87,7 +87,8 @@ async fn measure((server, row, plan): (&mut Server, Row, Plan)) -> Result<Sample
     Ok(sample)
 }
 
-/// How much longer the longest of many lone SETs took than the longest of the disk's own syncs, in milliseconds.
+/// How much longer the longest of many lone SETs took than the longest of the disk's own syncs, in
+/// milliseconds.
 async fn lone_sets(paxos: &mut Server, directory: &Path) -> Result<f64, Failure> {
     let probe = DiskProbe::start(directory)?;
     let (mut count, mut longest) = (0, 0.0f64);

@@ -47,6 +47,9 @@ fn connections(transport: &dyn Transport) -> Vec<(NodeId, u64)> {
 }
 
 async fn the_same_peers_again_change_nothing(transports: &mut Transports, all: &[Peer]) {
+    for transport in transports.iter() {
+        wait_for_peers(transport.as_ref()).await;
+    }
     let before: Vec<_> = transports.iter().map(|transport| connections(transport.as_ref())).collect();
     for transport in transports.iter_mut() {
         assert_eq!(transport.set_peers(all), Ok(()));
