@@ -150,6 +150,7 @@ fn what_can_not_be_measured_is_refused_in_one_line() {
         (["--transport", "pigeon"], "pigeon"),
         (["--network", "pigeon"], "satellite"),
         (["--network", "delay=10"], "delay"),
+        (["--network", "none,lan"], "once for each"),
         (["--network", "wan:0-regions"], "regions"),
         (["--pipeline", "4"], "--cluster"),
     ] {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use paxos_core::NodeId;
 use paxos_node::bench::{Bench, Error, Work};
 use paxos_node::in_process::{
-    self, Cluster, Setup, StorageFactory, StorageKind, TransportFactory, TransportKind,
+    self, Carriage, Cluster, Setup, StorageFactory, StorageKind, TransportFactory, TransportKind,
 };
 use paxos_node::kv::Store;
 use paxos_storage::memory::MemoryStorage;
@@ -90,13 +90,30 @@ fn own_backends_stand_beside_ours_in_the_table_the_charts_the_page_and_json() {
 }
 
 #[test]
+fn a_transport_that_does_not_pass_the_emulated_network_is_told_from_one_that_does() {
+    let network = || "delay=2ms".parse().expect("the settings are valid");
+    let measure = |carriage| {
+        brief()
+            .transports([leaky().carried_in(carriage)])
+            .storages([StorageKind::Memory])
+            .networks([Some(network())])
+            .run()
+    };
+    let report = measure(Carriage::Frames).expect("its frames are delayed");
+    assert!(report.rows.iter().all(|row| row.leader == Some(1)), "the first node leads, wherever it is");
+    assert!(report.rows[0].p50_milliseconds > 4.0, "{}", report.table());
+    let failed = measure(Carriage::Streams);
+    assert!(matches!(failed, Err(Error::NotEmulated { .. })), "it has no streams");
+}
+
+#[test]
 fn a_factory_that_fails_is_named_with_its_error() {
     let broken = TransportFactory::new("broken", |_| async {
         Err::<MemoryTransport, _>(std::io::Error::other("no pigeons today").into())
     });
     let failed = Cluster::start(&Setup::new(broken, StorageKind::Memory), Store::default);
     let error = failed.expect_err("there is no transport").to_string();
-    assert_eq!(error, "can't set up broken for a node: no pigeons today");
+    assert_eq!(error, "can't set up broken for node 1: no pigeons today");
     let full = StorageFactory::new("full", |_| Err::<MemoryStorage, _>("no shelf is free".into()));
     let failed = Cluster::start(&Setup::new(TransportKind::Memory, full), Store::default);
     assert!(matches!(failed, Err(in_process::Error::Factory { name, .. }) if name == "full"));
@@ -133,6 +150,9 @@ fn what_can_not_be_measured_is_refused_before_anything_is_started() {
     assert!(matches!(Bench::new().clients([]).prepare(), Err(Error::Nothing { what: "clients" })));
     let none: [TransportKind; 0] = [];
     assert!(matches!(Bench::new().transports(none).prepare(), Err(Error::Nothing { what: "transport" })));
+    assert!(matches!(Bench::new().pipelines([16]).prepare(), Err(Error::PipelineInProcess)));
+    let twice = Bench::new().storage("file", |site| Ok(MemoryStorage::new(site.identity())));
+    assert!(matches!(twice.prepare(), Err(Error::SameName { what: "storage", name }) if name == "file"));
     assert!(matches!(Bench::new().time(Duration::ZERO).prepare(), Err(Error::NoTime)));
     let running = Bench::of_running([String::from("127.0.0.1:1")]).works([Work::GetThroughLog]);
     assert!(matches!(running.prepare(), Err(Error::ThroughLogOfRunning)));

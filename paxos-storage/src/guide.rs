@@ -36,6 +36,14 @@
 //!
 //! # A whole backend
 //!
+//! ```toml
+//! [dependencies]
+//! bytes = "1"
+//! crc32c = "0.6"
+//! paxos-core = "0.1"
+//! paxos-storage = { version = "0.1", default-features = false }
+//! ```
+//!
 //! Part 1 stands for your database. It appends batches of changes to a file, each with its length and
 //! checksum, and keeps all values in memory. With an embedded database in its place part 2 is all that you
 //! write: each kind of data gets a key, and [`persist`](crate::Storage::persist) is one transaction. Part 3

@@ -22,6 +22,14 @@
 //!
 //! # A whole backend
 //!
+//! ```toml
+//! [dependencies]
+//! async-trait = "0.1"
+//! paxos-core = "0.1"
+//! paxos-transport = { version = "0.1", default-features = false, features = ["backend"] }
+//! tokio = { version = "1", features = ["io-util", "macros", "net", "rt", "sync", "time"] }
+//! ```
+//!
 //! A node has three connections with each peer, one for each lane. Of two peers, the one with the higher id
 //! dials. It says which node it is and which lane the connection is for; then frames go in both directions.
 //!

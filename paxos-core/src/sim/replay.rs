@@ -67,7 +67,7 @@ impl fmt::Display for Retold<'_> {
             Retold::Over(seed, report) => {
                 let Report { events, slots, violation, .. } = report;
                 if let Some(violation) = violation {
-                    return write!(formatter, "seed {seed} breaks {violation}");
+                    return write!(formatter, "seed {seed}, shrunk to this, breaks {violation}");
                 }
                 write!(formatter, "seed {seed}: {events} events, {slots} slots, no violation")
             }

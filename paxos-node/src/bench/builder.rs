@@ -236,7 +236,8 @@ impl Bench {
     ///
     /// # Errors
     ///
-    /// [`Error::OutOfRange`], [`Error::NoTime`], [`Error::Nothing`], [`Error::ThroughLogOfRunning`].
+    /// [`Error::OutOfRange`], [`Error::NoTime`], [`Error::Nothing`], [`Error::SameName`],
+    /// [`Error::PipelineInProcess`], [`Error::ThroughLogOfRunning`].
     pub fn prepare(self) -> Result<Run, Error> {
         self.check()?;
         Ok(Run::new(self))
@@ -267,6 +268,16 @@ impl Bench {
         ];
         if let Some((what, _)) = is_empty.into_iter().find(|(_, is_empty)| *is_empty) {
             return Err(Error::Nothing { what });
+        }
+        let transports = self.transports.iter().map(TransportFactory::name).collect();
+        let storages = self.storages.iter().map(StorageFactory::name).collect();
+        for (what, names) in [("transport", transports), ("storage", storages)] {
+            if let Some(name) = twice(names) {
+                return Err(Error::SameName { what, name: name.to_owned() });
+            }
+        }
+        if self.running.is_empty() && self.pipelines != [1] {
+            return Err(Error::PipelineInProcess);
         }
         if self.plan.time.is_zero() {
             return Err(Error::NoTime);
@@ -318,4 +329,10 @@ impl Bench {
         }
         cases
     }
+}
+
+/// A name that is there more than once.
+fn twice(mut names: Vec<&str>) -> Option<&str> {
+    names.sort_unstable();
+    names.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
 }

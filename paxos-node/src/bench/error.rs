@@ -27,6 +27,25 @@ pub enum Error {
         /// What is missing.
         what: &'static str,
     },
+    /// Two transports or storages have the same name, so that nobody could tell their rows apart.
+    #[error("two {what}s are called {name}")]
+    SameName {
+        /// What they are.
+        what: &'static str,
+        /// Their name.
+        name: String,
+    },
+    /// Only a running cluster has clients that send several requests at once.
+    #[error("pipelines are for running clusters only")]
+    PipelineInProcess,
+    /// Nothing has passed an emulated network, so what was measured is not what the row says.
+    #[error(
+        "{place}: nothing has passed the emulated network: does the transport send its frames in what its factory says?"
+    )]
+    NotEmulated {
+        /// Where.
+        place: String,
+    },
     /// Clients of a running cluster can't have reads go through its log.
     #[error("get-through-log is for clusters in this process only")]
     ThroughLogOfRunning,

@@ -47,13 +47,16 @@ impl Report {
 
 fn facts(report: &Report) -> String {
     let machine = &report.machine;
-    let mut facts = vec![
-        ("command", format!("<code>{}</code>", escape(&report.command))),
+    let mut facts = Vec::new();
+    if !report.command.is_empty() {
+        facts.push(("command", format!("<code>{}</code>", escape(&report.command))));
+    }
+    facts.extend([
         ("version", escape(report.version)),
         ("begun", escape(&begun(report))),
         ("processor", format!("{}, {} cores", escape(&machine.processor), machine.cores)),
         ("system", escape(&machine.system)),
-    ];
+    ]);
     if let Some(microseconds) = machine.sync_microseconds {
         facts.push((
             "disk",
@@ -129,6 +132,11 @@ fn details(row: &Row) -> String {
     let mut details = format!("seed {}, {} requests", row.seed, row.requests);
     if let super::report::Place::InProcess { threads, .. } = &row.place {
         let _ = write!(details, ", current-thread runtime, threads {threads}");
+    }
+    match row.leader {
+        Some(leader) => drop(write!(details, ", led by node {leader}")),
+        None if row.leader_moved => details.push_str(", the leader has changed meanwhile"),
+        None => {}
     }
     if let Some(mode) = row.sync_mode {
         let _ = write!(details, ", sync {mode}");

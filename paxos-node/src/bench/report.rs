@@ -122,6 +122,10 @@ pub struct Row {
     pub case: Case,
     /// The seed of the random keys.
     pub seed: u64,
+    /// The node of a cluster in this process that has led all the time; `None` if another one took over.
+    pub leader: Option<u64>,
+    /// Whether another node took over while it was measured.
+    pub leader_moved: bool,
     /// How writes are made durable there, if that is known.
     pub sync_mode: Option<&'static str>,
     /// Requests that were answered.
@@ -165,6 +169,8 @@ impl Row {
         let at = |quantile: f64| measured.milliseconds(quantile);
         let each = |count: u64| count as f64 / measured.requests.max(1) as f64;
         Row {
+            leader: median.leader.map(|leader| leader.0),
+            leader_moved: median.moved,
             sync_mode: place.sync_mode(),
             place,
             case,
@@ -207,7 +213,10 @@ impl Row {
 
     /// The row as text.
     pub(super) fn cells(&self) -> [String; 15] {
-        let milliseconds = |value: f64| format!("{value:.3}");
+        let milliseconds = |value: f64| match self.requests {
+            0 => String::from("-"),
+            _ => format!("{value:.3}"),
+        };
         let each = |value: Option<f64>, digits| {
             value.map_or_else(|| String::from("-"), |value| format!("{value:.digits$}"))
         };

@@ -68,7 +68,7 @@ impl Run {
             for place in 0..self.subjects.len() {
                 let (name, subject) = &self.subjects[place];
                 on_progress(Progress::Starting(name));
-                let target = Target::start(subject)?;
+                let target = Target::start(subject).await?;
                 for case in 0..self.cases.len() {
                     let (name, _) = &self.subjects[place];
                     on_progress(Progress::Measuring(name, self.cases[case]));
@@ -84,6 +84,9 @@ impl Run {
                 }
                 if let Some(accuracy) = target.accuracy().filter(|_| round == self.bench.rounds) {
                     let (name, _) = &self.subjects[place];
+                    if accuracy.delivered == 0 {
+                        return Err(Error::NotEmulated { place: name.label() });
+                    }
                     let emulated = Emulated { place: name.label(), accuracy: accuracy.to_string() };
                     on_progress(Progress::Emulated(&emulated));
                     self.report.emulated.push(emulated);

@@ -27,7 +27,8 @@ impl Table {
     /// The line of a row.
     #[must_use]
     pub fn row(self, row: &Row) -> String {
-        self.line(&row.cells())
+        let moved = if row.leader_moved { "  the leader has changed" } else { "" };
+        self.line(&row.cells()) + moved
     }
 
     /// The line that tells how exact an emulated network was.

@@ -1,9 +1,10 @@
 //! The cluster that is put under load: one in this process, or one that runs elsewhere.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use paxos_core::NodeId;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::case::{Case, Work};
@@ -15,6 +16,10 @@ use super::resp::{RespClient, misunderstood};
 use crate::client::Client;
 use crate::in_process::{Accuracy, Cluster, Counts, Setup};
 use crate::kv::{Operation, Store};
+
+/// How long it is tried to have the first node of a cluster lead.
+const HANDOVER_PATIENCE: Duration = Duration::from_secs(10);
+const HANDOVER_PAUSE: Duration = Duration::from_millis(20);
 
 /// What is to be measured.
 #[derive(Debug)]
@@ -43,13 +48,21 @@ pub(super) struct Sample {
     pub(super) stolen: Option<f64>,
     /// What went through the backends of a cluster in this process.
     pub(super) counts: Option<Counts>,
+    /// The node of a cluster in this process that has led from the beginning to the end.
+    pub(super) leader: Option<NodeId>,
+    /// Whether another node has taken over meanwhile.
+    pub(super) moved: bool,
 }
 
 impl Target {
     /// Starts the subject's cluster, if it does not run already.
-    pub(super) fn start(subject: &Subject) -> Result<Target, Error> {
+    pub(super) async fn start(subject: &Subject) -> Result<Target, Error> {
         match subject {
-            Subject::InProcess(setup) => Ok(Target::InProcess(Cluster::start(setup, Store::default)?)),
+            Subject::InProcess(setup) => {
+                let cluster = Cluster::start(setup, Store::default)?;
+                have_first_lead(&cluster).await?;
+                Ok(Target::InProcess(cluster))
+            }
             Subject::Running(addresses) => Ok(Target::Running(addresses.clone())),
         }
     }
@@ -59,9 +72,11 @@ impl Target {
         let mut edges = Vec::with_capacity(2);
         let mut at_edge = || edges.push((cpu_time(), Stolen::until_now(), self.counts()));
         let keys = Keys::new(case.value_bytes);
+        let mut leading = None;
         let measured = match self {
             Target::InProcess(cluster) => {
                 let leader = cluster.leader()?;
+                leading = Some(leader.id);
                 let requesters: Vec<_> = (0..case.clients as u64)
                     .map(|client| Caller::new(leader.client.clone(), case.work, keys, seed ^ client))
                     .collect();
@@ -93,9 +108,11 @@ impl Target {
         let [(cpu_before, stolen_before, before), (cpu_after, stolen_after, after)] = edges[..] else {
             unreachable!("a measurement has a beginning and an end");
         };
+        let leader = leading.filter(|leading| self.leads(*leading));
         let counts = after.zip(before).map(|(after, before)| after.since(before));
         let stolen = stolen_after.zip(stolen_before).map(|(after, before)| after.part_since(before));
-        Ok(Sample { measured, cpu: cpu_after.saturating_sub(cpu_before), stolen, counts })
+        let moved = leading.is_some() && leader.is_none();
+        Ok(Sample { measured, cpu: cpu_after.saturating_sub(cpu_before), stolen, counts, leader, moved })
     }
 
     /// Stops a cluster in this process. Fails if nodes have received malformed messages, also in a cluster
@@ -115,6 +132,14 @@ impl Target {
         }
     }
 
+    /// Whether this node of a cluster in this process leads.
+    fn leads(&self, node: NodeId) -> bool {
+        match self {
+            Target::InProcess(cluster) => cluster.leader().is_ok_and(|leader| leader.id == node),
+            Target::Running(_) => false,
+        }
+    }
+
     /// How exact the emulated network was, if there is one.
     pub(super) fn accuracy(&self) -> Option<Accuracy> {
         match self {
@@ -129,6 +154,27 @@ impl Target {
             Target::Running(_) => None,
         }
     }
+}
+
+/// Has the first node lead, so that all clusters are asked from the same place: at a distance that is part of
+/// what a request takes. Where messages get lost it may not come to that; then another one leads.
+async fn have_first_lead(cluster: &Cluster<Store>) -> Result<(), Error> {
+    let first = cluster.members()[0].id;
+    let started = Instant::now();
+    while started.elapsed() < HANDOVER_PATIENCE {
+        let leader = cluster.leader()?;
+        // A quorum that answers a read has heard of no later leader.
+        let is_confirmed = leader.client.read().await.is_ok();
+        if is_confirmed && leader.id == first && cluster.leader()?.id == first {
+            return Ok(());
+        }
+        if leader.id != first {
+            let _ = leader.client.hand_over(Some(first)).await; // It is tried again if it was refused.
+        }
+        tokio::time::sleep(HANDOVER_PAUSE).await;
+    }
+    cluster.leader()?;
+    Ok(())
 }
 
 async fn fill(client: &Client<Store>, keys: Keys) -> Result<(), Error> {

@@ -10,7 +10,7 @@
 //! ```toml
 //! [dev-dependencies]
 //! paxos-core = { version = "0.1", features = ["paxos-sim"] }
-//! paxos-node = { version = "0.1", features = ["sim"] }
+//! paxos-node = { version = "0.1", default-features = false, features = ["kv", "sim"] }
 //! ```
 //!
 //! # A state machine, and what its clients do
@@ -37,8 +37,8 @@
 //!
 //! `cargo run --release -p paxos-node --features sim --example simulate -- --events 1M` runs seeds on all
 //! cores until there were a million events, and names each seed that breaks a rule. Then
-//! `.. -- replay 47 --brief` runs one of them, looks for the smallest scenario that breaks the same rule, and tells what the
-//! state machine sees in it:
+//! `.. -- replay 47 --brief` runs one of them (seeds are fresh in each run; 47 is one that fails), looks for the
+//! smallest scenario that breaks the same rule, and tells what the state machine sees in it:
 //!
 //! ```text
 #![doc = include_str!("simulate.txt")]

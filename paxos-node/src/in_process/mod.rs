@@ -344,7 +344,8 @@ async fn run_nodes<S: StateMachine>(
 ) -> Result<(), Error> {
     let mut nodes = Vec::new();
     for Starting { settings, site, transport, storage, state_machine } in starting {
-        let failed = |name: &str, error| Error::of_factory(name, error);
+        let node = site.node();
+        let failed = |name: &str, error| Error::of_factory(name, node, error);
         let backend = storage.open(&site).map_err(|error| failed(storage.name(), error))?;
         let storage = Box::new(Counted { backend, counters: Arc::clone(counters) });
         let backend = transport.bind(site.clone()).await.map_err(|error| failed(transport.name(), error))?;
@@ -374,10 +375,12 @@ pub enum Error {
     #[error(transparent)]
     Backend(#[from] BackendError),
     /// A factory has failed.
-    #[error("can't set up {name} for a node: {error}")]
+    #[error("can't set up {name} for node {node}: {error}")]
     Factory {
         /// The factory's name.
         name: String,
+        /// The node.
+        node: NodeId,
         /// What it said.
         error: BoxError,
     },
@@ -409,7 +412,7 @@ pub enum Error {
         count: u64,
     },
     /// The nodes have elected no leader.
-    #[error("no leader in {seconds} s: the machine may be overloaded")]
+    #[error("no leader in {seconds} s: nodes do not hear each other in time, or the machine is overloaded")]
     NoLeader {
         /// For how long.
         seconds: u64,
@@ -418,10 +421,10 @@ pub enum Error {
 
 impl Error {
     /// The error with which the factory of this name has failed.
-    fn of_factory(name: &str, error: BoxError) -> Error {
+    fn of_factory(name: &str, node: NodeId, error: BoxError) -> Error {
         match error.downcast::<BackendError>() {
             Ok(error) => Error::Backend(*error),
-            Err(error) => Error::Factory { name: name.to_owned(), error },
+            Err(error) => Error::Factory { name: name.to_owned(), node, error },
         }
     }
 }

@@ -11,7 +11,7 @@ use super::link::{Link, Probability};
 const MAX_TIME: Duration = Duration::from_secs(60);
 
 const TIME: &str = "a time of at most one minute, such as 250us, 1.5ms or 2s";
-const PERCENTAGE: &str = "a percentage, such as 1% or 0.05%";
+const PERCENTAGE: &str = "a percentage of at most 100%, such as 1% or 0.05%";
 const RATE: &str = "a rate, such as 500kbit, 100mbit or 1gbit";
 const SIZE: &str = "a size, such as 1500, 64KiB or 1MiB";
 const KEYS: &str = "delay, jitter, loss, duplication, reordering, rate, queue and mtu";

@@ -94,6 +94,7 @@ fn count(text: &str) -> Result<u64, String> {
         "G" => 1_000_000_000,
         other => return Err(format!("unknown unit {other}: use k, M or G")),
     };
-    let number: u64 = digits.replace('_', "").parse().map_err(|error| format!("{text}: {error}"))?;
+    let parsed = digits.replace('_', "").parse::<u64>();
+    let number = parsed.map_err(|_| format!("{text} is no number, or its unit is none of k, M and G"))?;
     number.checked_mul(factor).ok_or_else(|| format!("{text} is too large"))
 }

@@ -28,9 +28,16 @@ Compare figures of one run only, and take several rounds if other programs use t
 #[derive(Clone)]
 struct EmulatedNetwork(Option<Network>);
 
-fn network(text: &str) -> Result<EmulatedNetwork, NetworkError> {
-    let network = if text == "none" { None } else { Some(text.parse()?) };
-    Ok(EmulatedNetwork(network))
+fn network(text: &str) -> Result<EmulatedNetwork, String> {
+    let one = |text: &str| match text {
+        "none" => Ok(None),
+        settings => settings.parse().map(Some).map_err(|error: NetworkError| error.to_string()),
+    };
+    let is_list = text.contains(',') && text.split(',').all(|part| one(part).is_ok());
+    if is_list && one(text).is_err() {
+        return Err(String::from("give --network once for each network"));
+    }
+    one(text).map(EmulatedNetwork)
 }
 
 /// Compare transports and storages in this process, or measure a running cluster.
