@@ -16,6 +16,7 @@ mod udp_example;
 mod unix_example;
 
 use std::error::Error;
+use std::time::Duration;
 
 use paxos_node::bench::Bench;
 use paxos_node::in_process::{BoxError, Carriage, Site, StorageFactory, TransportFactory};
@@ -33,6 +34,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         .value_bytes([VALUE_BYTES])
         .clients([1, 64])
         .rounds(3)
+        .warm_up(Duration::from_millis(300))
+        .time(Duration::from_secs(1))
         // On the disk of the sources: the system's temporary directory may be in memory.
         .data(env!("CARGO_TARGET_TMPDIR").into())
         .command("cargo bench -p benches --bench examples")

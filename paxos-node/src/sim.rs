@@ -10,7 +10,9 @@
 //! into a state that may have anything in it.
 //!
 //! Deliberately absent: the node around the state machine, with its threads, sessions of clients over a
-//! network and limits. Tests of whole nodes are for these; see [`in_process`](crate::in_process).
+//! network and limits. Tests of whole nodes are for these; see [`in_process`](crate::in_process). Nor is there
+//! a way to deploy a [`Machine`]: it may trust every byte, as the simulator gives it its own alone, and the
+//! state machine of a node may trust none.
 
 use std::fmt;
 use std::io::{self, Read};

@@ -42,7 +42,8 @@
 //! files. What such a medium loses by itself when the power goes, it can add in [`Medium::lose_power`].
 //!
 //! Deliberately absent: errors. A storage must not fail here; if it does, the run ends with a violation of
-//! [`Rule::Assertion`]. Its registry is not used, as the simulator has no introductions.
+//! [`Rule::Assertion`]. Its registry is not used, as the simulator has no introductions. For want of it a
+//! [`Disk`] can't be made a storage, either.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
