@@ -76,7 +76,7 @@ fn noq() -> TransportFactory {
     use noq_example::support::Bind;
     TransportFactory::new("noq", |site| async move {
         let (listen, peers) = addresses(&site)?;
-        let noq = site.shared(|| Ok(noq_example::Noq::new(noq_example::Congestion::Cubic)))?;
+        let noq = site.shared(|| Ok(noq_example::Noq::new(site.nodes(), noq_example::Congestion::Cubic)))?;
         Ok(noq.bind(HubConfig::new(site.node()), &listen, &peers).await?)
     })
     .carried_in(Carriage::Datagrams)

@@ -28,7 +28,9 @@ use noq::{
     ClientConfig, Connection, Endpoint, EndpointConfig, IdleTimeout, Incoming, ServerConfig, TokioRuntime,
     TransportConfig,
 };
+use paxos_core::NodeId;
 use paxos_transport::backend::{Claim, Dialer, Hub, HubConfig, HubTransport, Pulse, tls};
+use paxos_transport::conformance::NODES;
 use paxos_transport::{Error, Lane, Peer, TlsIdentity, Unreachable};
 use socket2::{Domain, Protocol, Socket, Type};
 use support::lossy::measure_with_losses;
@@ -59,7 +61,7 @@ async fn main() {
 }
 
 pub(crate) fn cluster(congestion: Congestion) -> support::Cluster<Noq> {
-    support::Cluster::new(Noq::new(congestion), MAX_FRAME_BYTES)
+    support::Cluster::new(Noq::new(&NODES, congestion), MAX_FRAME_BYTES)
 }
 
 #[derive(Clone, Copy)]
@@ -74,9 +76,9 @@ pub(crate) struct Noq {
 }
 
 impl Noq {
-    /// With certificates for the nodes of one cluster, which are made now.
-    pub(crate) fn new(congestion: Congestion) -> Noq {
-        Noq { certs: support::certificates(), congestion }
+    /// With certificates for the nodes of a cluster, which are made now.
+    pub(crate) fn new(nodes: &[NodeId], congestion: Congestion) -> Noq {
+        Noq { certs: support::certificates(nodes), congestion }
     }
 }
 

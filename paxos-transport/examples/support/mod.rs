@@ -155,7 +155,7 @@ pub(crate) struct Secure {
 impl Secure {
     pub(crate) fn new(carrier: Carrier) -> Secure {
         let own = addresses();
-        Secure { carrier, certs: certificates(), addresses: own.clone(), own }
+        Secure { carrier, certs: certificates(&NODES), addresses: own.clone(), own }
     }
 
     async fn bind(&self, node: NodeId) -> NetworkTransport {
@@ -252,9 +252,9 @@ fn addresses() -> BTreeMap<NodeId, String> {
 }
 
 /// A directory with the certificates of the nodes.
-pub(crate) fn certificates() -> TempDir {
+pub(crate) fn certificates(nodes: &[NodeId]) -> TempDir {
     let directory = tempfile::tempdir().expect("there is room for temporary files");
-    certs::write_cluster(directory.path(), CLUSTER, &NODES, &[]).expect("certificates are made");
+    certs::write_cluster(directory.path(), CLUSTER, nodes, &[]).expect("certificates are made");
     directory
 }
 
