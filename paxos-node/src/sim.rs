@@ -10,9 +10,9 @@
 //! into a state that may have anything in it.
 //!
 //! Deliberately absent: the node around the state machine, with its threads, sessions of clients over a
-//! network and limits. Tests of whole nodes are for these; see [`in_process`](crate::in_process). Nor is there
-//! a way to deploy a [`Machine`]: it may trust every byte, as the simulator gives it its own alone, and the
-//! state machine of a node may trust none.
+//! network and limits. Tests of whole nodes are for these; see [`in_process`](crate::in_process).
+//!
+//! [`Deployed`] goes the other way: a [`Machine`] that was written for the simulator, on a whole node.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -22,7 +22,7 @@ use bytes::Bytes;
 use paxos_core::sim::{Action, BegunSnapshot, Machine, Mark, Mutant, Operation, Random};
 use paxos_core::{Slot, Time};
 
-use crate::state_machine::{Applying, StateMachine, UnknownCommand};
+use crate::state_machine::{Applying, SnapshotWriter, StateMachine, UnknownCommand};
 
 /// No read of a snapshot returns more than this.
 const PIECE_BYTES: usize = 100;
@@ -177,6 +177,39 @@ impl<W: Workload> Machine for Simulated<W> {
     }
 }
 
+/// A [`Machine`] of the simulator as the state machine of a node, for experiments with whole nodes.
+///
+/// The simulator gives a machine no bytes but those that it has drawn. On a node whoever can propose chooses
+/// them, so a machine that trusts its commands must not be deployed: where it panics, every node stops.
+#[derive(Clone, Debug, Default)]
+pub struct Deployed<M>(pub M);
+
+impl<M: Machine + Send + Sync + 'static> StateMachine for Deployed<M> {
+    fn apply(&mut self, at: Applying, command: &Bytes) -> Bytes {
+        self.0.apply(at.slot, at.time, command)
+    }
+
+    fn due(&self, time: Time) -> Vec<Bytes> {
+        self.0.due(time)
+    }
+
+    fn snapshot(&self) -> SnapshotWriter {
+        let bytes = self.0.snapshot();
+        Box::new(move |target| target.write_all(&bytes))
+    }
+
+    fn restore(&mut self, snapshot: &mut dyn Read) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        snapshot.read_to_end(&mut bytes)?;
+        self.0.restore(&bytes);
+        Ok(())
+    }
+
+    fn digest(&self) -> u64 {
+        self.0.digest()
+    }
+}
+
 /// Reads these bytes in short pieces, as a snapshot on a disk may be read.
 struct ShortReads<'a>(&'a [u8]);
 
@@ -184,5 +217,30 @@ impl Read for ShortReads<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = buffer.len().min(PIECE_BYTES);
         self.0.read(&mut buffer[..count])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use paxos_core::sim::Registers;
+
+    use super::*;
+
+    #[test]
+    fn a_deployed_machine_does_what_the_machine_does_and_survives_a_snapshot() {
+        let (mut machine, mut deployed) = (Registers::default(), Deployed(Registers::default()));
+        let mut random = Random::new(1);
+        for number in 1..=50 {
+            let (slot, time) = (Slot(number), Time(1_000 * number));
+            let command = Registers::draw_command(number, &mut random);
+            let answer = machine.apply(slot, time, &command);
+            assert_eq!(deployed.apply(Applying::new(slot, time), &command), answer, "command {number}");
+        }
+        assert_eq!(deployed.digest(), machine.digest());
+        let mut bytes = Vec::new();
+        deployed.snapshot()(&mut bytes).expect("it is written to memory");
+        let mut restored = Deployed(Registers::default());
+        restored.restore(&mut &bytes[..]).expect("it is a snapshot");
+        assert_eq!(restored.0, machine);
     }
 }

@@ -42,8 +42,9 @@
 //! files. What such a medium loses by itself when the power goes, it can add in [`Medium::lose_power`].
 //!
 //! Deliberately absent: errors. A storage must not fail here; if it does, the run ends with a violation of
-//! [`Rule::Assertion`]. Its registry is not used, as the simulator has no introductions. For want of it a
-//! [`Disk`] can't be made a storage, either.
+//! [`Rule::Assertion`]. Its registry is not used, as the simulator has no introductions.
+//!
+//! [`DiskStorage`] goes the other way: a [`Disk`] that was written for the simulator, under a whole node.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -56,8 +57,11 @@ use paxos_core::{NodeId, Recovered, Slot, SnapshotMeta, Write};
 
 use crate::{Error, Storage};
 
+mod deployed;
 #[cfg(test)]
 mod tests;
+
+pub use self::deployed::DiskStorage;
 
 /// The longest piece in which a snapshot is written.
 const MAX_PIECE_BYTES: usize = 2_000;
