@@ -59,7 +59,7 @@ mod error;
 pub mod file;
 pub mod guide;
 mod identity;
-#[cfg(any(feature = "file", feature = "memory"))]
+#[cfg(any(test, feature = "memory", feature = "file", feature = "sim"))]
 mod lock;
 #[cfg(feature = "memory")]
 pub mod memory;
