@@ -272,9 +272,8 @@ fn a_directory_of_format_level_2_is_written_as_always_and_read_back() -> Outcome
     Ok(())
 }
 
-/// What an older program does with this directory, this one does with that of a later one.
-#[test]
-fn a_directory_of_a_later_format_level_is_refused_by_name_before_anything_else_is_read() {
+/// The newest golden directory, with another byte in both copies of META, whose checksums are right.
+fn golden_with_meta_byte(offset: usize, byte: u8) -> tempfile::TempDir {
     let directory = tempfile::tempdir().expect("a temporary directory can be made");
     for (name, bytes) in trimmed(&golden(6)) {
         fs::write(directory.path().join(name), bytes).expect("the file can be written");
@@ -282,11 +281,18 @@ fn a_directory_of_a_later_format_level_is_refused_by_name_before_anything_else_i
     let meta = directory.path().join("META");
     let mut bytes = fs::read(&meta).expect("it is there");
     for copy in [0, 4096] {
-        bytes[copy + 12] = 3;
+        bytes[copy + offset] = byte;
         let sum = crc32c::crc32c(&bytes[copy..copy + 4092]);
         bytes[copy + 4092..copy + 4096].copy_from_slice(&sum.to_le_bytes());
     }
     fs::write(&meta, bytes).expect("the file can be written");
+    directory
+}
+
+/// What an older program does with this directory, this one does with that of a later one.
+#[test]
+fn a_directory_of_a_later_format_level_is_refused_by_name_before_anything_else_is_read() {
+    let directory = golden_with_meta_byte(12, 3);
     let error =
         FileStorage::open(directory.path(), FileSettings::default()).expect_err("the level is unknown");
     assert!(error.needs_newer_program(), "{error}");
@@ -300,18 +306,7 @@ fn a_directory_of_a_later_format_level_is_refused_by_name_before_anything_else_i
 
 #[test]
 fn a_directory_of_another_group_is_refused_by_name() {
-    let directory = tempfile::tempdir().expect("a temporary directory can be made");
-    for (name, bytes) in trimmed(&golden(6)) {
-        fs::write(directory.path().join(name), bytes).expect("the file can be written");
-    }
-    let meta = directory.path().join("META");
-    let mut bytes = fs::read(&meta).expect("it is there");
-    for copy in [0, 4096] {
-        bytes[copy + 3473] = 7;
-        let sum = crc32c::crc32c(&bytes[copy..copy + 4092]);
-        bytes[copy + 4092..copy + 4096].copy_from_slice(&sum.to_le_bytes());
-    }
-    fs::write(&meta, bytes).expect("the file can be written");
+    let directory = golden_with_meta_byte(3473, 7);
     let error = FileStorage::open(directory.path(), FileSettings::default()).expect_err("it is another one");
     assert!(error.needs_newer_program(), "{error}");
     assert!(error.to_string().contains("is of group 7, and this version of the program knows group 0 alone"));

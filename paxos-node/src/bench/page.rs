@@ -135,7 +135,7 @@ fn details(row: &Row) -> String {
     }
     match row.leader {
         Some(leader) => drop(write!(details, ", led by node {leader}")),
-        None if row.leader_moved => details.push_str(", the leader has changed meanwhile"),
+        None if row.leader_has_changed() => details.push_str(", the leader has changed meanwhile"),
         None => {}
     }
     if let Some(mode) = row.sync_mode {

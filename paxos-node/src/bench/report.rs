@@ -124,8 +124,6 @@ pub struct Row {
     pub seed: u64,
     /// The node of a cluster in this process that has led all the time; `None` if another one took over.
     pub leader: Option<u64>,
-    /// Whether another node took over while it was measured.
-    pub leader_moved: bool,
     /// How writes are made durable there, if that is known.
     pub sync_mode: Option<&'static str>,
     /// Requests that were answered.
@@ -170,7 +168,6 @@ impl Row {
         let each = |count: u64| count as f64 / measured.requests.max(1) as f64;
         Row {
             leader: median.leader.map(|leader| leader.0),
-            leader_moved: median.moved,
             sync_mode: place.sync_mode(),
             place,
             case,
@@ -190,6 +187,11 @@ impl Row {
             message_bytes_per_request: median.counts.map(|counts| each(counts.message_bytes)),
             syncs_per_request: median.counts.map(|counts| each(counts.syncs)),
         }
+    }
+
+    /// Whether another node took over while it was measured.
+    pub(super) fn leader_has_changed(&self) -> bool {
+        self.leader.is_none() && matches!(self.place, Place::InProcess { .. })
     }
 
     /// The titles of [`cells`](Row::cells).

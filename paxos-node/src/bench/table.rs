@@ -27,7 +27,7 @@ impl Table {
     /// The line of a row.
     #[must_use]
     pub fn row(self, row: &Row) -> String {
-        let moved = if row.leader_moved { "  the leader has changed" } else { "" };
+        let moved = if row.leader_has_changed() { "  the leader has changed" } else { "" };
         self.line(&row.cells()) + moved
     }
 

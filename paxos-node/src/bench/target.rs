@@ -48,10 +48,8 @@ pub(super) struct Sample {
     pub(super) stolen: Option<f64>,
     /// What went through the backends of a cluster in this process.
     pub(super) counts: Option<Counts>,
-    /// The node of a cluster in this process that has led from the beginning to the end.
+    /// The node of a cluster in this process that has led from the beginning to the end, if one has.
     pub(super) leader: Option<NodeId>,
-    /// Whether another node has taken over meanwhile.
-    pub(super) moved: bool,
 }
 
 impl Target {
@@ -111,8 +109,7 @@ impl Target {
         let leader = leading.filter(|leading| self.leads(*leading));
         let counts = after.zip(before).map(|(after, before)| after.since(before));
         let stolen = stolen_after.zip(stolen_before).map(|(after, before)| after.part_since(before));
-        let moved = leading.is_some() && leader.is_none();
-        Ok(Sample { measured, cpu: cpu_after.saturating_sub(cpu_before), stolen, counts, leader, moved })
+        Ok(Sample { measured, cpu: cpu_after.saturating_sub(cpu_before), stolen, counts, leader })
     }
 
     /// Stops a cluster in this process. Fails if nodes have received malformed messages, also in a cluster
@@ -173,7 +170,6 @@ async fn have_first_lead(cluster: &Cluster<Store>) -> Result<(), Error> {
         }
         tokio::time::sleep(HANDOVER_PAUSE).await;
     }
-    cluster.leader()?;
     Ok(())
 }
 

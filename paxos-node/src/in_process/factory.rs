@@ -9,6 +9,7 @@ use paxos_storage::Storage;
 use paxos_transport::Transport;
 
 use super::site::Site;
+#[cfg(not(all(feature = "file", feature = "memory", feature = "quic", feature = "tcp")))]
 use crate::backends::BackendError;
 
 /// An error of a factory, whatever it is made with.
@@ -86,7 +87,7 @@ impl TransportFactory {
     }
 
     /// A factory of a transport that this build does not have.
-    #[allow(dead_code, reason = "used only if a transport is left out of the build")]
+    #[cfg(not(all(feature = "memory", feature = "quic", feature = "tcp")))]
     pub(super) fn left_out(name: &'static str) -> TransportFactory {
         let bind = move |_| -> Binding { Box::pin(async move { Err(left_out(name)) }) };
         TransportFactory { name: name.into(), carriage: Carriage::default(), bind: Arc::new(bind) }
@@ -149,7 +150,7 @@ impl StorageFactory {
     }
 
     /// A factory of a storage that this build does not have.
-    #[allow(dead_code, reason = "used only if a storage is left out of the build")]
+    #[cfg(not(all(feature = "file", feature = "memory")))]
     pub(super) fn left_out(name: &'static str) -> StorageFactory {
         let open = move |_: &Site| Err(left_out(name));
         StorageFactory { name: name.into(), open: Arc::new(open), blocks: false, sync: None }
@@ -166,7 +167,7 @@ impl StorageFactory {
     }
 }
 
-#[allow(dead_code, reason = "used only if a backend is left out of the build")]
+#[cfg(not(all(feature = "file", feature = "memory", feature = "quic", feature = "tcp")))]
 fn left_out(name: &'static str) -> BoxError {
     Box::new(BackendError::NotCompiledIn { name })
 }

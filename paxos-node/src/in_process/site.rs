@@ -69,14 +69,6 @@ impl ClusterSite {
         self.emulator.as_ref().map(Emulator::accuracy)
     }
 
-    /// The transport behind the emulated network, if it has to be put before whole frames.
-    pub(super) fn emulated(&self, transport: Box<dyn Transport>) -> Box<dyn Transport> {
-        match &self.emulator {
-            Some(emulator) if self.carriage == Carriage::Frames => emulator.frames(transport),
-            _ => transport,
-        }
-    }
-
     /// Ports of this machine that were free a moment ago, one for each node.
     fn addresses(&self) -> io::Result<BTreeMap<NodeId, SocketAddr>> {
         let mut addresses = lock(&self.addresses);
@@ -90,9 +82,12 @@ impl ClusterSite {
 }
 
 impl Site {
-    /// See [`ClusterSite::emulated`].
+    /// The transport behind the emulated network, if it has to be put before whole frames.
     pub(super) fn emulated(&self, transport: Box<dyn Transport>) -> Box<dyn Transport> {
-        self.cluster.emulated(transport)
+        match &self.cluster.emulator {
+            Some(emulator) if self.cluster.carriage == Carriage::Frames => emulator.frames(transport),
+            _ => transport,
+        }
     }
 
     /// The node.
