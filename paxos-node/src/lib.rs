@@ -57,8 +57,8 @@
 //!
 //! # Features
 //!
-//! All but `sim` are on by default. Without any the library is node, client and traits, and needs neither a command
-//! line nor a server.
+//! All but `sim` are on by default. Without any the library is node, client and traits, and needs neither a
+//! command line nor a server.
 //!
 //! | feature | what it adds |
 //! |---|---|

@@ -104,8 +104,8 @@ pub enum Error {
         /// The level.
         level: FormatLevel,
     },
-    /// The directory holds the log of another group than the only one that this library knows: a newer one has
-    /// written it.
+    /// The directory holds the log of another group than the only one that this library knows: a newer one
+    /// has written it.
     #[error("{} is of group {group}, and this version of the program knows group {} alone: use the newer one \
          that wrote it", file.display(), GroupId::ONLY)]
     UnknownGroup {

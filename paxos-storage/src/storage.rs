@@ -101,8 +101,8 @@ pub trait Storage: Send {
     /// dropped, and the storage can still be used. [`ErrorKind::Full`]: likewise. [`ErrorKind::Failed`].
     fn finish_snapshot(&mut self, meta: SnapshotMeta) -> Result<(), Error>;
 
-    /// Reads up to `max_bytes` of a finished snapshot from `offset` on. Returns no bytes at its end and beyond
-    /// it, and `None` if the storage does not have this snapshot.
+    /// Reads up to `max_bytes` of a finished snapshot from `offset` on. Returns no bytes at its end and
+    /// beyond it, and `None` if the storage does not have this snapshot.
     ///
     /// # Errors
     ///

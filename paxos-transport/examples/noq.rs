@@ -1,9 +1,9 @@
 //! A transport over a second QUIC library, noq, to compare it with `quic`, which is over quinn:
 //! `cargo run --release -p paxos-transport --features certs --example noq`
 //!
-//! Chosen, of two: noq 1.4.0, a fork of quinn with multipath and the third version of BBR. It builds with Rust
-//! 1.88, its TLS is rustls with ring, and it needs no more of a C compiler than quinn does. s2n-quic 1.91.0
-//! needs Rust 1.95, and 1.83.0, the last for this workspace, always takes its packet protection from
+//! Chosen, of two: noq 1.4.0, a fork of quinn with multipath and the third version of BBR. It builds with
+//! Rust 1.88, its TLS is rustls with ring, and it needs no more of a C compiler than quinn does. s2n-quic
+//! 1.91.0 needs Rust 1.95, and 1.83.0, the last for this workspace, always takes its packet protection from
 //! aws-lc-rs, whichever TLS it is given: a second crypto provider, which CI refuses here, and a C library to
 //! build. noq leaves the buffers of its sockets as the system has them; this example asks for larger ones, as
 //! `quic` does.

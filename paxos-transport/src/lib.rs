@@ -53,8 +53,8 @@
 //! ```
 //!
 //! To write a backend of your own, take the building blocks in the module `backend` (feature `backend`), or
-//! implement [`Transport`] from nothing, and run [`conformance::check`] on it; [the guide](guide) does so with
-//! a whole small one, and `examples/` has more.
+//! implement [`Transport`] from nothing, and run [`conformance::check`] on it; [the guide](guide) does so
+//! with a whole small one, and `examples/` has more.
 //!
 //! Requests with answers are no frames: `quic` and `tcp` carry the `calls` of operators and nodes on the same
 //! port, over connections of their own.

@@ -1,8 +1,8 @@
 //! The longest waits of paxos-node beside Redis, while snapshots are written and segments filled, and beside
 //! the bare disk.
 //!
-//! Each row is measured for so long that a node's log outgrows its last snapshot many times. The disk is asked
-//! to write and sync a block every few milliseconds meanwhile, so that its own longest sync is known.
+//! Each row is measured for so long that a node's log outgrows its last snapshot many times. The disk is
+//! asked to write and sync a block every few milliseconds meanwhile, so that its own longest sync is known.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -24,9 +24,10 @@
 //! | the identity of a new storage | `identity()` |
 //! | something that all nodes of the cluster share | `shared(..)`: the first node makes it |
 //!
-//! A storage gets a thread of its own for its calls, which costs each write two wake-ups. If none of its calls
-//! waits for a disk, say [`that_never_blocks`](crate::in_process::StorageFactory::that_never_blocks); with
-//! [`synced_by`](crate::in_process::StorageFactory::synced_by) reports tell how its writes are made durable.
+//! A storage gets a thread of its own for its calls, which costs each write two wake-ups. If none of its
+//! calls waits for a disk, say [`that_never_blocks`](crate::in_process::StorageFactory::that_never_blocks);
+//! with [`synced_by`](crate::in_process::StorageFactory::synced_by) reports tell how its writes are made
+//! durable.
 //!
 //! # 2. In the matrix
 //!
@@ -94,6 +95,6 @@
 //!
 //! # 4. Your own load
 //!
-//! The bench drives the key-value store. To measure a state machine or a protocol setting of your own, start a
-//! [`Cluster`](crate::in_process::Cluster) with the same factories, and propose to its leader, from criterion
-//! for instance: `benches/benches/phases.rs` does so.
+//! The bench drives the key-value store. To measure a state machine or a protocol setting of your own, start
+//! a [`Cluster`](crate::in_process::Cluster) with the same factories, and propose to its leader, from
+//! criterion for instance: `benches/benches/phases.rs` does so.

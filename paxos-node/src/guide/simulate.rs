@@ -37,8 +37,8 @@
 //!
 //! `cargo run --release -p paxos-node --features sim --example simulate -- --events 1M` runs seeds on all
 //! cores until there were a million events, and names each seed that breaks a rule. Then
-//! `.. -- replay 47 --brief` runs one of them (seeds are fresh in each run; 47 is one that fails), looks for the
-//! smallest scenario that breaks the same rule, and tells what the state machine sees in it:
+//! `.. -- replay 47 --brief` runs one of them (seeds are fresh in each run; 47 is one that fails), looks for
+//! the smallest scenario that breaks the same rule, and tells what the state machine sees in it:
 //!
 //! ```text
 #![doc = include_str!("simulate.txt")]
@@ -116,5 +116,5 @@
 //!
 //! # Your own storage
 //!
-//! In place of [`ModelDisk`](paxos_core::sim::ModelDisk) stands any storage, by `paxos_storage::sim` with that
-//! crate's feature `sim`: `Program::<Simulated<Counter<true>>, StorageDisk<YourMedium>>`.
+//! In place of [`ModelDisk`](paxos_core::sim::ModelDisk) stands any storage, by `paxos_storage::sim` with
+//! that crate's feature `sim`: `Program::<Simulated<Counter<true>>, StorageDisk<YourMedium>>`.

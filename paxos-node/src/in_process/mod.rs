@@ -24,8 +24,8 @@
 //! A backend of your own takes part by a [`TransportFactory`] or a [`StorageFactory`], which is told about
 //! the [`Site`] of each node: where to listen, where the others are, where files may be put.
 //!
-//! A cluster counts what goes through the backends: messages, their bytes, and syncs. Certificates are made in
-//! memory, logs in a temporary directory that is removed with the cluster.
+//! A cluster counts what goes through the backends: messages, their bytes, and syncs. Certificates are made
+//! in memory, logs in a temporary directory that is removed with the cluster.
 //!
 //! With [`Setup::network`] the nodes are as far from each other as you like: a network that is emulated
 //! delays, loses and reorders what they send, and tells how exactly it did so.

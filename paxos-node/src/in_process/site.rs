@@ -136,8 +136,8 @@ impl Site {
         Ok(self.cluster.addresses()?[&self.node])
     }
 
-    /// The addresses under which this node reaches the others. They lead through the emulated network, if there
-    /// is one and the factory has said that its transport is
+    /// The addresses under which this node reaches the others. They lead through the emulated network, if
+    /// there is one and the factory has said that its transport is
     /// [carried in](super::TransportFactory::carried_in) datagrams or streams.
     ///
     /// # Errors

@@ -1,7 +1,8 @@
 //! The key-value store in the simulator of `paxos_core`, as a node runs it; stores with a mistake, which it
 //! must find; and the example of the guide.
 //!
-//! `PAXOS_SEEDS=1..=5000 cargo test --release -p paxos-node --features sim --test simulation` runs more seeds.
+//! `PAXOS_SEEDS=1..=5000 cargo test --release -p paxos-node --features sim --test simulation` runs more
+//! seeds.
 
 mod check;
 mod guide;

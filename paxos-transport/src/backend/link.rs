@@ -117,8 +117,8 @@ impl Link {
         })
     }
 
-    /// Adds a frame that has arrived to its inbox, and counts it; drops it if there is no space. For protocols
-    /// that lose frames anyway; others reserve the space before they read a frame.
+    /// Adds a frame that has arrived to its inbox, and counts it; drops it if there is no space. For
+    /// protocols that lose frames anyway; others reserve the space before they read a frame.
     pub fn receive(&self, lane: Lane, frame: Bytes) {
         self.counters.on_received(frame.len());
         let inbox = self.inbox(lane);
@@ -309,8 +309,8 @@ impl Claim {
 
     /// Sends and receives on a stream in both directions, until either has ended. Once everything is sent
     /// because the link is closed, it reads until the peer closes its side, too: closing a socket with unread
-    /// data could lose what was sent. So shutting `writer` down must make the peer read the end of the stream;
-    /// with a writer that does not, closing takes as long as the hub waits for what is queued.
+    /// data could lose what was sent. So shutting `writer` down must make the peer read the end of the
+    /// stream; with a writer that does not, closing takes as long as the hub waits for what is queued.
     pub async fn carry<R, W>(&self, reader: &mut R, writer: &mut W, pulse: Pulse) -> Unreachable
     where
         R: AsyncRead + Unpin,

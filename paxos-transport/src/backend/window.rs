@@ -8,8 +8,8 @@ use tokio::time::timeout;
 
 /// How many bytes may be on the way to a peer that tells now and then how much it has received in all.
 ///
-/// It only bounds: it does not learn how much the network takes, and shares nothing fairly with others, as the
-/// congestion control of TCP and QUIC does.
+/// It only bounds: it does not learn how much the network takes, and shares nothing fairly with others, as
+/// the congestion control of TCP and QUIC does.
 #[derive(Debug)]
 pub struct Window {
     limit_bytes: u64,
