@@ -10,7 +10,8 @@ use bytes::{Bytes, BytesMut};
 use paxos_core::{Durable, Entry, HardState, Recovered, Slot, SnapshotMeta, Write};
 
 use crate::lock::lock;
-use crate::{Error, Identity, MAX_VALUE_BYTES, Registry, Storage, UnfinishedSnapshots};
+use crate::storage::refuse_long_values;
+use crate::{Error, Identity, Registry, Storage, UnfinishedSnapshots};
 
 /// Storage in memory. Never fails, never blocks.
 #[derive(Clone, Debug)]
@@ -66,10 +67,7 @@ impl Storage for MemoryStorage {
     }
 
     fn persist(&mut self, write: Write) -> Result<Durable, Error> {
-        let sizes = write.entries().iter().map(|(_, entry)| entry.value().size_bytes());
-        if let Some(size_bytes) = sizes.max().filter(|size| *size > MAX_VALUE_BYTES) {
-            return Err(Error::TooLarge { size_bytes, limit_bytes: MAX_VALUE_BYTES });
-        }
+        refuse_long_values(&write)?;
         let mut contents = self.contents();
         contents.hard_state = write.hard_state();
         contents.entries.extend(write.entries().iter().cloned());

@@ -13,6 +13,16 @@ use crate::{ErrorKind, Founding};
 /// Every storage accepts values of up to this many bytes.
 pub const MAX_VALUE_BYTES: usize = 16 << 20;
 
+/// Refuses a write with a value that is longer than a storage takes.
+#[cfg(any(test, feature = "file", feature = "memory", feature = "sim"))]
+pub(crate) fn refuse_long_values(write: &Write) -> Result<(), Error> {
+    let sizes = write.entries().iter().map(|(_, entry)| entry.value().size_bytes());
+    match sizes.max().filter(|size| *size > MAX_VALUE_BYTES) {
+        Some(size_bytes) => Err(Error::TooLarge { size_bytes, limit_bytes: MAX_VALUE_BYTES }),
+        None => Ok(()),
+    }
+}
+
 /// Stable storage of one node.
 ///
 /// All methods are synchronous: a call returns when its work is done. The caller decides on which thread that

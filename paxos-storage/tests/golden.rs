@@ -273,7 +273,7 @@ fn a_directory_of_format_level_2_is_written_as_always_and_read_back() -> Outcome
 }
 
 /// The newest golden directory, with another byte in both copies of META, whose checksums are right.
-fn golden_with_meta_byte(offset: usize, byte: u8) -> tempfile::TempDir {
+fn golden_with_meta_byte(offset: usize, byte: u8) -> TempDir {
     let directory = tempfile::tempdir().expect("a temporary directory can be made");
     for (name, bytes) in trimmed(&golden(6)) {
         fs::write(directory.path().join(name), bytes).expect("the file can be written");

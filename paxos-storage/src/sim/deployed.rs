@@ -8,7 +8,7 @@ use paxos_core::sim::Disk;
 use paxos_core::{Durable, Recovered, Slot, SnapshotMeta, Write};
 
 use crate::lock::lock;
-use crate::storage::MAX_VALUE_BYTES;
+use crate::storage::refuse_long_values;
 use crate::{Error, ErrorKind, Identity, Registry, Storage, UnfinishedSnapshots};
 
 /// A storage that is a [`Disk`] of the simulator, for experiments with whole nodes on a disk that was written
@@ -73,10 +73,7 @@ impl<D: Disk + Send> Storage for DiskStorage<D> {
     }
 
     fn persist(&mut self, write: Write) -> Result<Durable, Error> {
-        let sizes = write.entries().iter().map(|(_, entry)| entry.value().size_bytes());
-        if let Some(size_bytes) = sizes.max().filter(|size| *size > MAX_VALUE_BYTES) {
-            return Err(Error::TooLarge { size_bytes, limit_bytes: MAX_VALUE_BYTES });
-        }
+        refuse_long_values(&write)?;
         lock(&self.kept).disk.store(&write);
         Ok(write.into_durable())
     }

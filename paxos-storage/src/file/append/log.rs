@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use paxos_core::{Entry, HardState, Slot, Write};
 
+use crate::Error;
 use crate::file::append::prepare::{Maker, Order, Preparer};
 use crate::file::disk::buffer::AlignedBuffer;
 use crate::file::disk::remove_if_there;
@@ -17,7 +18,7 @@ use crate::file::layout::segment::{
     self, Extent, FIRST_FRAME_AT, MAX_SEGMENT_BYTES, MIN_SEGMENT_BYTES, Segment,
 };
 use crate::file::mutant::{Mutant, mutated};
-use crate::{Error, MAX_VALUE_BYTES};
+use crate::storage::refuse_long_values;
 
 /// A segment is at most this many times as large as the one before, so that a young log needs little space.
 const GROWTH: usize = 8;
@@ -91,12 +92,7 @@ impl Log {
 
     /// Appends `write`. It is durable when this returns.
     pub(crate) fn append(&mut self, write: &Write) -> Result<(), Error> {
-        for (_, entry) in write.entries() {
-            let size_bytes = entry.value().size_bytes();
-            if size_bytes > MAX_VALUE_BYTES {
-                return Err(Error::TooLarge { size_bytes, limit_bytes: MAX_VALUE_BYTES });
-            }
-        }
+        refuse_long_values(write)?;
         let frames = frames_of(write.entries(), self.sizes.payload_bytes);
         let lengths: Vec<usize> = frames.iter().map(|entries| frame_bytes_of(entries)).collect();
         self.make_room(&lengths)?;
