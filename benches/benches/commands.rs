@@ -105,37 +105,43 @@ fn main() {
 /// What a key costs in a store of this many.
 fn tell_costs(keys: u64) {
     const TIMES: u64 = 1_000_000;
+    const AT_ONCE: usize = 16;
     let mut store = Store::default();
     let before = resident_bytes();
-    let timed =
-        |store: &mut Store, numbers: &mut dyn Iterator<Item = u64>, operation: fn(Bytes) -> Operation| {
-            let (mut count, mut took) = (0, Duration::ZERO);
-            loop {
-                let commands: Vec<Bytes> =
-                    numbers.take(1_000).map(|number| Operation::command(&[operation(key(number))])).collect();
-                if commands.is_empty() {
-                    return took.as_nanos() / count;
-                }
-                let since = cpu_time();
-                for command in &commands {
-                    std::hint::black_box(store.apply(Applying::new(Slot(1), Time::NONE), command));
-                }
-                took += cpu_time().saturating_sub(since);
-                count += commands.len() as u128;
+    let timed = |store: &mut Store,
+                 numbers: &mut dyn Iterator<Item = u64>,
+                 at_once: usize,
+                 operation: fn(Bytes) -> Operation| {
+        let (mut count, mut took) = (0, Duration::ZERO);
+        loop {
+            let operations: Vec<Operation> =
+                numbers.take(1_000 * at_once).map(|number| operation(key(number))).collect();
+            if operations.is_empty() {
+                return took.as_nanos() / count;
             }
-        };
+            let commands: Vec<Bytes> = operations.chunks(at_once).map(Operation::command).collect();
+            let since = cpu_time();
+            for command in &commands {
+                std::hint::black_box(store.apply(Applying::new(Slot(1), Time::NONE), command));
+            }
+            took += cpu_time().saturating_sub(since);
+            count += operations.len() as u128;
+        }
+    };
     // Multiplied by an odd number, all numbers below a power of two come once, in no visible order.
     let power = keys.next_power_of_two();
     let mixed = move |number: u64| number.wrapping_mul(0x9e37_79b9_7f4a_7c15) & (power - 1);
     let all = |times: u64| (0..times * power / keys).map(mixed).filter(move |number| *number < keys);
-    let create = timed(&mut store, &mut all(keys), |key| set(key, VALUE_BYTES));
+    let create = timed(&mut store, &mut all(keys), 1, |key| set(key, VALUE_BYTES));
     let (grown, counted) = (resident_bytes().saturating_sub(before), store.memory_bytes());
-    let overwrite = timed(&mut store, &mut all(TIMES), |key| set(key, VALUE_BYTES));
-    let resize = timed(&mut store, &mut all(TIMES), |key| set(key, VALUE_BYTES - 20));
-    let get = timed(&mut store, &mut all(TIMES), Operation::get);
+    let overwrite = timed(&mut store, &mut all(TIMES), 1, |key| set(key, VALUE_BYTES));
+    let piped = timed(&mut store, &mut all(TIMES), AT_ONCE, |key| set(key, VALUE_BYTES));
+    let resize = timed(&mut store, &mut all(TIMES), 1, |key| set(key, VALUE_BYTES - 20));
+    let get = timed(&mut store, &mut all(TIMES), 1, Operation::get);
     println!(
         "{} keys of 16 bytes with values of {VALUE_BYTES}: the process grows by {} bytes for each, the store counts {}\n\
-         one command in a random order: SET of a new key {create} ns, of another value {overwrite} ns, of a shorter one \
+         one command in a random order: SET of a new key {create} ns, of another value {overwrite} ns, \
+         each of {AT_ONCE} in one command {piped} ns, of a shorter one \
          {resize} ns, GET {get} ns\n",
         store.len(),
         grown / keys,

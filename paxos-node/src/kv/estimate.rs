@@ -31,8 +31,9 @@ impl Store {
     /// Whether a command may take longer than is good for the thread that answers peers.
     pub(super) fn estimates_long(&self, command: &Bytes) -> bool {
         let has_pictures = self.has_pictures();
-        if !has_pictures && let Some(value_bytes) = operation::lone_set_value_bytes(command) {
-            return OPERATION + change(value_bytes) > QUICK_NANOSECONDS;
+        if !has_pictures && let Some(sets) = operation::plain_sets(command) {
+            let nanoseconds: u64 = sets.map(|set| OPERATION + change(set.value.len())).sum();
+            return nanoseconds > QUICK_NANOSECONDS;
         }
         let mut estimate = Estimate { store: self, has_pictures, nanoseconds: 0, bytes_written: 0 };
         for operation in operation::operations(command) {

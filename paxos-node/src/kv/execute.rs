@@ -6,7 +6,9 @@ use paxos_core::Time;
 
 use super::feed::Event;
 use super::glob::Pattern;
+use super::operation::{PlainSet, PlainSets};
 use super::records::Value;
+use super::records::{Hash, WARMED_AT_ONCE};
 use super::store::NewDeadline;
 use super::view::View;
 use super::work::{self, CHANGE, FLUSH, LOOKUP, NEXT_KEY, REMOVAL, TooMuch, Work};
@@ -63,6 +65,34 @@ impl Store {
         self.carry_out(operation, &mut Work::of_command()).unwrap_or(Reply::TooMuch)
     }
 
+    /// Carries out the SETs of a command, until one of them is too much; returns how many were carried out.
+    pub(super) fn set_in_order(&mut self, mut sets: PlainSets<'_>, work: &mut Work) -> usize {
+        let mut carried_out = 0;
+        loop {
+            let mut group = [None; WARMED_AT_ONCE];
+            let hasher = self.records.hasher();
+            for (entry, set) in group.iter_mut().zip(&mut sets) {
+                *entry = Some((hasher.hash(set.key), set));
+            }
+            let group = || group.iter().map_while(|entry| *entry);
+            self.warm(group().map(|(hash, _)| hash));
+            for (hash, set) in group() {
+                if self.set(hash, set, work) == Err(TooMuch) {
+                    return carried_out;
+                }
+                carried_out += 1;
+            }
+            if group().count() < WARMED_AT_ONCE {
+                return carried_out;
+            }
+        }
+    }
+
+    fn set(&mut self, hash: Hash, set: PlainSet<'_>, work: &mut Work) -> Result<(), TooMuch> {
+        work.take_for_one_key(work::operation(1, CHANGE))?;
+        self.put_if((hash, set.key), set.value, |old_bytes| work.take(work::freed(old_bytes)))
+    }
+
     /// Carries out an operation, or refuses it before anything is changed.
     pub(super) fn carry_out(&mut self, operation: &Operation, work: &mut Work) -> Result<Reply, TooMuch> {
         if let Some(reply) = self.now().answer(operation, work) {
@@ -70,9 +100,8 @@ impl Store {
         }
         match operation {
             Operation::Set { key, value, condition: None, returns_old: false } => {
-                work.take_for_one_key(work::operation(1, CHANGE))?;
-                self.put_if(key, value, |old_bytes| work.take(work::freed(old_bytes)))?;
-                Ok(Reply::Ok)
+                let hash = self.records.hasher().hash(key);
+                self.set(hash, PlainSet { key, value }, work).map(|()| Reply::Ok)
             }
             Operation::Set { key, value, condition, returns_old } => {
                 let units = work::operation(1, CHANGE) + self.set_work(key, condition.as_ref(), *returns_old);

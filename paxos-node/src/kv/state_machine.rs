@@ -8,6 +8,7 @@ use paxos_core::Time;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::feed::Event;
+use super::operation::PlainSets;
 use super::store::{CHANGED, REMOVED};
 use super::work::Work;
 use super::{Operation, Reply, Store, UnreadableCommand, operation, reply, snapshot};
@@ -26,35 +27,21 @@ impl StateMachine for Store {
     }
 
     fn try_apply(&mut self, at: Applying, command: &Bytes) -> Result<Bytes, UnknownCommand> {
-        let decoded = operation::decode(command);
-        if matches!(decoded, Err(UnreadableCommand::Unknown)) {
-            return Err(UnknownCommand);
-        }
-        self.time = at.time.max(self.time);
-        Ok(match decoded {
-            Ok(operations) => {
-                let mut work = Work::of_command();
-                self.noted = self.feed.is_heard().then(Vec::new);
-                let mut is_given_up = false;
-                let carry_out = |operation: &Operation| {
-                    if is_given_up {
-                        return Some(Reply::Nil);
-                    }
-                    let noted = self.noted.as_ref().map_or(0, Vec::len);
-                    let reply = self.carry_out(operation, &mut work).ok()?;
-                    self.name_events(operation, noted);
-                    is_given_up = operation.gives_up(&reply);
-                    Some(reply)
-                };
-                let mut replies: Vec<Reply> = operations.iter().map_while(carry_out).collect();
-                replies.resize(operations.len(), Reply::TooMuch);
-                if let Some(events) = self.noted.take().filter(|events| !events.is_empty()) {
-                    self.feed.add(events);
-                }
-                reply::encode(&replies)
+        let replies = if let Some(sets) = operation::plain_sets(command) {
+            self.time = at.time.max(self.time);
+            self.noting(|store| store.apply_sets(sets))
+        } else {
+            let decoded = operation::decode(command);
+            if matches!(decoded, Err(UnreadableCommand::Unknown)) {
+                return Err(UnknownCommand);
             }
-            Err(_) => reply::encode(&[Reply::error("ERR malformed command in the log")]),
-        })
+            self.time = at.time.max(self.time);
+            match decoded {
+                Ok(operations) => self.noting(|store| store.apply_operations(&operations)),
+                Err(_) => vec![Reply::error("ERR malformed command in the log")],
+            }
+        };
+        Ok(reply::encode(&replies))
     }
 
     fn knows(command: &Bytes) -> bool {
@@ -108,6 +95,40 @@ impl StateMachine for Store {
 }
 
 impl Store {
+    /// Applies a command, and tells those who listen what it has done.
+    fn noting(&mut self, apply: impl FnOnce(&mut Store) -> Vec<Reply>) -> Vec<Reply> {
+        self.noted = self.feed.is_heard().then(Vec::new);
+        let replies = apply(self);
+        if let Some(events) = self.noted.take().filter(|events| !events.is_empty()) {
+            self.feed.add(events);
+        }
+        replies
+    }
+
+    fn apply_sets(&mut self, sets: PlainSets<'_>) -> Vec<Reply> {
+        let count = sets.clone().count();
+        let mut replies = vec![Reply::Ok; self.set_in_order(sets, &mut Work::of_command())];
+        replies.resize(count, Reply::TooMuch);
+        replies
+    }
+
+    fn apply_operations(&mut self, operations: &[Operation]) -> Vec<Reply> {
+        let (mut work, mut is_given_up) = (Work::of_command(), false);
+        let carry_out = |operation: &Operation| {
+            if is_given_up {
+                return Some(Reply::Nil);
+            }
+            let noted = self.noted.as_ref().map_or(0, Vec::len);
+            let reply = self.carry_out(operation, &mut work).ok()?;
+            self.name_events(operation, noted);
+            is_given_up = operation.gives_up(&reply);
+            Some(reply)
+        };
+        let mut replies: Vec<Reply> = operations.iter().map_while(carry_out).collect();
+        replies.resize(operations.len(), Reply::TooMuch);
+        replies
+    }
+
     /// Gives the events behind the first `named` of this command the names that they have for an operation.
     fn name_events(&mut self, operation: &Operation, named: usize) {
         let (changed, removed) = match operation {

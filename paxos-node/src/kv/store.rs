@@ -170,6 +170,13 @@ impl Store {
         self.revision = revision;
     }
 
+    /// Loads the records of these keys into the processor's caches, unless there are pictures.
+    pub(super) fn warm(&mut self, hashes: impl Iterator<Item = Hash>) {
+        if let Some(records) = Arc::get_mut(&mut self.records) {
+            records.warm(hashes);
+        }
+    }
+
     /// Whether there are pictures, so that a change may have to wait until a part of one is copied.
     pub(super) fn has_pictures(&self) -> bool {
         !lock(&self.pictures).is_empty()
@@ -177,13 +184,14 @@ impl Store {
 
     /// Sets a key. It copies the bytes, which may be a small part of a large message.
     pub(super) fn put(&mut self, key: &[u8], value: &[u8], deadline: NewDeadline) {
+        let key = (self.records.hasher().hash(key), key);
         let Ok(_) = self.change::<Infallible>(key, |_| Ok(()), Change::Put(value), deadline);
     }
 
     /// Sets a key if `may_free`, given the length of the old value in bytes, allows it to be freed.
     pub(super) fn put_if<E>(
         &mut self,
-        key: &[u8],
+        key: (Hash, &[u8]),
         value: &[u8],
         may_free: impl FnOnce(usize) -> Result<(), E>,
     ) -> Result<(), E> {
@@ -192,6 +200,7 @@ impl Store {
 
     /// Appends to the value of a key, an empty one if it is missing; returns the new length in bytes.
     pub(super) fn append(&mut self, key: &[u8], tail: &[u8]) -> usize {
+        let key = (self.records.hasher().hash(key), key);
         let Ok(new_bytes) =
             self.change::<Infallible>(key, |_| Ok(()), Change::Append(tail), NewDeadline::Kept);
         new_bytes
@@ -201,7 +210,7 @@ impl Store {
     /// returns its new length. A key that has expired is removed first, and then created anew.
     fn change<E>(
         &mut self,
-        key: &[u8],
+        (hash, key): (Hash, &[u8]),
         may_free: impl FnOnce(usize) -> Result<(), E>,
         change: Change<'_>,
         deadline: NewDeadline,
@@ -209,7 +218,6 @@ impl Store {
         let (Change::Put(new) | Change::Append(new)) = change;
         let revision = self.revision + 1;
         let hasher = self.records.hasher();
-        let hash = hasher.hash(key);
         let mut stripe = self.records.write(hash.stripe());
         let Some(at) = stripe.find(hash, key) else {
             let deadline = if let NewDeadline::Set(deadline) = deadline { deadline } else { None };
@@ -229,7 +237,7 @@ impl Store {
         if old.is_expired(self.time) {
             drop(stripe);
             self.remove(key);
-            return self.change(key, allow::<E>, change, deadline);
+            return self.change((hash, key), allow::<E>, change, deadline);
         }
         keep(&mut self.pictures, |pictures| pictures.keep(hash, old));
         let (new_bytes, new_hash, deadline) = match change {

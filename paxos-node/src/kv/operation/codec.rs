@@ -226,14 +226,47 @@ pub(crate) fn operations(command: &Bytes) -> impl Iterator<Item = Result<Operati
     })
 }
 
-/// How long the value is if the command does nothing but set one key without a condition, which most commands
-/// do. It looks at the lengths only, and decodes nothing.
-pub(crate) fn lone_set_value_bytes(command: &[u8]) -> Option<usize> {
-    let rest = command.strip_prefix(&[VERSION, 2])?;
-    let (_key, rest) = split_field(rest)?;
+/// A SET without a condition, whose only answer is OK.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct PlainSet<'a> {
+    pub(crate) key: &'a [u8],
+    pub(crate) value: &'a [u8],
+}
+
+/// The operations of a command that consists of [plain SETs](PlainSet).
+#[derive(Clone, Debug)]
+pub(crate) struct PlainSets<'a> {
+    /// Those that are left, each of them whole.
+    encoded: &'a [u8],
+}
+
+/// The operations of a command if all of them are plain SETs, which they are in most commands. It looks at
+/// the lengths only; a decoder would count each key and each value as one more that shares the command.
+pub(crate) fn plain_sets(command: &[u8]) -> Option<PlainSets<'_>> {
+    let encoded = command.strip_prefix(&[VERSION])?;
+    let mut rest = encoded;
+    while !rest.is_empty() {
+        (_, rest) = split_plain_set(rest)?;
+    }
+    Some(PlainSets { encoded })
+}
+
+impl<'a> Iterator for PlainSets<'a> {
+    type Item = PlainSet<'a>;
+
+    fn next(&mut self) -> Option<PlainSet<'a>> {
+        let (set, rest) = split_plain_set(self.encoded)?;
+        self.encoded = rest;
+        Some(set)
+    }
+}
+
+/// The first of the encoded operations if it is a plain SET, and what comes behind it.
+fn split_plain_set(bytes: &[u8]) -> Option<(PlainSet<'_>, &[u8])> {
+    let (key, rest) = split_field(bytes.strip_prefix(&[2])?)?;
     let (value, rest) = split_field(rest)?;
     // No condition, and no answer with the old value.
-    (rest == [0, 0]).then_some(value.len())
+    Some((PlainSet { key, value }, rest.strip_prefix(&[0, 0])?))
 }
 
 /// The first field of an encoded operation, and what comes behind it.

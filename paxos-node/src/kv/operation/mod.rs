@@ -13,7 +13,7 @@ use super::decimal::Decimal;
 use super::{Reply, Seen};
 
 pub use self::codec::UnreadableCommand;
-pub(super) use self::codec::{decode, lone_set_value_bytes, operations};
+pub(super) use self::codec::{PlainSet, PlainSets, decode, operations, plain_sets};
 pub use self::condition::Condition;
 pub(crate) use self::condition::digest;
 pub use self::deadline::{DeadlineCondition, DeadlineForm, Expiry};

@@ -94,6 +94,17 @@ impl Heap {
         self.key_in(bytes, head(bytes))
     }
 
+    /// How much of the page with this record is filled.
+    pub(super) fn page_bytes(&self, place: Place) -> usize {
+        self.pages[place.page()].len()
+    }
+
+    /// The part of this record that lies in a page.
+    pub(super) fn bytes(&self, place: Place) -> &[u8] {
+        let bytes = self.bytes_at(place);
+        &bytes[..head(bytes).size_bytes()]
+    }
+
     /// All records, in the order in which they lie in the pages.
     pub(super) fn records(&self) -> impl Iterator<Item = Record<'_>> {
         self.pages.iter().flat_map(move |page| {

@@ -11,12 +11,14 @@ mod heap;
 mod record;
 mod shard;
 mod stripe;
+mod warm;
 
 use std::hash::{BuildHasher, Hasher as _, RandomState};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 pub(super) use record::{History, Record, Value, hash_of, memory_of};
 pub(super) use stripe::{END, Rank, Stripe};
+pub(super) use warm::WARMED_AT_ONCE;
 
 /// How many bits of a hash choose a stripe. There are few of them in tests, so that each has many shards.
 const STRIPE_BITS: u32 = if cfg!(test) { 2 } else { 10 };
@@ -108,6 +110,10 @@ impl Records {
 
     pub(super) fn free_unused(&mut self) {
         self.stripes_mut().for_each(|(hasher, stripe)| stripe.free_unused(hasher));
+    }
+
+    fn stripe_mut(&mut self, hash: Hash) -> &mut Stripe {
+        self.stripes[hash.stripe()].get_mut().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn stripes_mut(&mut self) -> impl Iterator<Item = (&Hasher, &mut Stripe)> {

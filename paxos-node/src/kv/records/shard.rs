@@ -36,6 +36,15 @@ impl Shard {
         self.places.find(hash.spread(), |place| self.heap.record(*place).created == created).copied()
     }
 
+    /// Where the record of this hash is in all likelihood: its key is not compared.
+    pub(super) fn guess(&self, hash: Hash) -> Option<Place> {
+        self.places.find(hash.spread(), |_| true).copied()
+    }
+
+    pub(super) fn heap(&self) -> &Heap {
+        &self.heap
+    }
+
     pub(super) fn record(&self, place: Place) -> Record<'_> {
         self.heap.record(place)
     }

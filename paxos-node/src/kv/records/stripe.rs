@@ -5,7 +5,7 @@
 
 use paxos_core::Time;
 
-use super::heap::Place;
+use super::heap::{Heap, Place};
 use super::record::{History, Record};
 use super::shard::Shard;
 use super::{Hash, Hasher};
@@ -64,6 +64,25 @@ impl Stripe {
         }
         let shard = self.shard_of(hash.in_stripe());
         find(&self.shards[shard]).map(|place| At { hash, shard, place })
+    }
+
+    /// Where the record of this hash is in all likelihood: its key is not compared.
+    pub(super) fn guess(&self, hash: Hash) -> Option<At> {
+        self.locate(hash, |shard| shard.guess(hash))
+    }
+
+    pub(super) fn shard_count(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// The shard that has this hash, or would have it.
+    pub(super) fn shard(&self, hash: Hash) -> Option<&Shard> {
+        (!self.shards.is_empty()).then(|| &self.shards[self.shard_of(hash.in_stripe())])
+    }
+
+    /// Where the bytes of a record are.
+    pub(super) fn heap(&self, at: At) -> (&Heap, Place) {
+        (self.shards[at.shard].heap(), at.place)
     }
 
     pub(in crate::kv) fn record(&self, at: At) -> Record<'_> {

@@ -171,15 +171,12 @@ proptest! {
     }
 
     #[test]
-    fn a_lone_set_is_told_from_all_else(operations in prop::collection::vec(operation(), 0..3)) {
+    fn plain_sets_are_told_from_all_else(operations in prop::collection::vec(set_or_other(), 0..4)) {
         let command = Operation::command(&operations);
-        let expected = match &operations[..] {
-            [Operation::Set { value, condition: None, returns_old: false, .. }] => Some(value.len()),
-            _ => None,
-        };
-        prop_assert_eq!(lone_set_value_bytes(&command), expected);
-        for length in (0..command.len()).filter(|_| expected.is_some()) {
-            prop_assert_eq!(lone_set_value_bytes(&command[..length]), None, "cut to {}", length);
+        prop_assert_eq!(found_plain_sets(&command), decoded_plain_sets(&command));
+        for length in 0..command.len() {
+            let cut = command.slice(..length);
+            prop_assert_eq!(found_plain_sets(&cut), decoded_plain_sets(&cut), "cut to {}", length);
         }
     }
 
@@ -191,7 +188,7 @@ proptest! {
     }
 
     #[test]
-    fn what_looks_like_a_lone_set_is_one(lengths: (u8, u8), tail in prop::collection::vec(0..3u8, 0..4)) {
+    fn what_looks_like_a_plain_set_is_one(lengths: (u8, u8), tail in prop::collection::vec(0..3u8, 0..4)) {
         let mut bytes = vec![VERSION, 2];
         for length in [lengths.0, lengths.1] {
             bytes.extend_from_slice(&u32::from(length).to_le_bytes());
@@ -199,12 +196,30 @@ proptest! {
         }
         bytes.extend_from_slice(&tail);
         let bytes = Bytes::from(bytes);
-        let is_lone = match decode(&bytes).as_deref() {
-            Ok([Operation::Set { condition, returns_old, .. }]) => condition.is_none() && !returns_old,
-            _ => false,
-        };
-        prop_assert_eq!(lone_set_value_bytes(&bytes).is_some(), is_lone);
+        prop_assert_eq!(found_plain_sets(&bytes), decoded_plain_sets(&bytes));
     }
+}
+
+/// Often a SET, and often a plain one.
+fn set_or_other() -> impl Strategy<Value = Operation> {
+    let plain = (key(), key()).prop_map(|(key, value)| Operation::set(key, value));
+    prop_oneof![6 => plain, 1 => operation(), 1 => later()]
+}
+
+type Pairs = Vec<(Bytes, Bytes)>;
+
+fn found_plain_sets(command: &Bytes) -> Option<Pairs> {
+    let copy = |PlainSet { key, value }| (Bytes::copy_from_slice(key), Bytes::copy_from_slice(value));
+    Some(plain_sets(command)?.map(copy).collect())
+}
+
+/// The same, as the decoder finds them.
+fn decoded_plain_sets(command: &Bytes) -> Option<Pairs> {
+    let plain = |operation| match operation {
+        Operation::Set { key, value, condition: None, returns_old: false } => Some((key, value)),
+        _ => None,
+    };
+    decode(command).ok()?.into_iter().map(plain).collect()
 }
 
 /// One command with the operation of each tag as programs of the first format level have written it, three of
