@@ -113,7 +113,8 @@ impl<S: StateMachine> Driver<S> {
         let now = Instant::now();
         let deadline = now + self.settings.request_timeout;
         let mut readers = Vec::new();
-        for request in std::mem::take(&mut self.inbox.turn.requests) {
+        let mut requests = std::mem::take(&mut self.inbox.turn.requests);
+        for request in requests.drain(..) {
             if let Some(error) = self.refusal(&request)? {
                 self.metrics.refused.increment(1);
                 request.refuse(error);
@@ -138,6 +139,7 @@ impl<S: StateMachine> Driver<S> {
                 ClientRequest::HandOver { to, reply } => self.on_hand_over(to, reply)?,
             }
         }
+        self.inbox.turn.requests = requests; // The next turn has as many, and needs not make room for them.
         if !readers.is_empty() {
             self.metrics.reads.increment(readers.len() as u64);
             self.clients.reads.add(readers, now, deadline);
