@@ -23,13 +23,19 @@ impl AlignedBuffer {
 
     /// Sets the buffer to `length` zero bytes, and returns them to write to.
     pub(crate) fn resize_zeroed(&mut self, length: usize) -> &mut [u8] {
+        let bytes = self.resize(length);
+        bytes.fill(0);
+        bytes
+    }
+
+    /// Makes the buffer this long, and returns its bytes, all of which are to be written to: they are what an
+    /// earlier use has left.
+    pub(crate) fn resize(&mut self, length: usize) -> &mut [u8] {
         if self.capacity() < length {
             *self = AlignedBuffer::with_capacity(length.next_power_of_two());
         }
         self.length = length;
-        let bytes = &mut self.memory[self.start..self.start + length];
-        bytes.fill(0);
-        bytes
+        &mut self.memory[self.start..self.start + length]
     }
 
     pub(crate) fn as_slice(&self) -> &[u8] {
