@@ -16,6 +16,8 @@ pub(super) enum Contender {
     RedisWithCopies,
     /// Three bare processes, which do the least that a replicated log has to do.
     Bare,
+    /// Three processes that do what a replicated store over QUIC has to do beside that.
+    BareStore,
 }
 
 impl Contender {
@@ -26,6 +28,7 @@ impl Contender {
             Contender::Redis => "redis",
             Contender::RedisWithCopies => "redis-x3",
             Contender::Bare => "bare",
+            Contender::BareStore => "bare-store",
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Whole servers under the same load: three nodes of paxos-node, three of etcd, Redis that syncs every write,
-//! alone and with two copies, and three bare processes that show what the machine allows.
+//! alone and with two copies, and three bare processes that show what the machine allows, without and with
+//! QUIC and a table of keys.
 //!
 //! All keep their data in one directory on a disk and are reached over 127.0.0.1. Their clients are tasks on
 //! one thread of this process, in closed loops, and ask the leader alone. All servers are started first; from

@@ -169,6 +169,7 @@ fn chart(medians: &Medians) -> Option<String> {
         (Contender::Etcd, "etcd, 3 nodes"),
         (Contender::Redis, "Redis, 1 node, appendfsync always"),
         (Contender::Bare, "3 processes that copy and sync, nothing else"),
+        (Contender::BareStore, "the same over QUIC, with a table of keys"),
     ];
     let series = contenders
         .into_iter()

@@ -58,7 +58,7 @@ impl Row {
 
     /// Whether a server can do it: the bare processes know no locks.
     pub(super) fn suits(self, contender: Contender) -> bool {
-        self.work() != Work::Lock || contender != Contender::Bare
+        self.work() != Work::Lock || !matches!(contender, Contender::Bare | Contender::BareStore)
     }
 
     /// How many requests a client sends before it waits for their answers.

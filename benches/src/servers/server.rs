@@ -56,6 +56,7 @@ impl Server {
             Contender::Redis => redis::start(&arguments.redis, &directory, 0)?,
             Contender::RedisWithCopies => redis::start(&arguments.redis, &directory, NODES - 1)?,
             Contender::Bare => bare::start(&arguments.bare, &directory)?,
+            Contender::BareStore => bare::start_store(&arguments.bare, &directory)?,
         };
         let mut server = Server { contender, nodes };
         let leader = server.await_leader().await?;
@@ -111,7 +112,7 @@ impl Server {
             let leader = match self.contender {
                 Contender::PaxosNode => paxos::leader(&self.nodes),
                 Contender::Etcd => etcd::leader(&self.nodes).await,
-                Contender::Redis | Contender::RedisWithCopies | Contender::Bare => {
+                Contender::Redis | Contender::RedisWithCopies | Contender::Bare | Contender::BareStore => {
                     resp::leader(&self.nodes).await
                 }
             };
@@ -138,7 +139,7 @@ pub(super) fn version(contender: Contender, arguments: &Arguments) -> Result<Str
         Contender::Redis | Contender::RedisWithCopies => {
             (&arguments.redis, "install Debian's redis-server, or name it by --redis")
         }
-        Contender::Bare => (&arguments.bare, "cargo builds it with this bench"),
+        Contender::Bare | Contender::BareStore => (&arguments.bare, "cargo builds it with this bench"),
     };
     version_of(program, advice)
 }

@@ -7,7 +7,7 @@
 //!
 //! Deliberately absent is all that makes it a protocol and a server: ballots, elections, recovery,
 //! retransmission, checksums, encryption, parsing, a state. It serves only the clients of this bench, and
-//! knows a request by its first bytes.
+//! knows a request by its first bytes. [`store`] adds what a durable store over QUIC can't do without.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -26,6 +26,7 @@ use crate::BUSY_POLL;
 
 mod follower;
 mod leader;
+mod store;
 
 use self::follower::Follower;
 use self::leader::Leader;
@@ -67,6 +68,36 @@ pub enum Role {
         #[arg(long)]
         log: PathBuf,
     },
+    /// Serves clients, as the leader of a store over QUIC.
+    StoreLeader {
+        /// The address for clients.
+        #[arg(long)]
+        listen: SocketAddr,
+        /// The file to write to.
+        #[arg(long)]
+        log: PathBuf,
+        /// The directory with the certificates.
+        #[arg(long)]
+        certs: PathBuf,
+        /// The addresses of the followers: those of nodes 2 and 3.
+        #[arg(long = "follower")]
+        followers: Vec<SocketAddr>,
+    },
+    /// Keeps copies for the leader of a store over QUIC.
+    StoreFollower {
+        /// The address for the leader.
+        #[arg(long)]
+        listen: SocketAddr,
+        /// The file to write to.
+        #[arg(long)]
+        log: PathBuf,
+        /// The directory with the certificates.
+        #[arg(long)]
+        certs: PathBuf,
+        /// Which node it is.
+        #[arg(long)]
+        node: u64,
+    },
 }
 
 impl Role {
@@ -86,6 +117,12 @@ impl Role {
                 Leader::start(listen, Disk::create(&log)?, &followers)?.run()
             }
             Role::Follower { listen, log } => Follower::start(listen, Disk::create(&log)?)?.run(),
+            Role::StoreLeader { listen, log, certs, followers } => {
+                store::lead(listen, Disk::create(&log)?, &certs, &followers)
+            }
+            Role::StoreFollower { listen, log, certs, node } => {
+                store::follow(listen, Disk::create(&log)?, &certs, node)
+            }
         }
     }
 }
@@ -105,6 +142,32 @@ pub(super) fn start(program: &Path, directory: &Path) -> Result<Vec<Node>, Failu
             for follower in followers {
                 command.args(["--follower", &follower.to_string()]);
             }
+        }
+        let process = Process::start(&name, command, directory)?;
+        nodes.push(Node { process, clients: *address, status: *address });
+    }
+    Ok(nodes)
+}
+
+/// Starts *bare-store*.
+pub(super) fn start_store(program: &Path, directory: &Path) -> Result<Vec<Node>, Failure> {
+    let certificates = store::make_certificates(directory)?;
+    let addresses: Vec<SocketAddr> =
+        free_ports(NODES).into_iter().map(|port| (Ipv4Addr::LOCALHOST, port).into()).collect();
+    let mut nodes = Vec::new();
+    for (node, address) in (store::LEADER..).zip(&addresses) {
+        let role = if node == store::LEADER { "store-leader" } else { "store-follower" };
+        let name = format!("{role}-{node}");
+        let mut command = Command::new(program);
+        command.args([role, "--listen", &address.to_string()]);
+        command.arg("--log").arg(directory.join(format!("{name}.data")));
+        command.arg("--certs").arg(&certificates);
+        if node == store::LEADER {
+            for follower in &addresses[1..] {
+                command.args(["--follower", &follower.to_string()]);
+            }
+        } else {
+            command.args(["--node", &node.to_string()]);
         }
         let process = Process::start(&name, command, directory)?;
         nodes.push(Node { process, clients: *address, status: *address });
