@@ -46,6 +46,11 @@ impl Follower {
             }
             let before = count;
             while let Some(copy) = take_copy(&mut received)? {
+                // A follower that was behind has more than fits into one write.
+                if copies.len() + copy.len() > MAX_COPY_BYTES {
+                    self.disk.write(&copies)?;
+                    copies.clear();
+                }
                 copies.extend_from_slice(&copy);
                 count += 1;
             }
