@@ -253,7 +253,49 @@ mod tests {
         assert!(listener.take(100, usize::MAX).is_err(), "what the snapshot has changed was not told");
     }
 
+    /// Applies the operations together, and one by one to another store as far as the replies say.
+    fn apply_together_and_alone(operations: &[Operation], is_seen: bool) -> (Vec<Reply>, [Store; 2]) {
+        let (mut together, mut alone) = (Store::default(), Store::default());
+        let picture = is_seen.then(|| together.picture());
+        let replies = together.apply(Applying::new(Slot(1), Time::NONE), &Operation::command(operations));
+        let replies = Reply::decode_all(replies).expect("well formed");
+        for (operation, reply) in
+            operations.iter().zip(&replies).filter(|(_, reply)| **reply != Reply::TooMuch)
+        {
+            assert_eq!(alone.execute(operation), *reply, "{operation:?}");
+        }
+        drop(picture);
+        (replies, [together, alone])
+    }
+
+    #[test]
+    fn sets_are_carried_out_in_order_until_one_is_too_much() {
+        for is_seen in [false, true] {
+            let operations: Vec<Operation> = (0..16_384)
+                .map(|number| set(&format!("key{}", number % 9_000), &number.to_string()))
+                .collect();
+            let (replies, [together, alone]) = apply_together_and_alone(&operations, is_seen);
+            assert_eq!(replies.len(), operations.len());
+            let carried_out = replies.iter().take_while(|reply| **reply == Reply::Ok).count();
+            assert!((10_000..16_384).contains(&carried_out), "{carried_out}");
+            assert!(replies[carried_out..].iter().all(|reply| *reply == Reply::TooMuch));
+            assert_eq!(together.digest(), alone.digest());
+        }
+    }
+
     proptest! {
+        #[test]
+        fn sets_of_one_command_do_what_they_do_alone(
+            pairs in prop::collection::vec(("[a-h]{0,2}", "[a-z]{0,600}"), 0..100),
+            is_seen: bool,
+        ) {
+            let operations: Vec<Operation> = pairs.iter().map(|(key, value)| set(key, value)).collect();
+            let (replies, [together, alone]) = apply_together_and_alone(&operations, is_seen);
+            prop_assert_eq!(replies, vec![Reply::Ok; operations.len()]);
+            prop_assert_eq!(together.digest(), alone.digest());
+            prop_assert_eq!(contents(&together), contents(&alone));
+        }
+
         #[test]
         fn a_snapshot_is_the_state(pairs in prop::collection::vec(("[a-f]{0,3}", "[a-z]{0,20}", 0..3u8), 0..60)) {
             let mut store = Store::default();
