@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use clap::Parser;
+use clap::{Args, Parser};
 use mio::{Events, Poll};
 
 use super::disk::Disk;
@@ -49,33 +49,24 @@ const ANSWER_BYTES: usize = 8;
 pub enum Role {
     /// Serves clients.
     Leader {
-        /// The address for clients.
-        #[arg(long)]
-        listen: SocketAddr,
-        /// The file to write to.
-        #[arg(long)]
-        log: PathBuf,
+        /// Where it listens and writes.
+        #[command(flatten)]
+        place: Place,
         /// The addresses of the followers.
         #[arg(long = "follower")]
         followers: Vec<SocketAddr>,
     },
     /// Keeps copies.
     Follower {
-        /// The address for the leader.
-        #[arg(long)]
-        listen: SocketAddr,
-        /// The file to write to.
-        #[arg(long)]
-        log: PathBuf,
+        /// Where it listens and writes.
+        #[command(flatten)]
+        place: Place,
     },
     /// Serves clients, as the leader of a store over QUIC.
     StoreLeader {
-        /// The address for clients.
-        #[arg(long)]
-        listen: SocketAddr,
-        /// The file to write to.
-        #[arg(long)]
-        log: PathBuf,
+        /// Where it listens and writes.
+        #[command(flatten)]
+        place: Place,
         /// The directory with the certificates.
         #[arg(long)]
         certs: PathBuf,
@@ -85,12 +76,9 @@ pub enum Role {
     },
     /// Keeps copies for the leader of a store over QUIC.
     StoreFollower {
-        /// The address for the leader.
-        #[arg(long)]
-        listen: SocketAddr,
-        /// The file to write to.
-        #[arg(long)]
-        log: PathBuf,
+        /// Where it listens and writes.
+        #[command(flatten)]
+        place: Place,
         /// The directory with the certificates.
         #[arg(long)]
         certs: PathBuf,
@@ -98,6 +86,23 @@ pub enum Role {
         #[arg(long)]
         node: u64,
     },
+}
+
+/// Where a process listens and writes.
+#[derive(Args, Clone, Debug)]
+pub struct Place {
+    /// The address for clients, or for the leader.
+    #[arg(long)]
+    listen: SocketAddr,
+    /// The file to write to.
+    #[arg(long)]
+    log: PathBuf,
+}
+
+impl Place {
+    fn disk(&self) -> io::Result<Disk> {
+        Disk::create(&self.log)
+    }
 }
 
 impl Role {
@@ -113,60 +118,50 @@ impl Role {
             std::process::exit(0);
         });
         match self {
-            Role::Leader { listen, log, followers } => {
-                Leader::start(listen, Disk::create(&log)?, &followers)?.run()
+            Role::Leader { place, followers } => {
+                Leader::start(place.listen, place.disk()?, &followers)?.run()
             }
-            Role::Follower { listen, log } => Follower::start(listen, Disk::create(&log)?)?.run(),
-            Role::StoreLeader { listen, log, certs, followers } => {
-                store::lead(listen, Disk::create(&log)?, &certs, &followers)
+            Role::Follower { place } => Follower::start(place.listen, place.disk()?)?.run(),
+            Role::StoreLeader { place, certs, followers } => {
+                store::lead(place.listen, place.disk()?, &certs, &followers)
             }
-            Role::StoreFollower { listen, log, certs, node } => {
-                store::follow(listen, Disk::create(&log)?, &certs, node)
+            Role::StoreFollower { place, certs, node } => {
+                store::follow(place.listen, place.disk()?, &certs, node)
             }
         }
     }
 }
 
+/// Starts *bare*.
 pub(super) fn start(program: &Path, directory: &Path) -> Result<Vec<Node>, Failure> {
-    let addresses: Vec<SocketAddr> =
-        free_ports(NODES).into_iter().map(|port| (Ipv4Addr::LOCALHOST, port).into()).collect();
-    let (leader, followers) = addresses.split_first().expect("a cluster has nodes");
-    let mut nodes = Vec::new();
-    for address in &addresses {
-        let role = if address == leader { "leader" } else { "follower" };
-        let name = format!("{role}-{}", address.port());
-        let mut command = Command::new(program);
-        command.args([role, "--listen", &address.to_string()]);
-        command.arg("--log").arg(directory.join(format!("{name}.data")));
-        if address == leader {
-            for follower in followers {
-                command.args(["--follower", &follower.to_string()]);
-            }
-        }
-        let process = Process::start(&name, command, directory)?;
-        nodes.push(Node { process, clients: *address, status: *address });
-    }
-    Ok(nodes)
+    start_all(program, directory, None)
 }
 
 /// Starts *bare-store*.
 pub(super) fn start_store(program: &Path, directory: &Path) -> Result<Vec<Node>, Failure> {
     let certificates = store::make_certificates(directory)?;
+    start_all(program, directory, Some(&certificates))
+}
+
+/// Starts three processes, those of *bare-store* if there are certificates.
+fn start_all(program: &Path, directory: &Path, certificates: Option<&Path>) -> Result<Vec<Node>, Failure> {
     let addresses: Vec<SocketAddr> =
         free_ports(NODES).into_iter().map(|port| (Ipv4Addr::LOCALHOST, port).into()).collect();
+    let (leader, followers) = addresses.split_first().expect("a cluster has nodes");
     let mut nodes = Vec::new();
     for (node, address) in (store::LEADER..).zip(&addresses) {
-        let role = if node == store::LEADER { "store-leader" } else { "store-follower" };
+        let kind = if certificates.is_some() { "store-" } else { "" };
+        let role = format!("{kind}{}", if address == leader { "leader" } else { "follower" });
         let name = format!("{role}-{node}");
         let mut command = Command::new(program);
-        command.args([role, "--listen", &address.to_string()]);
+        command.args([&role, "--listen", &address.to_string()]);
         command.arg("--log").arg(directory.join(format!("{name}.data")));
-        command.arg("--certs").arg(&certificates);
-        if node == store::LEADER {
-            for follower in &addresses[1..] {
-                command.args(["--follower", &follower.to_string()]);
-            }
-        } else {
+        if let Some(certificates) = certificates {
+            command.arg("--certs").arg(certificates);
+        }
+        if address == leader {
+            command.args(followers.iter().map(|follower| format!("--follower={follower}")));
+        } else if certificates.is_some() {
             command.args(["--node", &node.to_string()]);
         }
         let process = Process::start(&name, command, directory)?;
