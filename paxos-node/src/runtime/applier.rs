@@ -5,8 +5,8 @@
 //! state's lock; it waits for neither. Commands that take long go to the thread, and so do the rest of a slot
 //! that has taken long and the slot behind it, with all that follow before the thread is done.
 
-use std::sync::Arc;
 use std::sync::mpsc as blocking;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -16,9 +16,10 @@ use tokio::sync::mpsc;
 
 use crate::error::NodeError;
 use crate::runtime::replicated::{Executed, SessionAnswer, SessionQuery, SharedState, caught};
+use crate::runtime::snapshots::{UnderWay, Unwritten, wait_until_written};
 use crate::runtime::writer::JobSender;
 use crate::settings::ApplyMode;
-use crate::state_machine::{SnapshotWriter, StateMachine};
+use crate::state_machine::StateMachine;
 use crate::status::Digest;
 
 /// Once a slot has taken this long on the driver's thread, the rest of its commands are left to the
@@ -49,11 +50,13 @@ enum Work {
         value: Value,
         first: u32,
     },
-    Snapshot,
+    Snapshot(UnderWay),
     Restore {
         meta: SnapshotMeta,
         jobs: JobSender,
         queries: Vec<SessionQuery>,
+        /// A snapshot of the old state, which is written first.
+        under_way: Weak<()>,
     },
 }
 
@@ -62,7 +65,7 @@ pub(crate) enum ApplyResult {
     /// A slot is applied; its value had this many bytes.
     Slot { slot: Slot, value_bytes: usize, executed: Vec<Executed> },
     /// A snapshot of the state after a slot, yet to be written.
-    Snapshot { slot: Slot, write: SnapshotWriter },
+    Snapshot(Unwritten),
     /// The state is that of a snapshot.
     Restored { slot: Slot, time: Time, answers: Vec<SessionAnswer> },
     /// A digest of the state.
@@ -222,15 +225,22 @@ impl<S: StateMachine> Applier<S> {
     }
 
     /// Asks for a snapshot of the state after everything that was given until now.
-    pub(crate) fn snapshot(&mut self) {
-        self.give(Work::Snapshot);
+    pub(crate) fn snapshot(&mut self, under_way: UnderWay) {
+        self.give(Work::Snapshot(under_way));
         self.queued_others += 1;
     }
 
-    /// Replaces the state by a snapshot, and looks commands up in its sessions.
-    pub(crate) fn restore(&mut self, meta: SnapshotMeta, jobs: JobSender, queries: Vec<SessionQuery>) {
+    /// Replaces the state by a snapshot, once the one of the old state that is under way is written, and looks
+    /// commands up in its sessions.
+    pub(crate) fn restore(
+        &mut self,
+        meta: SnapshotMeta,
+        jobs: JobSender,
+        queries: Vec<SessionQuery>,
+        under_way: Weak<()>,
+    ) {
         self.given = meta.slot;
-        self.give(Work::Restore { meta, jobs, queries });
+        self.give(Work::Restore { meta, jobs, queries, under_way });
         self.queued_others += 1;
     }
 
@@ -261,7 +271,7 @@ impl<S: StateMachine> Applier<S> {
                 self.queued_others -= 1;
                 self.applied = *slot;
             }
-            ApplyResult::Snapshot { .. } => self.queued_others -= 1,
+            ApplyResult::Snapshot(_) => self.queued_others -= 1,
             ApplyResult::Digest(digest) => self.digest_of = digest.slot,
             ApplyResult::Failed(_) => {}
         }
@@ -361,11 +371,13 @@ impl Work {
                 slow.note(slot, since.elapsed());
                 Ok(ApplyResult::Slot { slot, value_bytes: value.size_bytes(), executed })
             }
-            Work::Snapshot => {
+            Work::Snapshot(under_way) => {
                 let replicated = shared.blocking_read();
-                Ok(ApplyResult::Snapshot { slot: replicated.applied, write: replicated.snapshot()? })
+                let write = replicated.snapshot()?;
+                Ok(ApplyResult::Snapshot(Unwritten { slot: replicated.applied, write, under_way }))
             }
-            Work::Restore { meta, jobs, queries } => {
+            Work::Restore { meta, jobs, queries, under_way } => {
+                wait_until_written(&under_way);
                 let mut replicated = shared.blocking_write();
                 replicated.restore(meta.slot, &mut jobs.read_snapshot(meta.slot))?;
                 let answers = queries.into_iter().map(|query| replicated.answer(query)).collect();
@@ -384,7 +396,7 @@ mod tests {
 
     use super::*;
     use crate::runtime::replicated::Replicated;
-    use crate::state_machine::Applying;
+    use crate::state_machine::{Applying, SnapshotWriter};
 
     /// A state machine that takes its time.
     struct Slow(Duration);
@@ -459,5 +471,76 @@ mod tests {
         }
         let end = applier.apply(Slot(4), value(), Instant::now(), |_| ()).expect("it is applied");
         assert!(end.is_some(), "it may be quick again");
+    }
+
+    /// A state machine whose snapshots share its state, which must not be replaced meanwhile.
+    #[cfg(feature = "memory")]
+    #[derive(Default)]
+    struct Shared(Arc<()>);
+
+    #[cfg(feature = "memory")]
+    impl StateMachine for Shared {
+        fn apply(&mut self, _: Applying, _: &Bytes) -> Bytes {
+            Bytes::new()
+        }
+
+        fn snapshot(&self) -> SnapshotWriter {
+            let state = Arc::clone(&self.0);
+            Box::new(move |_| {
+                drop(state);
+                Ok(())
+            })
+        }
+
+        fn restore(&mut self, _: &mut dyn std::io::Read) -> std::io::Result<()> {
+            assert_eq!(Arc::strong_count(&self.0), 1, "nobody else needs the old state");
+            Ok(())
+        }
+
+        fn digest(&self) -> u64 {
+            0
+        }
+    }
+
+    #[cfg(feature = "memory")]
+    #[tokio::test]
+    async fn a_state_is_replaced_once_the_snapshot_of_it_is_written() {
+        use paxos_core::{Membership, NodeId};
+        use paxos_storage::memory::MemoryStorage;
+        use paxos_storage::{Identity, Storage};
+
+        use crate::runtime::writer::Writer;
+        use crate::settings::WriterMode;
+
+        let replicated = Replicated::new(Shared::default(), SessionLimits::default());
+        let mut image = Vec::new();
+        replicated.snapshot().expect("it has not panicked")(&mut image).expect("memory takes everything");
+        let membership = Membership::new(&[NodeId(1)]).expect("one member");
+        let (size_bytes, checksum) = (image.len() as u64, crc32c::crc32c(&image));
+        let meta = SnapshotMeta { slot: Slot(9), size_bytes, checksum, membership };
+        let mut storage = MemoryStorage::new(Identity::new("applier", NodeId(1)));
+        storage.write_snapshot(meta.slot, 0, &image).expect("memory takes everything");
+        storage.finish_snapshot(meta.clone()).expect("it is whole");
+        let (writer, _results) =
+            Writer::start(Box::new(storage), WriterMode::Inline).expect("it needs no thread");
+
+        let shared = Arc::new(RwLock::new(replicated));
+        let mut applier = Applier::start(shared, Slot::ZERO, ApplyMode::Inline).expect("it starts");
+        let under_way = UnderWay::default();
+        let weak = Arc::downgrade(&under_way);
+        applier.snapshot(under_way);
+        applier.restore(meta, writer.sender(), Vec::new(), weak);
+        loop {
+            match poll_fn(|context| applier.poll_result(context)).await {
+                ApplyResult::Snapshot(unwritten) => {
+                    tokio::time::sleep(Duration::from_millis(30)).await;
+                    drop(unwritten);
+                }
+                ApplyResult::Restored { slot, .. } => return assert_eq!(slot, Slot(9)),
+                ApplyResult::Digest(_) => {}
+                ApplyResult::Slot { .. } => panic!("no slot was applied"),
+                ApplyResult::Failed(error) => panic!("{error}"),
+            }
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc as blocking;
 use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use paxos_core::{Membership, Slot, SnapshotMeta};
@@ -18,20 +19,33 @@ const PIECE_BYTES: usize = 1 << 20;
 /// How many bytes a slot is assumed to add to the log on disk, beside its value.
 const SLOT_BYTES: u64 = 512;
 
+/// How long the state of a peer's snapshot is kept out while one of this node's own state is being written:
+/// the state that this one needs would be in memory beside the new one.
+const PATIENCE: Duration = Duration::from_secs(60);
+const LOOK_INTERVAL: Duration = Duration::from_millis(1);
+
+/// Alive from when a snapshot is asked for until it is written or given up.
+pub(crate) type UnderWay = Arc<()>;
+
+/// A snapshot of this node's own state that is yet to be written.
+pub(crate) struct Unwritten {
+    pub(crate) slot: Slot,
+    pub(crate) write: SnapshotWriter,
+    /// Dropped last, when nothing of the state is needed any more.
+    pub(crate) under_way: UnderWay,
+}
+
 /// Decides when a snapshot of this node's own state is due.
 #[derive(Debug)]
 pub(crate) struct OwnSnapshots {
     interval: SnapshotInterval,
     grown_bytes: u64,
-    /// Whether the applier was asked for a snapshot that has not come yet.
-    is_awaited: bool,
-    /// Alive while a snapshot is being written.
     under_way: Weak<()>,
 }
 
 impl OwnSnapshots {
     pub(crate) fn new(interval: SnapshotInterval) -> OwnSnapshots {
-        OwnSnapshots { interval, grown_bytes: 0, is_awaited: false, under_way: Weak::new() }
+        OwnSnapshots { interval, grown_bytes: 0, under_way: Weak::new() }
     }
 
     /// Counts a value that is applied.
@@ -39,46 +53,49 @@ impl OwnSnapshots {
         self.grown_bytes += value_bytes as u64 + SLOT_BYTES;
     }
 
-    /// Whether a snapshot of the present state is due, to be [taken](Self::take) when the applier delivers
-    /// it. With `may_take` false it is put off.
-    pub(crate) fn begin_if_due(&mut self, may_take: bool) -> bool {
-        let is_free = !self.is_awaited && self.under_way.strong_count() == 0;
-        let is_due = may_take && is_free && self.interval.is_over(self.grown_bytes);
-        if is_due {
-            self.is_awaited = true;
-            self.grown_bytes = 0;
+    /// Begins a snapshot of the present state if one is due, to be [written](Unwritten::write) when the
+    /// applier delivers it. With `may_take` false it is put off.
+    pub(crate) fn begin_if_due(&mut self, may_take: bool) -> Option<UnderWay> {
+        let is_free = self.under_way.strong_count() == 0;
+        if !(may_take && is_free && self.interval.is_over(self.grown_bytes)) {
+            return None;
         }
-        is_due
+        self.grown_bytes = 0;
+        let under_way = UnderWay::default();
+        self.under_way = Arc::downgrade(&under_way);
+        Some(under_way)
+    }
+
+    /// The snapshot that is under way, if there is one.
+    pub(crate) fn under_way(&self) -> Weak<()> {
+        self.under_way.clone()
     }
 
     pub(crate) fn on_saved(&mut self, meta: &SnapshotMeta) {
         self.interval.begin(meta.size_bytes);
     }
+}
 
-    /// The snapshot that the applier was asked for is not wanted any more.
-    pub(crate) fn give_up(&mut self) {
-        self.is_awaited = false;
-    }
-
-    /// Writes the snapshot of `slot`, behind which `membership` is in force, on a thread of its own.
-    pub(crate) fn take(
-        &mut self,
-        slot: Slot,
-        membership: Membership,
-        write: SnapshotWriter,
-        jobs: JobSender,
-    ) {
-        let under_way = Arc::new(());
-        self.under_way = Arc::downgrade(&under_way);
-        self.is_awaited = false;
+impl Unwritten {
+    /// Writes it on a thread of its own. Behind its slot `membership` is in force.
+    pub(crate) fn write(self, membership: Membership, jobs: JobSender) {
+        let slot = self.slot;
         let work = move || {
-            report(slot, write_all(slot, membership, write, jobs));
-            drop(under_way);
+            report(slot, write_all(slot, membership, self.write, jobs));
+            drop(self.under_way);
         };
         let spawned = std::thread::Builder::new().name(String::from("paxos-snapshot")).spawn(work);
         if let Err(error) = spawned {
             report(slot, Err(error));
         }
+    }
+}
+
+/// Blocks until a snapshot is written or given up, for a minute at most.
+pub(crate) fn wait_until_written(under_way: &Weak<()>) {
+    let since = Instant::now();
+    while under_way.strong_count() > 0 && since.elapsed() < PATIENCE {
+        std::thread::sleep(LOOK_INTERVAL);
     }
 }
 
@@ -230,11 +247,14 @@ mod tests {
     fn a_snapshot_that_was_put_off_is_due_though_nothing_more_is_applied() {
         let turn = Turn::of(NodeId(1), &membership());
         let mut own = OwnSnapshots::new(SnapshotInterval::new(turn, 1000, 1000, 0));
-        assert!(!own.begin_if_due(true), "nothing has been applied");
+        assert!(own.begin_if_due(true).is_none(), "nothing has been applied");
         own.on_applied(1000);
-        assert!(!own.begin_if_due(false), "a peer fetches the one that would be dropped");
-        assert!(own.begin_if_due(true));
-        assert!(!own.begin_if_due(true), "it is awaited");
+        assert!(own.begin_if_due(false).is_none(), "a peer fetches the one that would be dropped");
+        let under_way = own.begin_if_due(true).expect("it is due");
+        own.on_applied(1000);
+        assert!(own.begin_if_due(true).is_none(), "the first one is under way");
+        drop(under_way);
+        assert!(own.begin_if_due(true).is_some(), "the next one is due");
     }
 
     #[tokio::test]

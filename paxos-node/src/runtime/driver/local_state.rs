@@ -83,8 +83,8 @@ impl<S: StateMachine> Driver<S> {
     /// is full, and nothing is applied any more.
     pub(super) fn take_snapshot_if_due(&mut self) {
         let may_take = self.replica.may_take_snapshot();
-        if self.local_state.own_snapshots.begin_if_due(may_take) {
-            self.local_state.applier.snapshot();
+        if let Some(under_way) = self.local_state.own_snapshots.begin_if_due(may_take) {
+            self.local_state.applier.snapshot(under_way);
         }
     }
 
@@ -99,13 +99,10 @@ impl<S: StateMachine> Driver<S> {
                     }
                 }
             }
-            ApplyResult::Snapshot { slot, write } => {
+            ApplyResult::Snapshot(own) => {
                 // Without one a newer snapshot has been installed meanwhile, and this one is of no more use.
-                if let Some(membership) = self.replica.membership_at(slot) {
-                    let jobs = self.disk.writer.sender();
-                    self.local_state.own_snapshots.take(slot, membership, write, jobs);
-                } else {
-                    self.local_state.own_snapshots.give_up();
+                if let Some(membership) = self.replica.membership_at(own.slot) {
+                    own.write(membership, self.disk.writer.sender());
                 }
             }
             ApplyResult::Restored { slot, time, answers } => {

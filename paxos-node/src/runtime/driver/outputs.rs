@@ -205,7 +205,8 @@ impl<S: StateMachine> paxos_core::Driver for Driver<S> {
     fn restore(&mut self, meta: SnapshotMeta) -> Result<(), NodeError> {
         let queries = self.clients.session_queries();
         self.local_state.log_meter = LogMeter::beginning_after(meta.slot);
-        self.local_state.applier.restore(meta, self.disk.writer.sender(), queries);
+        let under_way = self.local_state.own_snapshots.under_way();
+        self.local_state.applier.restore(meta, self.disk.writer.sender(), queries, under_way);
         Ok(())
     }
 
