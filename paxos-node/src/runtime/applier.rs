@@ -15,6 +15,7 @@ use paxos_core::{Slot, SnapshotMeta, Time, Value};
 use tokio::sync::mpsc;
 
 use crate::error::NodeError;
+use crate::runtime::inline_time::InlineTime;
 use crate::runtime::replicated::{Executed, SessionAnswer, SessionQuery, SharedState, caught};
 use crate::runtime::snapshots::{UnderWay, Unwritten, wait_until_written};
 use crate::runtime::writer::JobSender;
@@ -22,10 +23,7 @@ use crate::settings::ApplyMode;
 use crate::state_machine::StateMachine;
 use crate::status::Digest;
 
-/// Once a slot has taken this long on the driver's thread, the rest of its commands are left to the
-/// applier's.
-const INLINE_TIME: Duration = Duration::from_millis(2);
-/// A slot that has taken this long on the driver's thread, though it was let go after [`INLINE_TIME`], has
+/// A slot that has taken this long on the driver's thread, though it was let go after [`InlineTime`], has
 /// the next one applied on the applier's: it may be as slow. Longer than a thread waits for its processor as
 /// a rule.
 const LONG_SLOT: Duration = Duration::from_millis(10);
@@ -72,35 +70,6 @@ pub(crate) enum ApplyResult {
     Digest(Digest),
     /// The state can't be used any more.
     Failed(NodeError),
-}
-
-/// How much of [`INLINE_TIME`] is used up by the commands of a slot.
-///
-/// To look at the clock takes as long as to apply a short command. So it looks before the second command, the
-/// third, the fifth and so on, twice as many commands later each time, until an eighth of the time is used.
-#[derive(Default)]
-struct InlineTime {
-    /// How many commands were begun.
-    begun: u32,
-    /// With how many more it looks at the clock again.
-    unseen: u32,
-}
-
-impl InlineTime {
-    /// Whether there is time for one more command. The first one has it in any case.
-    fn is_left_for_another(&mut self, elapsed: impl FnOnce() -> Duration) -> bool {
-        if self.unseen > 0 {
-            self.unseen -= 1;
-        } else if self.begun > 0 {
-            let elapsed = elapsed();
-            if elapsed >= INLINE_TIME {
-                return false;
-            }
-            self.unseen = if elapsed < INLINE_TIME / 8 { self.begun - 1 } else { 0 };
-        }
-        self.begun += 1;
-        true
-    }
 }
 
 /// The driver's end of the applier.
@@ -230,8 +199,8 @@ impl<S: StateMachine> Applier<S> {
         self.queued_others += 1;
     }
 
-    /// Replaces the state by a snapshot, once the one of the old state that is under way is written, and looks
-    /// commands up in its sessions.
+    /// Replaces the state by a snapshot, once the one of the old state that is under way is written, and
+    /// looks commands up in its sessions.
     pub(crate) fn restore(
         &mut self,
         meta: SnapshotMeta,
@@ -417,33 +386,6 @@ mod tests {
 
         fn digest(&self) -> u64 {
             0
-        }
-    }
-
-    /// How many commands that take this long are begun, and how often the clock is looked at for that.
-    fn begun(of: u32, takes: Duration) -> (u32, u32) {
-        let (mut time, mut begun, mut looks) = (InlineTime::default(), 0, 0);
-        let mut is_left = |begun: u32| {
-            time.is_left_for_another(|| {
-                looks += 1;
-                takes * begun
-            })
-        };
-        while begun < of && is_left(begun) {
-            begun += 1;
-        }
-        (begun, looks)
-    }
-
-    #[test]
-    fn the_clock_is_looked_at_seldom_while_commands_are_short_and_always_when_time_runs_out() {
-        assert_eq!(begun(1_000, Duration::from_nanos(100)), (1_000, 10));
-        assert_eq!(begun(100, Duration::from_micros(300)), (7, 7));
-        assert_eq!(begun(100, 2 * INLINE_TIME), (1, 1));
-        for microseconds in 1..2_500 {
-            let takes = Duration::from_micros(microseconds);
-            let (begun, _) = begun(10_000, takes);
-            assert!(takes * (begun - 1) < INLINE_TIME, "{begun} commands of {takes:?} are too many");
         }
     }
 

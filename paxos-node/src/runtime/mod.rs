@@ -21,6 +21,7 @@ pub(crate) mod checkpoints;
 pub(crate) mod checks;
 pub(crate) mod driver;
 pub(crate) mod guarded;
+pub(crate) mod inline_time;
 pub(crate) mod introductions;
 pub(crate) mod log_meter;
 pub(crate) mod memory;
