@@ -71,18 +71,20 @@ impl Store {
         loop {
             let mut group = [None; WARMED_AT_ONCE];
             let hasher = self.records.hasher();
-            for (entry, set) in group.iter_mut().zip(&mut sets) {
-                *entry = Some((hasher.hash(set.key), set));
+            let entries = group.iter_mut().zip(&mut sets);
+            let count = entries.map(|(entry, set)| *entry = Some((hasher.hash(set.key), set))).count();
+            let group = group.iter().flatten().copied();
+            // A lone key would wait for the same loads.
+            if count > 1 {
+                self.warm(&group.clone().map(|(hash, _)| hash));
             }
-            let group = || group.iter().map_while(|entry| *entry);
-            self.warm(group().map(|(hash, _)| hash));
-            for (hash, set) in group() {
+            for (hash, set) in group {
                 if self.set(hash, set, work) == Err(TooMuch) {
                     return carried_out;
                 }
                 carried_out += 1;
             }
-            if group().count() < WARMED_AT_ONCE {
+            if count < WARMED_AT_ONCE {
                 return carried_out;
             }
         }

@@ -171,7 +171,7 @@ impl Store {
     }
 
     /// Loads the records of these keys into the processor's caches, unless there are pictures.
-    pub(super) fn warm(&mut self, hashes: impl Iterator<Item = Hash>) {
+    pub(super) fn warm(&mut self, hashes: &(impl Iterator<Item = Hash> + Clone)) {
         if let Some(records) = Arc::get_mut(&mut self.records) {
             records.warm(hashes);
         }

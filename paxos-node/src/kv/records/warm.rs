@@ -1,12 +1,13 @@
 //! Loads the records of many keys into the processor's caches at once, before they are changed.
 //!
 //! To find a record takes five loads, of which each needs the one before: the stripe, the shard, its table,
-//! the list of its pages, and the page. Among many keys each of them waits for memory, and changes of one key
-//! after the other wait for all of them one by one. Here a group of keys goes through the first load together,
-//! then through the second, and so on, so that the processor waits for all loads of a step at the same time.
+//! the list of its pages, and the page. Among many keys each of them waits for memory, and changes of one
+//! key after the other wait for all of them one by one. Here a group of keys goes through the first load
+//! together, then through the second, and so on, so that the processor waits for all loads of a step at the
+//! same time.
 //!
-//! Guaranteed: nothing is changed. Deliberately absent: locks. No load can begin before the atomic instruction
-//! of a lock is done, so that with one for each key nothing is gained.
+//! Guaranteed: nothing is changed. Deliberately absent: locks. No load can begin before the atomic
+//! instruction of a lock is done, so that with one for each key nothing is gained.
 
 use std::hint::black_box;
 
@@ -19,10 +20,8 @@ const LINE_BYTES: usize = 64;
 
 impl Records {
     /// Loads the records of the first [`WARMED_AT_ONCE`] of these hashes, and what finds them.
-    pub(in crate::kv) fn warm(&mut self, hashes: impl Iterator<Item = Hash>) {
-        let mut group = [None; WARMED_AT_ONCE];
-        group.iter_mut().zip(hashes).for_each(|(place, hash)| *place = Some(hash));
-        let group = || group.iter().map_while(|hash| *hash);
+    pub(in crate::kv) fn warm(&mut self, hashes: &(impl Iterator<Item = Hash> + Clone)) {
+        let group = || hashes.clone().take(WARMED_AT_ONCE);
         // The compiler leaves out a load whose result goes nowhere.
         let mut loaded = 0;
         for hash in group() {
