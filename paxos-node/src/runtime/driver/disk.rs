@@ -23,8 +23,8 @@ pub(super) struct Disk {
     pub(super) watch: DiskWatch,
     /// How much more the storage can take.
     pub(super) capacity: Capacity,
-    /// When a crowded slot was last written: more commands in one slot mean that the node is busy, and
-    /// polling would only take the processor from others.
+    /// When a crowded slot was last written: more commands in one slot mean that much is to do, perhaps for
+    /// others on this machine as well, from whom polling must not take the processor.
     pub(super) crowded_at: Option<Instant>,
     mode: WriterMode,
 }

@@ -19,8 +19,10 @@ use crate::state_machine::StateMachine;
 const MAX_INPUTS_OF_A_KIND: usize = 512;
 /// How many bytes of frames one turn takes in: of short values that are thousands of slots to learn.
 const MAX_RECEIVED_BYTES: usize = 1 << 20;
-/// How long a crowded slot suppresses busy polling.
+/// For how long after a crowded slot busy polling ends as soon as somebody else wants the processor.
 const CROWDED_FOR: Duration = Duration::from_millis(2);
+/// Giving the processor away takes longer than this if another thread or process has used it.
+const UNUSED: Duration = Duration::from_micros(4);
 /// While a write is on its way to the disk, busy polling lasts this many times `busy_poll` longer: a sync
 /// takes as long.
 const SYNC_POLLS: u32 = 3;
@@ -63,7 +65,8 @@ impl TurnInputs {
 }
 
 impl<S: StateMachine> Driver<S> {
-    /// Waits for input. After a turn with work (`has_worked`) it polls for `busy_poll` before it sleeps.
+    /// Waits for input. After a turn with work (`has_worked`) it polls for `busy_poll` before it sleeps; where
+    /// slots are crowded only as long as nobody else wants the processor.
     pub(super) async fn gather(&mut self, has_worked: bool) {
         if self.outputs.has_backlog() || self.peers.fetches.is_waiting() {
             tokio::task::yield_now().await; // The next turn has work anyway: other tasks run first.
@@ -71,7 +74,7 @@ impl<S: StateMachine> Driver<S> {
         let since = Instant::now();
         let is_crowded = self.disk.crowded_at.is_some_and(|crowded_at| since - crowded_at < CROWDED_FOR);
         let syncs = if self.disk.unsynced.is_pending() { 1 + SYNC_POLLS } else { 1 };
-        let limit = if has_worked && !is_crowded { self.settings.busy_poll * syncs } else { Duration::ZERO };
+        let mut limit = if has_worked { self.settings.busy_poll * syncs } else { Duration::ZERO };
         let mut has_waited = false;
         loop {
             let is_awake = since.elapsed() < limit;
@@ -83,7 +86,11 @@ impl<S: StateMachine> Driver<S> {
                 return;
             }
             if std::mem::replace(&mut has_waited, true) {
+                let given_away_at = Instant::now();
                 std::thread::yield_now(); // No task here has anything to do: another process may.
+                if is_crowded && given_away_at.elapsed() > UNUSED {
+                    limit = Duration::ZERO;
+                }
             }
             tokio::task::yield_now().await; // All other tasks run, and then the runtime looks at its sockets.
         }
