@@ -62,7 +62,8 @@
 //! # The system
 //!
 //! - Huge pages for the program's memory (`GLIBC_TUNABLES=glibc.malloc.hugetlb=1`, where the system allows
-//!   `madvise`): with a million keys SET at 16 at once 1.07 times, GET 1.28 (*Beside whole servers*).
+//!   `madvise`), for many keys and clients that send many commands at once: with a million keys SET at 16 at
+//!   once 1.07 times, GET 1.28; 64 clients with one command each have 0.86 (*Beside whole servers*).
 //! - The data directory on ext4 or xfs, which are level, as are sectors of 4 KiB and an overlay on ext4. On
 //!   btrfs a lone command took 4.6 times as long, mounted with `ssd`, and 29 times with `nossd`; 64 clients
 //!   had 0.34 and 0.05 times the rate. tmpfs has 2.1 times the rate, and forgets (*File systems*).
