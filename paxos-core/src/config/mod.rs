@@ -132,7 +132,7 @@ impl Default for ProtocolSettings {
             resend_ticks: 10,
             window_slots: 256,
             window_bytes: 16 << 20,
-            eager_commands: 64,
+            eager_commands: 32,
             batch_bytes: 256 << 10,
             command_bytes: 4 << 20,
             queue_bytes: 64 << 20,
