@@ -118,7 +118,8 @@ impl Cluster {
     }
 }
 
-/// How many ticks after the cut node 2 has committed something newer, and how many reads node 1 answers after that.
+/// How many ticks after the cut node 2 has committed something newer, and how many reads node 1 answers
+/// after that.
 fn stale_reads(read_only_option: ReadOnlyOption, ticks_before_cut: usize) -> (usize, usize) {
     let mut cluster = Cluster::new(read_only_option);
     cluster.nodes[0].campaign().unwrap();
